@@ -1,0 +1,93 @@
+"""SmoothGuard: guards multimodal chat models in LangChain by voting over noisy copies of the request's media."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.config import MediaLimits, RemotePolicy, SmoothGuardConfig
+    from smoothguard_guardrail.errors import (
+        AbstainedError,
+        AdapterError,
+        ConfigurationError,
+        InputError,
+        MediaError,
+        MediaFetchError,
+        MediaLimitError,
+        MissingDependencyError,
+        QuorumError,
+        SmoothGuardError,
+        UnsupportedMediaError,
+    )
+    from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
+    from smoothguard_guardrail.result import Cluster, GuardResult, Medium, Sample
+    from smoothguard_guardrail.runnable import SmoothGuardRunnable
+
+__version__ = "0.1.0"
+
+# Loaded on first use: a plain import must not cost its users torch.
+_MODULE_OF = {
+    "AbstainedError": "errors",
+    "AdapterError": "errors",
+    "BenignScorer": "protocols",
+    "Cluster": "result",
+    "Clusterer": "protocols",
+    "ConfigurationError": "errors",
+    "Embedder": "protocols",
+    "GuardResult": "result",
+    "InputError": "errors",
+    "MediaError": "errors",
+    "MediaFetchError": "errors",
+    "MediaLimitError": "errors",
+    "MediaLimits": "config",
+    "Medium": "result",
+    "MissingDependencyError": "errors",
+    "Perturber": "protocols",
+    "QuorumError": "errors",
+    "RemotePolicy": "config",
+    "Sample": "result",
+    "SmoothGuardConfig": "config",
+    "SmoothGuardError": "errors",
+    "SmoothGuardRunnable": "runnable",
+    "UnsupportedMediaError": "errors",
+    "Voter": "protocols",
+}
+
+__all__ = [
+    "AbstainedError",
+    "AdapterError",
+    "BenignScorer",
+    "Cluster",
+    "Clusterer",
+    "ConfigurationError",
+    "Embedder",
+    "GuardResult",
+    "InputError",
+    "MediaError",
+    "MediaFetchError",
+    "MediaLimitError",
+    "MediaLimits",
+    "Medium",
+    "MissingDependencyError",
+    "Perturber",
+    "QuorumError",
+    "RemotePolicy",
+    "Sample",
+    "SmoothGuardConfig",
+    "SmoothGuardError",
+    "SmoothGuardRunnable",
+    "UnsupportedMediaError",
+    "Voter",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,111 @@
+"""Every exception that the package raises on purpose.
+
+    SmoothGuardError
+    ├── ConfigurationError      (ValueError)   a knob, or a combination of knobs, that makes no sense
+    ├── MissingDependencyError  (ImportError)  an optional package is needed; names the pip command
+    ├── InputError              (TypeError)    the input is nothing that a chat model takes
+    ├── MediaError              (ValueError)   a medium in the request cannot be guarded; names its path
+    │   ├── UnsupportedMediaError                a kind that the guard has no perturbation for
+    │   ├── MediaLimitError                      over a limit on bytes, pixels, seconds or number
+    │   └── MediaFetchError                      a reference that may not, or could not, be fetched
+    ├── AdapterError            (TypeError)    a user's embedder, clusterer, scorer... broke its protocol
+    ├── QuorumError             (RuntimeError) fewer samples answered than `min_successes`
+    └── AbstainedError          (RuntimeError) the answers disagreed and `on_abstain="raise"`
+
+An exception means that the guard could not do its work. That the guard fired is no exception but a verdict,
+`AbstainedError` apart, which only `on_abstain="raise"` asks for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from smoothguard_guardrail.result import GuardResult
+
+
+class SmoothGuardError(Exception):
+    """Base class of all errors of this package."""
+
+
+class ConfigurationError(SmoothGuardError, ValueError):
+    """A knob, or a combination of knobs, makes no sense."""
+
+
+class MissingDependencyError(SmoothGuardError, ImportError):
+    """An optional package is needed.
+
+    Args:
+        package: The package that could not be imported.
+        extra: The extra of `smoothguard-guardrail` that installs it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"{package} is needed: pip install 'smoothguard-guardrail[{extra}]'")
+
+
+class InputError(SmoothGuardError, TypeError):
+    """The input is nothing that a chat model takes."""
+
+
+class MediaError(SmoothGuardError, ValueError):
+    """A medium in the request cannot be guarded.
+
+    Args:
+        reason: What is wrong, and what to do.
+        path: Where the block stands, as `messages[0].content[1]`.
+    """
+
+    def __init__(self, reason: str, *, path: str) -> None:
+        self.reason = reason
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+class UnsupportedMediaError(MediaError):
+    """A kind of medium, or a block, that the guard has no perturbation for."""
+
+
+class MediaLimitError(MediaError):
+    """A medium is over a limit on bytes, pixels, seconds or number."""
+
+
+class MediaFetchError(MediaError):
+    """A reference to a medium may not, or could not, be fetched."""
+
+
+class AdapterError(SmoothGuardError, TypeError):
+    """A user's embedder, clusterer, scorer, voter or perturber returned what its protocol does not allow."""
+
+
+class QuorumError(SmoothGuardError, RuntimeError):
+    """Fewer samples answered than `min_successes`.
+
+    Args:
+        failures: The exception of every sample that failed, in the order of the samples.
+        successes: How many samples answered.
+        required: How many had to.
+    """
+
+    def __init__(self, failures: Sequence[BaseException], *, successes: int, required: int) -> None:
+        self.failures = tuple(failures)
+        self.successes = successes
+        self.required = required
+        kinds = ", ".join(sorted({f"{type(failure).__name__}: {failure}" for failure in failures}))
+        super().__init__(f"{successes} samples answered, {required} had to; failures: {kinds or 'none'}")
+
+
+class AbstainedError(SmoothGuardError, RuntimeError):
+    """The answers disagreed more than `min_agreement` allows.
+
+    Args:
+        result: The record of the guarded call, its answer included.
+    """
+
+    def __init__(self, result: GuardResult) -> None:
+        self.result = result
+        super().__init__(f"the answers disagree: agreement {result.agreement:.2f}")

@@ -1,0 +1,68 @@
+"""The seams: what a user may plug in. Anything with the right call shape fits; plain functions qualify."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    from smoothguard_guardrail.voting.vote import Vote
+
+
+@runtime_checkable
+class Perturber(Protocol):
+    """Perturbs a batch of copies of one medium.
+
+    Called with images, float32 (num_samples, 3, height, width) in [0, 1], or waveforms, float32
+    (num_samples, channels, samples) in [-1, 1]; returns a batch of the same shape, kind and range. All
+    randomness comes from the generator, which lives on the batch's device. Perturbers compose.
+    """
+
+    def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        """Return a perturbed batch of the same shape."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into vectors: any LangChain `Embeddings` fits."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector per text, all of one length."""
+        ...
+
+
+@runtime_checkable
+class Clusterer(Protocol):
+    """Groups embedded answers.
+
+    Takes float64 (num_answers, dimensions), num_answers >= 1, rows of zeros included; returns integer labels
+    (num_answers,). Which integers is of no matter, only which are equal.
+    """
+
+    def __call__(self, embeddings: NDArray[np.float64]) -> NDArray[np.intp] | Sequence[int]:
+        """Return one label per row."""
+        ...
+
+
+@runtime_checkable
+class BenignScorer(Protocol):
+    """Scores how benign each answer is, in [-1, 1]: 1 for a refusal or a harmless answer."""
+
+    def __call__(self, texts: Sequence[str]) -> Sequence[float]:
+        """Return one score per text."""
+        ...
+
+
+@runtime_checkable
+class Voter(Protocol):
+    """Elects a cluster. Pure: the same arguments give the same vote."""
+
+    def __call__(self, labels: Sequence[int], benign: Sequence[float]) -> Vote:
+        """Return the vote over answers with these labels and benign scores."""
+        ...

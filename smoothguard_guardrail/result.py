@@ -1,0 +1,118 @@
+"""What one guarded call reports: plain, frozen values that survive JSON, checkpoints and the wire."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata
+from pydantic import BaseModel, ConfigDict
+
+Verdict = Literal["passed", "abstained", "skipped"]
+MediaKind = Literal["image", "audio"]
+MediaAction = Literal["perturbed", "dropped", "passed"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sample(_Record):
+    """One model call of a guarded request."""
+
+    index: int
+    """Position among the calls, from 0."""
+    clean: bool
+    """Whether this call saw the media as they came."""
+    cluster: int | None = None
+    """Cluster of the answer (0 is the largest); None when the call failed."""
+    benign: float | None = None
+    """Benign score in [-1, 1]; None when the call failed or nothing was scored."""
+    similarity: float | None = None
+    """Cosine similarity to the representative of the winning cluster; None when the call failed."""
+    usage: UsageMetadata | None = None
+    """Tokens that the model reported for this call."""
+    error: str | None = None
+    """Type and message of the failure; None when the call answered."""
+    text: str | None = None
+    """The answer, with `record_samples=True` alone."""
+
+
+class Cluster(_Record):
+    """One group of answers that say the same."""
+
+    label: int
+    """0 is the largest."""
+    size: int
+    """Number of answers in it."""
+    share: float
+    """`size` over the number of answers."""
+    benign: float
+    """Mean benign score of its answers, in [-1, 1]; 0 when nothing was scored."""
+    score: float
+    """What the vote compared: share plus `benign_weight` times `benign`."""
+    representative: int
+    """Index of the sample that speaks for it."""
+
+
+class Medium(_Record):
+    """One medium of the request, and what was done to it."""
+
+    path: str
+    """Where it stands, as `messages[0].content[1]`."""
+    kind: str
+    """`image`, `audio`, or the kind of a block that could not be guarded (`video`, `pdf`, `unknown`, ...)."""
+    action: MediaAction
+    """`perturbed`; or `dropped` / `passed` when `on_unsupported` says so."""
+    mime_type: str | None = None
+    """As sniffed from the bytes, not as declared."""
+    num_bytes: int | None = None
+    """Encoded size in bytes."""
+    sha256: str | None = None
+    """Of the encoded original, in hex."""
+    size: tuple[int, int] | None = None
+    """Width and height in pixels as decoded; None for audio."""
+    perturbed_size: tuple[int, int] | None = None
+    """Width and height in pixels at which the noise was added."""
+    duration: float | None = None
+    """Seconds; None for images."""
+    noise_sd: float | None = None
+    """Measured sd of what the noise changed, in units of [0, 1] pixels or of the waveform, clipping included."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know: `first frame of 12`, `alpha composited on white`, ..."""
+
+
+class GuardResult(_Record):
+    """The answer of one guarded call and the evidence for it."""
+
+    answer: AIMessage
+    """The message that was elected, its tool calls and metadata intact."""
+    verdict: Verdict
+    """`passed`; `abstained`: agreement below `min_agreement`; `skipped`: the request held no media."""
+    agreement: float
+    """Share of the answers that are in the winning cluster, in [0, 1]."""
+    clean_overruled: bool | None = None
+    """Whether the clean copy's answer lost the vote; None when no clean copy answered."""
+    clusters: tuple[Cluster, ...] = ()
+    winner: int | None = None
+    """Label of the winning cluster."""
+    samples: tuple[Sample, ...] = ()
+    media: tuple[Medium, ...] = ()
+    sigma: float | None = None
+    """As configured, in units of `noise_space`."""
+    noise_space: Literal["pixel", "normalized"] | None = None
+    seed: int | None = None
+    """Seed that repeats this call's noise."""
+    usage: UsageMetadata | None = None
+    """Summed over the samples."""
+    timings: dict[str, float] = {}
+    """Seconds by stage: `scan`, `perturb`, `model`, `embed`, `vote`, `total`."""
+    num_calls: int
+    """How often the model was asked."""
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Return everything but the answer as plain JSON values.
+
+        The seed stays out: who reads the metadata of one answer must not learn the noise of the next.
+        """
+        return self.model_dump(mode="json", exclude={"answer", "seed"}, exclude_none=True)
