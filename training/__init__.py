@@ -1,0 +1,1 @@
+"""How the reference model was made: `python -m training.train`, `python -m training.evaluate`."""
