@@ -1,0 +1,243 @@
+"""The answers of one guarded call: collected wave by wave, embedded once each, elected, reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, reduce
+
+import numpy as np
+from langchain_core.messages import AIMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from numpy.typing import NDArray
+
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.errors import AdapterError
+from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Voter
+from smoothguard_guardrail.result import Cluster, Sample
+from smoothguard_guardrail.voting import (
+    AgglomerativeClusterer,
+    Election,
+    KMeansClusterer,
+    PrototypeScorer,
+    WeightedVoter,
+    answer_key,
+    answer_text,
+    cluster_answers,
+    default_embedder,
+    elect,
+)
+
+
+class Judges:
+    """The parts that turn answers into a vote, built once per guard; whatever is None is the configured default.
+
+    Args:
+        config: The guard's configuration.
+        embedder: Embeds the answers.
+        clusterer: Groups them.
+        benign_scorer: Scores how benign they are.
+        voter: Elects a cluster.
+    """
+
+    def __init__(
+        self,
+        config: SmoothGuardConfig,
+        *,
+        embedder: Embedder | None = None,
+        clusterer: Clusterer | None = None,
+        benign_scorer: BenignScorer | None = None,
+        voter: Voter | None = None,
+    ) -> None:
+        self._embedder = embedder
+        self._benign_scorer = benign_scorer
+        self.clusterer = clusterer or _clusterer(config)
+        self.voter = voter or WeightedVoter(config.benign_weight)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """The embedder; the default one is loaded on first use."""
+        return self._embedder or default_embedder()
+
+    @cached_property
+    def _prototypes(self) -> PrototypeScorer:
+        return PrototypeScorer(self.embedder)
+
+    def embed(self, texts: list[str]) -> NDArray[np.float64]:
+        """Return one vector per text, float64 (num_texts, dimensions).
+
+        Raises:
+            AdapterError: If the embedder returned something else.
+        """
+        vectors = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise AdapterError(
+                f"the embedder must return one finite vector for each of {len(texts)} texts, not {vectors.shape}"
+            )
+        return vectors
+
+    def score(self, texts: list[str], vectors: NDArray[np.float64]) -> list[float]:
+        """Return how benign each text is, in [-1, 1].
+
+        Raises:
+            AdapterError: If the benign scorer returned something else.
+        """
+        if self._benign_scorer is None:
+            return [float(score) for score in self._prototypes.score(vectors)]
+        scores = [float(score) for score in self._benign_scorer(texts)]
+        if len(scores) != len(texts) or not all(-1 <= score <= 1 for score in scores):
+            raise AdapterError(f"the benign scorer must return {len(texts)} scores in [-1, 1], not {scores}")
+        return scores
+
+
+class Ballot:
+    """The answers of one guarded call.
+
+    Args:
+        config: The guard's configuration.
+        judges: The user's parts.
+    """
+
+    def __init__(self, config: SmoothGuardConfig, judges: Judges) -> None:
+        self._config = config
+        self._judges = judges
+        self._outcomes: list[AIMessage | Exception] = []
+        self._vectors: dict[str, NDArray[np.float64]] = {}
+        self._benign_of: dict[str, float] = {}
+        self.election: Election | None = None
+
+    @property
+    def num_calls(self) -> int:
+        """How many outcomes came in."""
+        return len(self._outcomes)
+
+    @property
+    def failures(self) -> list[Exception]:
+        """The failures, in the order of the samples."""
+        return [outcome for outcome in self._outcomes if isinstance(outcome, Exception)]
+
+    @property
+    def answers(self) -> list[AIMessage]:
+        """The answers, in the order of the samples."""
+        return [outcome for outcome in self._outcomes if not isinstance(outcome, Exception)]
+
+    @property
+    def keys(self) -> list[str]:
+        """Canonical form of every answer: equal keys say the same."""
+        return [answer_key(answer) for answer in self.answers]
+
+    @property
+    def benign(self) -> list[float]:
+        """Benign score of every answer, in [-1, 1]."""
+        return [self._benign_of[answer_text(answer)] for answer in self.answers]
+
+    @property
+    def usage(self) -> UsageMetadata | None:
+        """Tokens summed over the answers; None when the model reports none."""
+        usages = [answer.usage_metadata for answer in self.answers if answer.usage_metadata]
+        return reduce(add_usage, usages) if usages else None
+
+    def add(self, outcomes: Sequence[AIMessage | Exception]) -> None:
+        """Take the outcomes of one wave, in the order of its samples."""
+        self._outcomes.extend(outcomes)
+
+    def count(self) -> None:
+        """Embed and score what is new, cluster all answers and elect; blocking.
+
+        Raises:
+            AdapterError: If a user's part broke its protocol.
+        """
+        texts = [answer_text(answer) for answer in self.answers]
+        if not texts:
+            return
+        if new := list(dict.fromkeys(text for text in texts if text not in self._vectors)):
+            vectors = self._judges.embed(new)
+            self._vectors |= zip(new, vectors, strict=True)
+            self._benign_of |= zip(new, self._judges.score(new, vectors), strict=True)
+        embeddings = np.stack([self._vectors[text] for text in texts])
+        labels = cluster_answers(self.keys, texts, embeddings, self._judges.clusterer)
+        self.election = elect(labels, embeddings, benign=self.benign, voter=self._judges.voter)
+
+    @property
+    def winner(self) -> AIMessage:
+        """The answer that speaks for the winning cluster."""
+        return self.answers[self._elected().representative]
+
+    @property
+    def clean_overruled(self) -> bool | None:
+        """Whether the clean copy's answer lost; None when no clean copy answered."""
+        if not self._config.include_clean or not self._outcomes or isinstance(self._outcomes[0], Exception):
+            return None
+        election = self._elected()
+        return election.labels[0] != election.winner
+
+    @property
+    def clusters(self) -> tuple[Cluster, ...]:
+        """The clusters, the largest first; representatives are indices of samples."""
+        positions = [index for index, outcome in enumerate(self._outcomes) if isinstance(outcome, AIMessage)]
+        return tuple(
+            Cluster(
+                label=group.label,
+                size=group.size,
+                share=group.share,
+                benign=group.benign,
+                score=group.score,
+                representative=positions[group.representative],
+            )
+            for group in self._elected().groups
+        )
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Every call's record, failures included."""
+        election, answered = self._elected(), 0
+        samples = []
+        for index, outcome in enumerate(self._outcomes):
+            clean = self._config.include_clean and index == 0
+            if isinstance(outcome, Exception):
+                samples.append(Sample(index=index, clean=clean, error=describe(outcome)))
+                continue
+            text = answer_text(outcome)
+            samples.append(
+                Sample(
+                    index=index,
+                    clean=clean,
+                    cluster=election.labels[answered],
+                    benign=self._benign_of[text],
+                    similarity=election.similarities[answered],
+                    usage=outcome.usage_metadata,
+                    text=text if self._config.record_samples else None,
+                )
+            )
+            answered += 1
+        return tuple(samples)
+
+    @property
+    def labels(self) -> list[int]:
+        """Cluster of every answer, in the order of the samples."""
+        return list(self.election.labels) if self.election else []
+
+    @property
+    def winning_label(self) -> int:
+        """Label of the winning cluster."""
+        return self._elected().winner
+
+    @property
+    def agreement(self) -> float:
+        """Share of the answers that are in the winning cluster."""
+        return self._elected().agreement
+
+    def _elected(self) -> Election:
+        if self.election is None:
+            raise RuntimeError("nothing was elected: call count() after an answer came in")
+        return self.election
+
+
+def describe(error: BaseException) -> str:
+    """Return type and message of a failure, for records."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _clusterer(config: SmoothGuardConfig) -> Clusterer:
+    if config.clusterer == "kmeans":
+        return KMeansClusterer()
+    return AgglomerativeClusterer(config.distance_threshold)

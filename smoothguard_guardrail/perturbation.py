@@ -1,0 +1,170 @@
+"""Where media meet smoothing: one prepared request becomes N requests with perturbed media."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from langchain_core.messages import BaseMessage
+
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.errors import AdapterError
+from smoothguard_guardrail.media import DecodedMedium, PreparedRequest, fit
+from smoothguard_guardrail.protocols import Perturber
+from smoothguard_guardrail.result import Medium
+from smoothguard_guardrail.smoothing import (
+    GaussianNoise,
+    audio_sigma,
+    build_perturber,
+    channel_sigma,
+    make_generator,
+    resolve_device,
+)
+
+# Longest side in pixels that `resolution="auto"` keeps where the model does not tell what it sees: providers shrink
+# larger pictures, and shrinking after the noise averages the noise away.
+AUTO_RESOLUTION = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What a model tells about the pictures that it sees; the defaults are a model that tells nothing."""
+
+    accepts_tensors: bool = False
+    """Whether media may reach it as tensors, without being encoded."""
+    image_size: int | None = None
+    """Side in pixels to which it brings every picture; None when that varies or is not known."""
+    image_std: tuple[float, float, float] | None = None
+    """Per-channel std that it divides pixels by; None when not known."""
+
+    @classmethod
+    def of(cls, model: Any) -> ModelFacts:
+        """Read the facts off a model's attributes."""
+        std = getattr(model, "image_std", None)
+        return cls(
+            accepts_tensors=bool(getattr(model, "accepts_tensors", False)),
+            image_size=getattr(model, "image_size", None),
+            image_std=tuple(std) if std is not None else None,
+        )
+
+
+def image_perturber(config: SmoothGuardConfig, facts: ModelFacts) -> Perturber:
+    """Return the perturbation of images that this configuration describes for a model.
+
+    It is differentiable in its batch, so an adaptive attack can go through it.
+    """
+    return build_perturber(
+        sigma=channel_sigma(config.sigma, config.noise_space, facts.image_std),
+        low_pass=config.low_pass,
+        max_shift=config.max_shift,
+        resize_range=config.resize_range,
+    )
+
+
+class RequestPerturber:
+    """Makes the N requests of one guarded call, wave by wave.
+
+    Args:
+        prepared: The request with its media decoded.
+        config: The guard's configuration.
+        facts: What the model tells about itself.
+        perturber: Takes the place of the configured perturbation, for images and recordings alike.
+        seed: Seed of this call; the same seed, waves and request give the same bytes.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedRequest,
+        *,
+        config: SmoothGuardConfig,
+        facts: ModelFacts,
+        perturber: Perturber | None = None,
+        seed: int,
+    ) -> None:
+        self._prepared = prepared
+        self._config = config
+        self._facts = facts
+        self._custom = perturber
+        self._seed = seed
+        self._device = resolve_device(config.device)
+        self._originals = [self._at_model_resolution(medium) for medium in prepared.media]
+        self._noise_sd: list[float | None] = [None] * len(prepared.media)
+
+    def render(self, first_index: int, count: int) -> list[list[BaseMessage]]:
+        """Return the requests of samples `first_index` to `first_index + count - 1`.
+
+        Raises:
+            AdapterError: If the user's perturber returned something else than a batch like the one it was given.
+        """
+        clean = [self._prepared.clean()] if self._config.include_clean and first_index == 0 else []
+        num_noisy = count - len(clean)
+        if not num_noisy:
+            return clean
+        batches = [self._perturbed(index, first_index, num_noisy) for index in range(len(self._originals))]
+
+        def render_one(sample: int) -> list[BaseMessage]:
+            return self._prepared.render(
+                [batch[sample] for batch in batches], as_tensors=self._facts.accepts_tensors
+            )
+
+        if self._facts.accepts_tensors:
+            return clean + [render_one(sample) for sample in range(num_noisy)]
+        with ThreadPoolExecutor(min(num_noisy, os.cpu_count() or 1)) as pool:  # encoders release the GIL
+            return clean + list(pool.map(render_one, range(num_noisy)))
+
+    def records(self) -> tuple[Medium, ...]:
+        """Return what was done to each medium, those that were dropped or passed included."""
+        perturbed = iter(zip(self._originals, self._noise_sd, strict=True))
+        records = []
+        for record in self._prepared.records:
+            if record.action == "perturbed":
+                original, noise_sd = next(perturbed)
+                size = (original.shape[-1], original.shape[-2]) if record.kind == "image" else None
+                record = record.model_copy(update={"noise_sd": noise_sd, "perturbed_size": size})
+            records.append(record)
+        return tuple(records)
+
+    def _at_model_resolution(self, medium: DecodedMedium) -> torch.Tensor:
+        resolution = self._config.resolution
+        if medium.kind != "image" or resolution is None:
+            return medium.tensor
+        if resolution == "auto":
+            if self._facts.image_size is not None:
+                return fit(medium.tensor, side=self._facts.image_size, edge="shortest", enlarge=True)
+            resolution = AUTO_RESOLUTION
+        return fit(medium.tensor, side=resolution, edge="longest", enlarge=False)
+
+    def _perturbed(self, index: int, first_index: int, count: int) -> torch.Tensor:
+        medium, original = self._prepared.media[index], self._originals[index].to(self._device)
+        batch = original.expand(count, *original.shape).clone()
+        generator = make_generator(self._seed, index, first_index, device=self._device)
+        with torch.inference_mode():
+            perturbed = self._perturber_for(medium)(batch, generator=generator)
+        low = 0.0 if medium.kind == "image" else -1.0
+        _check_batch(perturbed, (count, *original.shape), low)
+        if self._custom is not None and torch.equal(perturbed, original.expand_as(perturbed)):
+            raise AdapterError("the perturber returned the media unchanged: nothing would be guarded")
+        if self._noise_sd[index] is None:
+            self._noise_sd[index] = float((perturbed - original).square().mean().sqrt())
+        return perturbed.cpu()
+
+    def _perturber_for(self, medium: DecodedMedium) -> Perturber:
+        if self._custom is not None:
+            return self._custom
+        if medium.kind == "image":
+            return image_perturber(self._config, self._facts)
+        sigma = audio_sigma(medium.tensor, snr_db=self._config.audio_snr_db, sigma=self._config.audio_sigma)
+        return GaussianNoise(sigma, bounds=(-1.0, 1.0))
+
+
+def _check_batch(batch: Any, shape: Sequence[int], low: float) -> None:
+    """Refuse what a user's perturber must not return, before the model sees it."""
+    if not isinstance(batch, torch.Tensor) or tuple(batch.shape) != tuple(shape):
+        found = tuple(batch.shape) if isinstance(batch, torch.Tensor) else type(batch).__name__
+        raise AdapterError(f"the perturber must return a tensor of shape {tuple(shape)}, not {found}")
+    if not batch.is_floating_point() or not bool(((batch >= low - 1e-4) & (batch <= 1 + 1e-4)).all()):
+        raise AdapterError(f"the perturber must return finite floating-point values in [{low:g}, 1]")
