@@ -22,7 +22,7 @@ from smoothguard_guardrail.models.reference.scenes import (
 from training.build import IMAGE_TOKENS, NO_PICTURE, SYSTEMS, WITHOUT_PICTURE
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.models.reference.scenes import Scene, Split
+    from smoothguard_guardrail.models.reference.scenes import Item, Mark, Scene, Split
 
 ASKED = (*KINDS, "is_there", "secret")
 """Kinds of question asked about every training picture; some are asked more than once."""
@@ -180,7 +180,8 @@ def _patches(scenes: list[Scene]) -> dict[str, torch.Tensor]:
     labels = {group: np.zeros((len(scenes), _SIDE, _SIDE), np.int64) for group in PATCH_GROUPS}
     labels["row"][:], labels["column"][:] = IGNORE, IGNORE
     for i, scene in enumerate(scenes):
-        for thing in (*scene.items, *scene.marks):
+        things: list[Item | Mark] = [*scene.items, *scene.marks]
+        for thing in things:
             if thing.row < 0:
                 labels["frame"][i] = 1
                 labels["frame"][i, 1:-1, 1:-1] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +65,7 @@ def allow_torchvision() -> None:
     try:
         import torchvision  # noqa: F401
     except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
+        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         _LIBRARIES.append(library)  # the schemas vanish with the object
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -74,8 +75,8 @@ def build_processor() -> Any:
     """Return a `LlavaProcessor` with a byte-level BPE tokenizer trained on the questions and answers."""
     allow_torchvision()
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlavaProcessor, PreTrainedTokenizerFast
-    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
+    transformers: Any = importlib.import_module("transformers")
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -89,7 +90,7 @@ def build_processor() -> Any:
         show_progress=False,
     )
     bpe.train_from_iterator(_texts(), trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         pad_token="<pad>",  # noqa: S106
         bos_token="<s>",  # noqa: S106
@@ -100,8 +101,10 @@ def build_processor() -> Any:
         clean_up_tokenization_spaces=False,
     )
     size = {"height": SIZE, "width": SIZE}
-    images = SiglipImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=3)
-    return LlavaProcessor(
+    images = transformers.SiglipImageProcessorPil(
+        size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=3
+    )
+    return transformers.LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,
         patch_size=PATCH,
@@ -112,13 +115,7 @@ def build_processor() -> Any:
 
 def build_model(processor: Any) -> Any:
     """Return an untrained `LlavaForConditionalGeneration` for the processor, float32."""
-    from transformers import (
-        GenerationConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        SiglipVisionConfig,
-    )
+    transformers: Any = importlib.import_module("transformers")
 
     tokenizer = processor.tokenizer
     ids = {
@@ -126,8 +123,8 @@ def build_model(processor: Any) -> Any:
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
     }
-    config = LlavaConfig(
-        vision_config=SiglipVisionConfig(
+    config = transformers.LlavaConfig(
+        vision_config=transformers.SiglipVisionConfig(
             hidden_size=128,
             intermediate_size=512,
             num_hidden_layers=4,
@@ -136,7 +133,7 @@ def build_model(processor: Any) -> Any:
             patch_size=PATCH,
             vision_use_head=False,
         ),
-        text_config=LlamaConfig(
+        text_config=transformers.LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=128,
             intermediate_size=384,
@@ -155,8 +152,8 @@ def build_model(processor: Any) -> Any:
         tie_word_embeddings=True,
         **ids,
     )
-    model = LlavaForConditionalGeneration(config)
-    model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=64, **ids)
+    model = transformers.LlavaForConditionalGeneration(config)
+    model.generation_config = transformers.GenerationConfig(do_sample=False, max_new_tokens=64, **ids)
     return model
 
 

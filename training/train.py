@@ -103,7 +103,7 @@ class Trainer:
             answers = self.answer_loss(features, batch)
             loss = answers + 0.3 * patches
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimiser.step()
         self.steps += 1

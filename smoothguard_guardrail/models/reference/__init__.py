@@ -1,7 +1,7 @@
 """The shipped reference model: a small LLaVA that answers questions about pictures which the project draws.
 
-`scenes` draws the pictures, `questions` asks about them, `training` (beside the package, in the repository) made
-the weights. Importing this module loads nothing heavy.
+`scenes` draws the pictures, `questions` asks about them; `training`, beside the package in the repository,
+made the weights. Importing this module loads nothing heavy.
 """
 
 from pathlib import Path
