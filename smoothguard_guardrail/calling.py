@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -145,9 +144,7 @@ class SampleCaller:
             return kind._agenerate is BaseChatModel._agenerate and kind._astream is BaseChatModel._astream
         return kind.ainvoke is Runnable.ainvoke
 
-    def _call_batch(
-        self, effect: CallModel, run_manager: CallbackManagerForChainRun, **kwargs: Any
-    ) -> list[Outcome]:
+    def _call_batch(self, effect: CallModel, run_manager: CallbackManagerForChainRun, **kwargs: Any) -> list[Outcome]:
         """Ask as one forward pass, each sample still a child run of its own."""
         model: Any = self._inner
         kwargs = self._bound_kwargs | kwargs
@@ -168,9 +165,7 @@ class SampleCaller:
         try:
             answers = model.generate_batch(effect.requests, **kwargs)
             if len(answers) != len(effect.requests):
-                raise AdapterError(
-                    f"generate_batch answered {len(answers)} of {len(effect.requests)} requests"
-                )
+                raise AdapterError(f"generate_batch answered {len(answers)} of {len(effect.requests)} requests")
         except Exception as error:
             for run in runs:
                 run.on_llm_error(error)

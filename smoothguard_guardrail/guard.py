@@ -132,9 +132,7 @@ class Guard:
         successes = len(ballot.answers)
         if successes + pending < self._required(self.config.num_samples):
             return 0  # the quorum is out of reach: asking on would only cost
-        wave = self._rule.next_wave(
-            ballot.keys, ballot.labels, ballot.benign, num_failed=len(ballot.failures)
-        )
+        wave = self._rule.next_wave(ballot.keys, ballot.labels, ballot.benign, num_failed=len(ballot.failures))
         missing = self._required(ballot.num_calls) - successes
         return min(pending, max(wave, missing))
 

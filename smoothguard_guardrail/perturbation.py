@@ -107,9 +107,7 @@ class RequestPerturber:
         batches = [self._perturbed(index, first_index, num_noisy) for index in range(len(self._originals))]
 
         def render_one(sample: int) -> list[BaseMessage]:
-            return self._prepared.render(
-                [batch[sample] for batch in batches], as_tensors=self._facts.accepts_tensors
-            )
+            return self._prepared.render([batch[sample] for batch in batches], as_tensors=self._facts.accepts_tensors)
 
         if self._facts.accepts_tensors:
             return clean + [render_one(sample) for sample in range(num_noisy)]

@@ -85,9 +85,7 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
             **kwargs,
         )
 
-    def invoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AIMessage:
+    def invoke(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:
         """Return the elected answer.
 
         Args:
@@ -110,9 +108,7 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         """Return the elected answer; see `invoke`."""
         return await self._acall_with_config(self._aanswer, input, config, **kwargs)
 
-    def guard(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> GuardResult:
+    def guard(self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any) -> GuardResult:
         """Return the elected answer and the evidence for it; see `invoke`."""
         return self._call_with_config(self._guard, input, config, **kwargs)  # type: ignore[return-value, arg-type]
 
@@ -214,7 +210,5 @@ def _as_runnable(model: Runnable[Any, Any] | str) -> Runnable[Any, Any]:
 
         return init_chat_model(model)
     if not isinstance(model, Runnable):
-        raise ConfigurationError(
-            f"the model must be a chat model, a Runnable or a string, not {type(model).__name__}"
-        )
+        raise ConfigurationError(f"the model must be a chat model, a Runnable or a string, not {type(model).__name__}")
     return model
