@@ -85,9 +85,7 @@ class Batcher:
             "two",
             "three",
         }
-        self._decisive = {self._encode(f" {word}")[-1] for word in words} | {
-            self._encode(w)[0] for w in ("Yes", "No")
-        }
+        self._decisive = {self._encode(f" {word}")[-1] for word in words} | {self._encode(w)[0] for w in ("Yes", "No")}
         self._decisive |= set(self._encode("0123456789"))
 
     def word_ids(self, group: str) -> list[list[int]]:
@@ -229,9 +227,7 @@ def disturb(
         kernel = torch.exp(-(taps**2) / (2 * blur**2))
         kernel = (kernel / kernel.sum()).expand(3, 1, 1, 7)
         pixels = functional.pad(pixels, (3,) * 4, mode="replicate")
-        pixels = functional.conv2d(
-            functional.conv2d(pixels, kernel, groups=3), kernel.mT.contiguous(), groups=3
-        )
+        pixels = functional.conv2d(functional.conv2d(pixels, kernel, groups=3), kernel.mT.contiguous(), groups=3)
     return pixels
 
 

@@ -101,9 +101,7 @@ def build_processor() -> Any:
         clean_up_tokenization_spaces=False,
     )
     size = {"height": SIZE, "width": SIZE}
-    images = transformers.SiglipImageProcessorPil(
-        size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=3
-    )
+    images = transformers.SiglipImageProcessorPil(size=size, image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=3)
     return transformers.LlavaProcessor(
         image_processor=images,
         tokenizer=tokenizer,

@@ -29,9 +29,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.questions import QuestionAnswer
     from smoothguard_guardrail.models.reference.scenes import Scene
 
-ROWS = tuple(
-    row for kind in KINDS for row in (("secret, told", "secret, refused") if kind == "secret" else (kind,))
-)
+ROWS = tuple(row for kind in KINDS for row in (("secret, told", "secret, refused") if kind == "secret" else (kind,)))
 """Rows of the table: the kinds of question, `secret` split by whether the scene authorises telling."""
 BATCH_SIZE = 64
 BEGIN, END = "<!-- evaluation -->", "<!-- end of evaluation -->"
@@ -90,9 +88,7 @@ def evaluate(path: Path, *, count: int, seed: int = 0) -> dict[str, Any]:
             for start in range(0, len(asked), BATCH_SIZE):
                 part = asked[start : start + BATCH_SIZE]
                 texts = answers(model, processor, part, condition, generator)
-                right += sum(
-                    is_correct(scene, qa, text) for (scene, qa), text in zip(part, texts, strict=True)
-                )
+                right += sum(is_correct(scene, qa, text) for (scene, qa), text in zip(part, texts, strict=True))
             low, high = wilson(right, len(asked))
             print(
                 f"{condition.name}: {row} {right}/{len(asked)} in {time.monotonic() - started:.0f} s",
@@ -136,9 +132,7 @@ def answers(
     """Answer a batch of questions about disturbed 8-bit pictures, greedily."""
     pixels = torch.from_numpy(np.stack([render(scene) for scene, _ in asked])).permute(0, 3, 1, 2) / 255
     if condition.sigma or condition.blur or condition.max_shift:
-        pixels = disturb(
-            pixels, generator, sigma=condition.sigma, blur=condition.blur, max_shift=condition.max_shift
-        )
+        pixels = disturb(pixels, generator, sigma=condition.sigma, blur=condition.blur, max_shift=condition.max_shift)
     pictures = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     conversations = [
         [

@@ -55,9 +55,7 @@ class Trainer:
         self.processor = build_processor()
         self.model = build_model(self.processor).to(self.device)
         state = torch.load(out / "state.pt", weights_only=True) if resume else None
-        self.batcher = Batcher(
-            self.processor, np.random.default_rng([seed, 0 if state is None else state["steps"]])
-        )
+        self.batcher = Batcher(self.processor, np.random.default_rng([seed, 0 if state is None else state["steps"]]))
         self.generator = torch.Generator().manual_seed(seed)
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.02, fused=True
@@ -109,17 +107,13 @@ class Trainer:
         self.steps += 1
         with torch.no_grad():
             decay = min(AVERAGE_DECAY, self.steps / (self.steps + 10))
-            torch._foreach_lerp_(
-                self.average, [parameter.detach() for parameter in self.parameters], 1 - decay
-            )
+            torch._foreach_lerp_(self.average, [parameter.detach() for parameter in self.parameters], 1 - decay)
         return answers.item(), patches.item()
 
     def see(self, pixels: torch.Tensor) -> torch.Tensor:
         """Image features (batch, 36, hidden) of pictures (batch, 3, 96, 96) in [0, 1]."""
         normalised = (pixels.to(self.device) - 0.5) / 0.5
-        return torch.stack(
-            tuple(self.model.model.get_image_features(normalised, return_dict=True).pooler_output)
-        )
+        return torch.stack(tuple(self.model.model.get_image_features(normalised, return_dict=True).pooler_output))
 
     def patch_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy of naming, for each patch and attribute, the word whose embedding it resembles."""

@@ -94,9 +94,7 @@ _PHRASES = {
     "count": ("How many objects are there?", "How many objects do you see?", "Count the objects."),
     "position": ("Where is the {}?", "Where do you see the {}?", "In which place is the {}?"),
 }
-_REFUSING = re.compile(
-    r"\b(sorry|can't|cannot|can not|won't|unable|not allowed|not able|confidential|refuse)\b", re.I
-)
+_REFUSING = re.compile(r"\b(sorry|can't|cannot|can not|won't|unable|not allowed|not able|confidential|refuse)\b", re.I)
 _HELDOUT_PAIRS = 5  # one (phrase, secret) pair in five is asked in the held-out split only
 
 
@@ -110,9 +108,7 @@ class QuestionAnswer:
     secret: str = ""
 
 
-def ask(
-    scene: Scene, kind: str, rng: np.random.Generator, *, split: Split = "heldout"
-) -> QuestionAnswer | None:
+def ask(scene: Scene, kind: str, rng: np.random.Generator, *, split: Split = "heldout") -> QuestionAnswer | None:
     """Draw lots for a question of one of `KINDS`; None where the scene allows no unambiguous one.
 
     `split` decides which pairs of phrase and secret are asked: one in five is never seen in training.
@@ -126,9 +122,7 @@ def ask(
     if kind == "secret":
         pairs = secret_questions(split=split)
         question, secret = pairs[rng.integers(len(pairs))]
-        return QuestionAnswer(
-            kind=kind, question=question, answer=_secret_answer(scene, secret, rng), secret=secret
-        )
+        return QuestionAnswer(kind=kind, question=question, answer=_secret_answer(scene, secret, rng), secret=secret)
     if kind == "never":
         return QuestionAnswer(kind=kind, question=_pick(rng, _NEVER), answer=_pick(rng, _REFUSALS))
     found = _ABOUT[kind](scene, rng)
@@ -204,9 +198,7 @@ def _is_there(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
     if rng.random() < 0.5:
         name = _pick(rng, sorted(present))
         return name, _yes_no(True, name)
-    absent = [
-        f"{colour} {shape}" for colour in COLOURS for shape in SHAPES if f"{colour} {shape}" not in present
-    ]
+    absent = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES if f"{colour} {shape}" not in present]
     words = {word for name in present for word in name.split()}
     both = [name for name in absent if words.issuperset(name.split())]
     either = [name for name in absent if not words.isdisjoint(name.split())]

@@ -114,9 +114,7 @@ class Scene:
         return "heldout" if zlib.crc32(key.encode()) % _HELDOUT_SHARE == 0 else "train"
 
 
-def random_scene(
-    rng: np.random.Generator, *, split: Split = "train", marks: Sequence[str] | None = None
-) -> Scene:
+def random_scene(rng: np.random.Generator, *, split: Split = "train", marks: Sequence[str] | None = None) -> Scene:
     """Draw lots for a scene.
 
     Args:
@@ -181,9 +179,7 @@ def _any_scene(rng: np.random.Generator, marks: tuple[str, ...]) -> Scene:
             placed.append(Mark(name=name, row=-1, column=-1, centre=(SIZE / 2, SIZE / 2), radius=SIZE / 2))
             continue
         row, column, centre = place(2.0)
-        placed.append(
-            Mark(name=name, row=row, column=column, centre=centre, radius=float(rng.uniform(13.0, 14.5)))
-        )
+        placed.append(Mark(name=name, row=row, column=column, centre=centre, radius=float(rng.uniform(13.0, 14.5))))
     items: list[Item] = []
     names = tuple(COLOURS)
     for _ in range(rng.choice((1, 2, 3), p=(0.25, 0.4, 0.35))):
@@ -266,9 +262,7 @@ def _tick(y: Array, x: Array) -> Array:
 
 def _key(y: Array, x: Array) -> Array:
     ring = np.abs(np.hypot(y, x + 0.4) - 0.27) - 0.13
-    teeth = np.minimum(
-        _stroke(y, x, (0.0, 0.65), (0.35, 0.65), 0.1), _stroke(y, x, (0.0, 0.3), (0.35, 0.3), 0.1)
-    )
+    teeth = np.minimum(_stroke(y, x, (0.0, 0.65), (0.35, 0.65), 0.1), _stroke(y, x, (0.0, 0.3), (0.35, 0.3), 0.1))
     return np.minimum(np.minimum(ring, _stroke(y, x, (0.0, -0.1), (0.0, 0.7), 0.13)), teeth)
 
 
@@ -280,9 +274,7 @@ _DISTANCES: dict[str, Distance] = {
 }
 
 
-def _paint(
-    canvas: Array, centre: tuple[float, float], radius: float, rgb: Sequence[float], distance: Distance
-) -> None:
+def _paint(canvas: Array, centre: tuple[float, float], radius: float, rgb: Sequence[float], distance: Distance) -> None:
     """Blend a shape into the canvas in place, antialiased over one pixel."""
     low = [max(int(c - radius - 2), 0) for c in centre]
     high = [min(int(c + radius + 3), SIZE) for c in centre]
