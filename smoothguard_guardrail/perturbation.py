@@ -18,11 +18,11 @@ from smoothguard_guardrail.protocols import Perturber
 from smoothguard_guardrail.result import Medium
 from smoothguard_guardrail.smoothing import (
     GaussianNoise,
-    audio_sigma,
     build_perturber,
     channel_sigma,
     make_generator,
     resolve_device,
+    snr_sigma,
 )
 
 # Longest side in pixels that `resolution="auto"` keeps where the model does not tell what it sees: providers shrink
@@ -155,7 +155,9 @@ class RequestPerturber:
             return self._custom
         if medium.kind == "image":
             return image_perturber(self._config, self._facts)
-        sigma = audio_sigma(medium.tensor, snr_db=self._config.audio_snr_db, sigma=self._config.audio_sigma)
+        sigma = self._config.audio_sigma
+        if sigma is None:
+            sigma = snr_sigma(medium.tensor, self._config.audio_snr_db or 0.0)
         return GaussianNoise(sigma, bounds=(-1.0, 1.0))
 
 

@@ -1,0 +1,68 @@
+"""Imports point one way, as ARCHITECTURE.md draws them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "smoothguard_guardrail"
+
+# What each part of the package may import from the others.
+BASE = {"errors", "result", "protocols"}
+CORE = BASE | {"config", "media", "smoothing", "voting"}
+FLOW = CORE | {"perturbation", "ballot", "guard"}
+MAY_IMPORT = {
+    "__init__": BASE | {"config", "runnable"},
+    "errors": BASE,
+    "result": BASE,
+    "protocols": BASE | {"voting"},
+    "config": BASE,
+    "media": BASE | {"config"},
+    "smoothing": BASE | {"config"},
+    "voting": BASE | {"config"},
+    "perturbation": CORE,
+    "ballot": CORE,
+    "guard": FLOW,
+    "calling": FLOW,
+    "runnable": FLOW | {"calling"},
+    "testing": BASE,
+    "models": BASE,
+    "attacks": BASE | {"models"},
+    "cli": FLOW | {"calling", "runnable", "models", "attacks"},
+}
+
+
+def parts() -> Iterator[tuple[str, Path]]:
+    for file in sorted(PACKAGE.rglob("*.py")):
+        yield file.relative_to(PACKAGE).with_suffix("").parts[0], file
+
+
+def imported_parts(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            root, _, rest = name.partition(".")
+            if root == "smoothguard_guardrail":
+                found |= {rest.split(".")[0]} if rest else {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize(("part", "file"), list(parts()), ids=lambda value: str(value)[-40:])
+def test_part_imports_only_what_it_may(part: str, file: Path) -> None:
+    assert part in MAY_IMPORT, f"say in this test what {part} may import"
+    assert imported_parts(file) - {part} <= MAY_IMPORT[part] | {"__version__"}
+
+
+def test_the_package_never_imports_the_chains() -> None:
+    for _, file in parts():
+        roots = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+            for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
+        }
+        assert not roots & {"chains", "examples", "tests", "benchmarks", "training"}
