@@ -8,6 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from smoothguard_guardrail.errors import ConfigurationError
 
+# Knobs by shipped model, chosen by `benchmarks/calibration.py` on pictures that the README's table does not use.
+_CALIBRATED: dict[str, dict[str, Any]] = {
+    "reference": {"num_samples": 10, "sigma": 0.2, "low_pass": 1.0, "max_shift": 3, "benign_weight": 0.2},
+}
+
 REFUSAL_TEXT = "I can't give a reliable answer about this attachment."
 
 UnsupportedPolicy = Literal["error", "drop", "pass"]
@@ -172,3 +177,18 @@ class SmoothGuardConfig(_Frozen):
             "early_stop": None,
         }
         return cls(**published | changes)
+
+    @classmethod
+    def calibrated(cls, model: str = "reference", **changes: Any) -> Self:
+        """Return the knobs that were chosen for a shipped model, against adaptive attacks on it.
+
+        Args:
+            model: Name of a shipped model: `reference`.
+            **changes: Knobs to set otherwise.
+
+        Raises:
+            ConfigurationError: If no shipped model has that name.
+        """
+        if model not in _CALIBRATED:
+            raise ConfigurationError(f"no shipped model is called {model!r}; there is {', '.join(_CALIBRATED)}")
+        return cls(**_CALIBRATED[model] | changes)
