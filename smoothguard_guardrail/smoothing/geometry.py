@@ -1,0 +1,106 @@
+"""Random geometry: the part of a perturbation that an attacker cannot average away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from smoothguard_guardrail.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class RandomShift:
+    """Moves every copy by a random whole number of pixels along each axis; edge pixels fill what is uncovered.
+
+    Takes and returns (num_samples, channels, height, width). Differentiable.
+
+    Args:
+        max_shift: Greatest shift in pixels; shifts are uniform in [-max_shift, max_shift]. 0 is the identity.
+
+    Raises:
+        ConfigurationError: If `max_shift` is negative or no whole number.
+
+    Example:
+        >>> RandomShift(2)(torch.rand(4, 3, 8, 8), generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([4, 3, 8, 8])
+    """
+
+    max_shift: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_shift, int) or self.max_shift < 0:
+            raise ConfigurationError(f"max_shift must be a whole number, not negative, not {self.max_shift}")
+
+    def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        """Return the moved copies."""
+        if self.max_shift == 0:
+            return batch
+        most = self.max_shift
+        places = torch.randint(0, 2 * most + 1, (len(batch), 2), generator=generator, device=batch.device)
+        return torch.stack(
+            [
+                _window(_replicate(image, most, most, most, most), top, left, batch.shape[-2:])
+                for image, (top, left) in zip(batch, places.tolist(), strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RandomResize:
+    """Resizes every copy by a random factor and puts it back on a canvas of the old size, at a random place.
+
+    A smaller copy is surrounded by its own edge pixels, of a larger one a window is kept. Takes and returns
+    (num_samples, channels, height, width) in [0, 1]. Differentiable.
+
+    Args:
+        low: Smallest factor.
+        high: Largest factor; factors are uniform in [low, high]. (1, 1) is the identity.
+
+    Raises:
+        ConfigurationError: If not 0 < low <= high.
+
+    Example:
+        >>> RandomResize(0.8, 1.0)(torch.rand(4, 3, 8, 8), generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([4, 3, 8, 8])
+
+    Source: Xie et al. 2018, Mitigating adversarial effects through randomization, arXiv 1711.01991, section 3.
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low <= self.high < float("inf"):
+            raise ConfigurationError(f"resize_range must be 0 < low <= high, not {(self.low, self.high)}")
+
+    def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        """Return the resized copies."""
+        if self.low == self.high == 1:
+            return batch
+        draws = torch.rand((len(batch), 3), generator=generator, device=batch.device).tolist()
+        return torch.stack([self._resize(image, *draw) for image, draw in zip(batch, draws, strict=True)])
+
+    def _resize(self, image: torch.Tensor, scale: float, down: float, right: float) -> torch.Tensor:
+        factor = self.low + scale * (self.high - self.low)
+        height, width = image.shape[-2:]
+        size = (max(1, round(height * factor)), max(1, round(width * factor)))
+        resized = F.interpolate(image[None], size=size, mode="bilinear", align_corners=False, antialias=True)[0]
+        top, bottom, skip_down = _place(size[0], height, down)
+        left, far, skip_right = _place(size[1], width, right)
+        return _window(_replicate(resized, top, bottom, left, far), skip_down, skip_right, (height, width))
+
+
+def _place(size: int, canvas: int, draw: float) -> tuple[int, int, int]:
+    """Return padding before, padding after and pixels to skip that fit `size` pixels to `canvas` at a random place."""
+    offset = min(int(draw * (abs(canvas - size) + 1)), abs(canvas - size))
+    return (offset, canvas - size - offset, 0) if size <= canvas else (0, 0, offset)
+
+
+def _replicate(image: torch.Tensor, top: int, bottom: int, left: int, right: int) -> torch.Tensor:
+    return F.pad(image[None], (left, right, top, bottom), mode="replicate")[0]
+
+
+def _window(image: torch.Tensor, top: int, left: int, size: tuple[int, int] | torch.Size) -> torch.Tensor:
+    return image[:, top : top + size[0], left : left + size[1]]

