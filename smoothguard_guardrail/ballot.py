@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property, reduce
 
-import numpy as np
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from numpy.typing import NDArray
 
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.errors import AdapterError
 from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Voter
 from smoothguard_guardrail.result import Cluster, Sample
 from smoothguard_guardrail.voting import (
@@ -22,9 +19,10 @@ from smoothguard_guardrail.voting import (
     WeightedVoter,
     answer_key,
     answer_text,
-    cluster_answers,
     default_embedder,
     elect,
+    embed_answers,
+    score_answers,
 )
 
 
@@ -59,34 +57,9 @@ class Judges:
         return self._embedder or default_embedder()
 
     @cached_property
-    def _prototypes(self) -> PrototypeScorer:
-        return PrototypeScorer(self.embedder)
-
-    def embed(self, texts: list[str]) -> NDArray[np.float64]:
-        """Return one vector per text, float64 (num_texts, dimensions).
-
-        Raises:
-            AdapterError: If the embedder returned something else.
-        """
-        vectors = np.asarray(self.embedder.embed_documents(texts), dtype=np.float64)
-        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-            raise AdapterError(
-                f"the embedder must return one finite vector for each of {len(texts)} texts, not {vectors.shape}"
-            )
-        return vectors
-
-    def score(self, texts: list[str], vectors: NDArray[np.float64]) -> list[float]:
-        """Return how benign each text is, in [-1, 1].
-
-        Raises:
-            AdapterError: If the benign scorer returned something else.
-        """
-        if self._benign_scorer is None:
-            return [float(score) for score in self._prototypes.score(vectors)]
-        scores = [float(score) for score in self._benign_scorer(texts)]
-        if len(scores) != len(texts) or not all(-1 <= score <= 1 for score in scores):
-            raise AdapterError(f"the benign scorer must return {len(texts)} scores in [-1, 1], not {scores}")
-        return scores
+    def benign_scorer(self) -> BenignScorer:
+        """The benign scorer; the default one shares the embedder."""
+        return self._benign_scorer or PrototypeScorer(self.embedder)
 
 
 class Ballot:
@@ -101,7 +74,7 @@ class Ballot:
         self._config = config
         self._judges = judges
         self._outcomes: list[AIMessage | Exception] = []
-        self._vectors: dict[str, NDArray[np.float64]] = {}
+        self._vectors: dict[str, list[float]] = {}
         self._benign_of: dict[str, float] = {}
         self.election: Election | None = None
 
@@ -149,13 +122,24 @@ class Ballot:
         texts = [answer_text(answer) for answer in self.answers]
         if not texts:
             return
-        if new := list(dict.fromkeys(text for text in texts if text not in self._vectors)):
-            vectors = self._judges.embed(new)
-            self._vectors |= zip(new, vectors, strict=True)
-            self._benign_of |= zip(new, self._judges.score(new, vectors), strict=True)
-        embeddings = np.stack([self._vectors[text] for text in texts])
-        labels = cluster_answers(self.keys, texts, embeddings, self._judges.clusterer)
-        self.election = elect(labels, embeddings, benign=self.benign, voter=self._judges.voter)
+        embeddings = embed_answers(self, texts)
+        if new := [text for text in dict.fromkeys(texts) if text not in self._benign_of]:
+            rows = embeddings[[texts.index(text) for text in new]]
+            self._benign_of |= zip(new, score_answers(self._judges.benign_scorer, new, rows), strict=True)
+        self.election = elect(
+            self.keys,
+            texts,
+            embeddings,
+            clusterer=self._judges.clusterer,
+            benign=self.benign,
+            voter=self._judges.voter,
+        )
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed what is new: the ballot is an embedder that remembers, so no answer is embedded once per wave."""
+        if new := [text for text in texts if text not in self._vectors]:
+            self._vectors |= zip(new, self._judges.embedder.embed_documents(new), strict=False)
+        return [self._vectors[text] for text in texts if text in self._vectors]
 
     @property
     def winner(self) -> AIMessage:
@@ -183,7 +167,7 @@ class Ballot:
                 score=group.score,
                 representative=positions[group.representative],
             )
-            for group in self._elected().groups
+            for group in self._elected().clusters
         )
 
     @property
@@ -240,4 +224,4 @@ def describe(error: BaseException) -> str:
 def _clusterer(config: SmoothGuardConfig) -> Clusterer:
     if config.clusterer == "kmeans":
         return KMeansClusterer()
-    return AgglomerativeClusterer(config.distance_threshold)
+    return AgglomerativeClusterer(distance_threshold=config.distance_threshold)

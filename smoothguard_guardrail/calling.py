@@ -139,10 +139,10 @@ class SampleCaller:
     @property
     def _blocks(self) -> bool:
         """Whether the model's async call is its sync call on the loop's default executor."""
-        kind = type(self._inner)
         if isinstance(self._inner, BaseChatModel):
-            return kind._agenerate is BaseChatModel._agenerate and kind._astream is BaseChatModel._astream
-        return kind.ainvoke is Runnable.ainvoke
+            chat = type(self._inner)
+            return chat._agenerate is BaseChatModel._agenerate and chat._astream is BaseChatModel._astream
+        return type(self._inner).ainvoke is Runnable.ainvoke
 
     def _call_batch(self, effect: CallModel, run_manager: CallbackManagerForChainRun, **kwargs: Any) -> list[Outcome]:
         """Ask as one forward pass, each sample still a child run of its own."""

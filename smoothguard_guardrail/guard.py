@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -72,12 +73,7 @@ class Guard:
         self._judges = judges or Judges(config)
         self._facts = facts or ModelFacts()
         self._perturber = perturber
-        self._rule = StoppingRule(
-            num_samples=config.num_samples,
-            early_stop=config.early_stop,
-            benign_weight=config.benign_weight,
-            voter=self._judges.voter,
-        )
+        self._rule = StoppingRule.of(config, self._judges.voter)
 
     def flow(self, messages: Sequence[BaseMessage]) -> Flow:
         """Guard one request.
@@ -116,9 +112,7 @@ class Guard:
         wave = self._rule.first_wave()
         while wave:
             first = ballot.num_calls
-            requests = yield Compute(
-                function=clock.timed("perturb", lambda first=first, wave=wave: perturber.render(first, wave))
-            )
+            requests = yield Compute(function=clock.timed("perturb", partial(perturber.render, first, wave)))
             with clock.stage("model"):
                 outcomes = yield CallModel(requests=requests, first_index=first)
             ballot.add(outcomes)

@@ -68,7 +68,8 @@ class ScriptedChatModel(BaseChatModel):
             self._tags.append(tags)
             self._load["now"] += 1
             self._load["peak"] = max(self._load["peak"], self._load["now"])
-        return self.script(messages) if callable(self.script) else self.script[index % len(self.script)]
+        reply: Reply = self.script(messages) if callable(self.script) else self.script[index % len(self.script)]
+        return reply
 
     def _leave(self, reply: Reply) -> ChatResult:
         with self._lock:
