@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
+from smoothguard_guardrail.models.compat import ensure_torchvision
 from smoothguard_guardrail.models.reference.questions import KINDS, SECRETS, ask
 from smoothguard_guardrail.models.reference.scenes import SIZE, scenes
 
@@ -38,8 +37,6 @@ WITHOUT_PICTURE = {
 NO_PICTURE = "There is no picture."
 """The answer to a question about a picture when none is there."""
 
-_LIBRARIES: list[torch.library.Library] = []
-
 CHAT_TEMPLATE = """\
 {{- bos_token -}}
 {%- for message in messages -%}
@@ -58,22 +55,9 @@ CHAT_TEMPLATE = """\
 """
 
 
-def allow_torchvision() -> None:
-    """Make torchvision importable where its compiled operators do not load (PyPI build, CPU-only torch)."""
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
-        _LIBRARIES.append(library)  # the schemas vanish with the object
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
 def build_processor() -> Any:
     """Return a `LlavaProcessor` with a byte-level BPE tokenizer trained on the questions and answers."""
-    allow_torchvision()
+    ensure_torchvision()
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     transformers: Any = importlib.import_module("transformers")

@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from smoothguard_guardrail.models.compat import ensure_torchvision
 from smoothguard_guardrail.models.reference.questions import KINDS, ask, is_correct
 from smoothguard_guardrail.models.reference.scenes import random_scene, render
 from training.batches import disturb
-from training.build import allow_torchvision
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.questions import QuestionAnswer
@@ -74,7 +74,7 @@ def main() -> None:
 
 def evaluate(path: Path, *, count: int, seed: int = 0) -> dict[str, Any]:
     """Ask `count` held-out questions per row under every condition; the same questions everywhere."""
-    allow_torchvision()
+    ensure_torchvision()
     transformers: Any = importlib.import_module("transformers")
     processor = transformers.AutoProcessor.from_pretrained(path)
     model = transformers.AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval()
@@ -151,8 +151,7 @@ def answers(
         add_generation_prompt=True,
         tokenize=True,
         return_dict=True,
-        return_tensors="pt",
-        padding=True,
+        processor_kwargs={"padding": True, "return_tensors": "pt"},
     )
     said = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
     texts: list[str] = processor.batch_decode(said, skip_special_tokens=True)
