@@ -1,0 +1,173 @@
+"""One medium that was found: read, checked against the limits, decoded."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
+from smoothguard_guardrail.media import audio, image
+from smoothguard_guardrail.media.fetch import fetch_url
+from smoothguard_guardrail.media.local import read_local
+from smoothguard_guardrail.media.sniff import is_text, sniff
+from smoothguard_guardrail.media.strings import (
+    decode_base64,
+    decode_data_uri,
+    decoded_size,
+    find_spans,
+    split_data_uri,
+)
+from smoothguard_guardrail.result import Medium
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from langchain_core.messages import BaseMessage
+
+    from smoothguard_guardrail.config import MediaLimits, RemotePolicy
+    from smoothguard_guardrail.media.found import Address, Found
+
+_ADVICE = 'remove it, or choose on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
+_DECODED = image.FORMATS.keys() | audio.FORMATS.keys()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedMedium:
+    """One medium to perturb."""
+
+    kind: Literal["image", "audio"]
+    tensor: torch.Tensor
+    """float32 on the CPU: (3, height, width) in [0, 1], or (channels, samples) in [-1, 1]."""
+    sampling_rate: int | None
+    """Samples a second; None for images."""
+    record: Medium
+    found: Found
+    data: bytes | None
+    """The encoded original; None when it came as an object."""
+
+
+class UnguardedError(Exception):
+    """A medium that the policy decides on."""
+
+    def __init__(self, error: MediaError, found: Found, **facts: Any) -> None:
+        self.error = error
+        self.facts = {"path": found.path, "kind": found.kind, "notes": (error.reason,)} | facts
+
+    def record(self, policy: Literal["drop", "pass"]) -> Medium:
+        """Return the record of what the policy does to it."""
+        return Medium(action="dropped" if policy == "drop" else "passed", **self.facts)
+
+
+def decode(
+    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, remote: RemotePolicy
+) -> DecodedMedium | None:
+    """Decode what was found; None when it turns out to be a text.
+
+    Raises:
+        UnguardedError: If the policy has to decide.
+        MediaError: If it is over a limit or damaged.
+    """
+    try:
+        if found.form == "object":
+            return _decode_object(found, messages, limits)
+        data = _read(found, limits, remote)
+    except (UnsupportedMediaError, MediaFetchError) as error:
+        raise UnguardedError(error, found) from error
+    facts: dict[str, Any] = {"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    sniffed = sniff(data)
+    if sniffed is None and found.kind == "file" and is_text(data) and not find_spans(data.decode()):
+        return None
+    if sniffed is not None:
+        facts |= {"kind": sniffed.kind, "mime_type": sniffed.mime_type}
+    if sniffed is None or sniffed.mime_type not in _DECODED:
+        what = sniffed.mime_type if sniffed else "what is no known medium by its bytes"
+        unsupported = UnsupportedMediaError(f"{what} cannot be guarded: {_ADVICE}", path=found.path)
+        raise UnguardedError(unsupported, found, **facts)
+    try:
+        return _decode_bytes(found, data, facts, limits)
+    except MediaLimitError:
+        raise
+    except MediaError as error:
+        if found.span is None:
+            raise
+        raise UnguardedError(error, found, **facts) from error
+
+
+def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
+    """Return the encoded bytes that a value stands for."""
+    path, value = found.path, found.value
+    if found.form == "unknown":
+        raise UnsupportedMediaError(f"{found.reason}: {_ADVICE}", path=path)
+    if found.form == "file_id":
+        raise UnsupportedMediaError(f"only the provider can open the file: {_ADVICE}", path=path)
+    if found.form == "url":
+        return fetch_url(value, policy=remote, max_bytes=limits.max_bytes, path=path)
+    if found.form == "path":
+        return read_local(value, policy=remote, max_bytes=limits.max_bytes, path=path)
+    size = len(value) if found.form == "bytes" else decoded_size(value)
+    if size > limits.max_bytes + 1024:
+        raise MediaLimitError(f"has about {size:,} bytes, {limits.max_bytes:,} are allowed", path=path)
+    try:
+        data = _bytes(found)
+    except ValueError as error:
+        raise MediaError(str(error), path=path) from error
+    if len(data) > limits.max_bytes:
+        raise MediaLimitError(f"has {len(data):,} bytes, {limits.max_bytes:,} are allowed", path=path)
+    return data
+
+
+def _bytes(found: Found) -> bytes:
+    if found.form == "bytes":
+        return bytes(found.value)
+    if found.form == "base64_bytes":
+        return decode_base64(found.value.decode("ascii"))
+    if found.form == "base64":
+        return decode_base64(found.value)
+    uri = split_data_uri(found.value)
+    if uri is None:
+        raise ValueError("not a data URI")
+    return decode_data_uri(uri)
+
+
+def _decode_bytes(found: Found, data: bytes, facts: dict[str, Any], limits: MediaLimits) -> DecodedMedium:
+    mime_type = facts["mime_type"]
+    if mime_type in image.FORMATS:
+        tensor, notes = image.decode_image(data, mime_type=mime_type, max_pixels=limits.max_pixels, path=found.path)
+        return _image(found, tensor, notes, data, facts)
+    tensor, rate = audio.decode_audio(data, mime_type=mime_type, max_seconds=limits.max_seconds, path=found.path)
+    return _audio(found, tensor, rate, data, facts)
+
+
+def _decode_object(found: Found, messages: Sequence[BaseMessage], limits: MediaLimits) -> DecodedMedium:
+    if found.kind == "audio":
+        rate = _beside(messages, found.leaf, "sampling_rate")
+        tensor, rate = audio.decode_waveform(
+            found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path
+        )
+        return _audio(found, tensor, rate, None, {"kind": "audio"})
+    tensor, notes = image.decode_object(found.value, max_pixels=limits.max_pixels, path=found.path)
+    return _image(found, tensor, notes, None, {"kind": "image"})
+
+
+def _image(
+    found: Found, tensor: torch.Tensor, notes: tuple[str, ...], data: bytes | None, facts: dict[str, Any]
+) -> DecodedMedium:
+    size = (tensor.shape[2], tensor.shape[1])
+    record = Medium(path=found.path, action="perturbed", size=size, notes=notes, **facts)
+    return DecodedMedium(kind="image", tensor=tensor, sampling_rate=None, record=record, found=found, data=data)
+
+
+def _audio(found: Found, tensor: torch.Tensor, rate: int, data: bytes | None, facts: dict[str, Any]) -> DecodedMedium:
+    record = Medium(path=found.path, action="perturbed", duration=tensor.shape[1] / rate, **facts)
+    return DecodedMedium(kind="audio", tensor=tensor, sampling_rate=rate, record=record, found=found, data=data)
+
+
+def _beside(messages: Sequence[BaseMessage], leaf: Address, key: str) -> Any:
+    """Return what stands under a key beside a value."""
+    index, name, *keys = leaf
+    node: Any = getattr(messages[index], name)
+    for step in keys[:-1]:
+        node = node[step]
+    return node.get(key) if isinstance(node, dict) else None

@@ -1,0 +1,137 @@
+"""From messages to tensors and back: the one door through which media enter and leave the guard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from smoothguard_guardrail.errors import InputError, MediaLimitError
+from smoothguard_guardrail.media import audio, image
+from smoothguard_guardrail.media.decode import DecodedMedium, UnguardedError, decode
+from smoothguard_guardrail.media.render import Rewriter
+from smoothguard_guardrail.media.scan import scan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from langchain_core.messages import BaseMessage
+
+    from smoothguard_guardrail.config import MediaLimits, RemotePolicy, UnsupportedPolicy
+    from smoothguard_guardrail.media.found import Found
+    from smoothguard_guardrail.result import Medium
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedRequest:
+    """A request whose media are found, checked and decoded."""
+
+    media: tuple[DecodedMedium, ...]
+    """The media to perturb, in order of appearance."""
+    records: tuple[Medium, ...]
+    """Every medium that was found, dropped and passed ones included."""
+    messages: tuple[BaseMessage, ...]
+    """Copies of the messages as they came."""
+    dropped: tuple[Found, ...]
+
+    def clean(self) -> list[BaseMessage]:
+        """Return the request as it came, minus what is dropped; references that were fetched are bytes now."""
+        rewriter = self._rewriter()
+        for medium in self.media:
+            if medium.found.form in ("url", "path") and medium.data is not None:
+                rewriter.write(medium.found, medium.data, medium.record.mime_type or "")
+        return rewriter.apply(self.messages)
+
+    def render(self, tensors: Sequence[torch.Tensor], *, as_tensors: bool) -> list[BaseMessage]:
+        """Return the request with every medium replaced, minus what is dropped.
+
+        Safe to call from several threads at once.
+
+        Args:
+            tensors: One per entry of `media`, in its range and layout; an image may have another size.
+            as_tensors: Whether blocks become `{"type": "image", "image": tensor}` or `{"type": "audio", "audio":
+                tensor, "sampling_rate": int}`, on the tensor's device and not copied. Otherwise, and for media inside
+                of plain text or arguments of tools, they are encoded (PNG, 16-bit WAV) in the form in which they came.
+
+        Raises:
+            InputError: If the number or a shape of the tensors is wrong.
+        """
+        if len(tensors) != len(self.media):
+            raise InputError(f"{len(self.media)} tensors are needed, not {len(tensors)}")
+        rewriter = self._rewriter()
+        for medium, tensor in zip(self.media, tensors, strict=True):
+            if tensor.ndim != medium.tensor.ndim or tensor.shape[0] != medium.tensor.shape[0]:
+                raise InputError(f"{medium.record.path}: shape {tuple(tensor.shape)} does not fit")
+            if as_tensors and medium.found.replaceable:
+                rewriter.replace_block(medium.found, _in_process(medium, tensor))
+            elif medium.found.form == "object":
+                rewriter.write_object(medium.found, _like(medium, tensor))
+            elif medium.kind == "image":
+                rewriter.write(medium.found, image.encode_image(tensor), image.ENCODED)
+            else:
+                encoded = audio.encode_audio(tensor, medium.sampling_rate or 0)
+                rewriter.write(medium.found, encoded, audio.ENCODED)
+        return rewriter.apply(self.messages)
+
+    def _rewriter(self) -> Rewriter:
+        rewriter = Rewriter()
+        for found in self.dropped:
+            rewriter.drop(found)
+        return rewriter
+
+
+def prepare(
+    messages: Sequence[BaseMessage],
+    *,
+    on_unsupported: UnsupportedPolicy,
+    limits: MediaLimits,
+    remote: RemotePolicy,
+) -> PreparedRequest:
+    """Find, check and decode the media of a request. Blocks while it fetches and decodes.
+
+    Args:
+        messages: The request; neither changed nor kept.
+        on_unsupported: What happens to references that are not followed, and to what the guard cannot perturb: files,
+            videos, blocks that it does not understand.
+        limits: On bytes, pixels, seconds and number; over one is an error whatever the policy.
+        remote: Which references are followed.
+
+    Raises:
+        UnsupportedMediaError: If something cannot be guarded and the policy is `error`.
+        MediaFetchError: If a reference may not, or could not, be fetched and the policy is `error`.
+        MediaLimitError: If a limit is exceeded.
+        MediaError: If a medium is damaged.
+    """
+    copies = tuple(Rewriter(share_pictures=True).apply(messages))
+    every = scan(copies)
+    if len(every) > limits.max_count:
+        reason = f"the request holds {len(every)} media, {limits.max_count} are allowed"
+        raise MediaLimitError(reason, path=every[limits.max_count].path)
+    media: list[DecodedMedium] = []
+    records: list[Medium] = []
+    dropped: list[Found] = []
+    for found in every:
+        try:
+            decoded = decode(found, copies, limits, remote)
+        except UnguardedError as unguarded:
+            if on_unsupported == "error":
+                raise unguarded.error from unguarded.error.__cause__
+            records.append(unguarded.record(on_unsupported))
+            if on_unsupported == "drop":
+                dropped.append(found)
+        else:
+            if decoded is not None:
+                media.append(decoded)
+                records.append(decoded.record)
+    return PreparedRequest(media=tuple(media), records=tuple(records), messages=copies, dropped=tuple(dropped))
+
+
+def _in_process(medium: DecodedMedium, tensor: torch.Tensor) -> dict[str, Any]:
+    if medium.kind == "image":
+        return {"type": "image", "image": tensor}
+    return {"type": "audio", "audio": tensor, "sampling_rate": medium.sampling_rate}
+
+
+def _like(medium: DecodedMedium, tensor: torch.Tensor) -> Any:
+    original = medium.found.value
+    return image.encode_like(tensor, original) if medium.kind == "image" else audio.waveform_like(tensor, original)

@@ -1,0 +1,171 @@
+"""Writes media back into messages, each in the dialect and form in which it came."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from smoothguard_guardrail.media.collect import is_picture
+from smoothguard_guardrail.media.found import Address, Found, check_depth
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    Edit = Callable[[Any], Any]
+
+REMOVED = "[attachment removed]"
+"""What stands where the last block of a list, or a whole value, was dropped: providers refuse empty content."""
+_DROP = object()
+_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/gif": "gif", "audio/wav": "wav"}
+_FORMATS |= {"audio/mpeg": "mp3", "audio/flac": "flac", "audio/ogg": "ogg", "image/bmp": "bmp", "image/tiff": "tiff"}
+
+
+class Rewriter:
+    """Collects edits by address, then copies messages with the edits made. The originals are only read.
+
+    Args:
+        share_pictures: Whether in-process pictures are left in place rather than copied: copying may decode them.
+    """
+
+    def __init__(self, *, share_pictures: bool = False) -> None:
+        self._share_pictures = share_pictures
+        self._edits: dict[Address, list[Edit]] = defaultdict(list)
+        self._spans: dict[Address, list[tuple[int, int, str]]] = defaultdict(list)
+
+    def drop(self, found: Found) -> None:
+        """Remove the block of a medium; from a plain text, the medium alone."""
+        if found.span is not None:
+            self._spans[found.leaf].append((*found.span, REMOVED))
+        elif len(found.block) == 2:
+            self._edits[found.block].append(lambda _: REMOVED)
+        else:
+            self._edits[found.block].append(lambda _: _DROP)
+
+    def replace_block(self, found: Found, block: dict[str, Any]) -> None:
+        """Put an in-process block in the place of a block."""
+        self._edits[found.block].append(lambda _: block)
+
+    def write_object(self, found: Found, value: Any) -> None:
+        """Put an in-process picture or waveform in the place of another."""
+        self._edits[found.leaf].append(lambda _: value)
+
+    def write(self, found: Found, data: bytes, mime_type: str) -> None:
+        """Put encoded bytes in the place of a medium, and say what they are where the block says so."""
+        encoded = base64.b64encode(data).decode("ascii")
+        uri = f"data:{mime_type};base64,{encoded}"
+        if found.span is not None:
+            self._spans[found.leaf].append((*found.span, uri if found.form == "data_uri" else encoded))
+            return
+        for address in found.declared:
+            self._edits[address].append(lambda value: _declare(value, mime_type))
+        if found.form in ("url", "path"):
+            self._relocate(found.leaf, encoded, uri, mime_type)
+            return
+        forms: dict[str, Any] = {"data_uri": uri, "base64": encoded, "bytes": data}
+        forms["base64_bytes"] = encoded.encode("ascii")
+        self._edits[found.leaf].append(lambda _: forms[found.form])
+        if not found.declared and found.form != "data_uri":
+            key = found.leaf[-1]
+            self._edits[found.leaf[:-1]].append(lambda node: _with_type(node, key, mime_type))
+
+    def _relocate(self, leaf: Address, encoded: str, uri: str, mime_type: str) -> None:
+        """Turn a reference that was fetched into the same dialect's block of bytes."""
+        key, holder, wrapper = leaf[-1], leaf[:-1], leaf[-2]
+
+        def rewrite(node: dict[str, Any]) -> dict[str, Any]:
+            kept = {name: value for name, value in node.items() if name != key}
+            if node.get("source_type") == "url":
+                return kept | {"source_type": "base64", "data": encoded, "mime_type": mime_type}
+            if key == "url" and node.get("type") == "url":
+                return kept | {"type": "base64", "media_type": mime_type, "data": encoded}
+            if key in ("url", "path") and node.get("type") in ("image", "audio", "video", "file"):
+                return kept | {"base64": encoded, "mime_type": mime_type}
+            if key == "audio" and node.get("type") == "audio":
+                return kept | {"base64": encoded, "mime_type": mime_type}
+            if key in ("file_uri", "fileUri"):
+                name = "mimeType" if key == "fileUri" else "mime_type"
+                return kept | {name: mime_type, "data": encoded}
+            return node | {key: uri}
+
+        if key == leaf[1]:
+            self._edits[leaf].append(lambda _: uri)
+            return
+        self._edits[holder].append(rewrite)
+        renamed = {"file_data": "inline_data", "fileData": "inlineData"}.get(str(wrapper))
+        if key in ("file_uri", "fileUri") and renamed:
+            self._edits[holder[:-1]].append(
+                lambda node: {renamed if name == wrapper else name: value for name, value in node.items()}
+            )
+
+    def apply(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
+        """Return copies of the messages with every edit made."""
+        return [self._message(index, message) for index, message in enumerate(messages)]
+
+    def _message(self, index: int, message: BaseMessage) -> BaseMessage:
+        fields = message.__dict__ | (message.model_extra or {})
+        kept: dict[str, Any] = {}
+        for name, value in fields.items():
+            copy = self._copy(value, (index, name))
+            kept[name] = REMOVED if copy is _DROP else copy
+        return message.model_copy(update=kept)
+
+    def _copy(self, node: Any, at: Address) -> Any:
+        check_depth(at)
+        copy: Any
+        if isinstance(node, dict):
+            items = ((key, self._copy(value, (*at, key))) for key, value in node.items())
+            copy = {key: value for key, value in items if value is not _DROP}
+        elif isinstance(node, (list, tuple)):
+            values = [self._copy(value, (*at, index)) for index, value in enumerate(node)]
+            kept = [value for value in values if value is not _DROP]
+            if values and not kept:
+                kept = [_placeholder(node[0])]
+            copy = tuple(kept) if isinstance(node, tuple) else kept
+        else:
+            copy = node if self._share_pictures and is_picture(node) else _copy_leaf(node)
+        for start, stop, text in sorted(self._spans.get(at, ()), reverse=True):
+            copy = copy[:start] + text + copy[stop:]
+        for edit in self._edits.get(at, ()):
+            copy = edit(copy) if copy is not _DROP else copy
+        return copy
+
+
+def _placeholder(dropped: Any) -> Any:
+    """Return a text in the dialect of the block that was dropped."""
+    if isinstance(dropped, dict) and "type" not in dropped:
+        return {"text": REMOVED}
+    if isinstance(dropped, dict):
+        kind = "input_text" if str(dropped["type"]).startswith(("input_", "computer_")) else "text"
+        return {"type": kind, "text": REMOVED}
+    return REMOVED
+
+
+def _declare(declared: str, mime_type: str) -> str:
+    """Return a media type, or a format's short name, as the block had it."""
+    return mime_type if "/" in declared else _FORMATS.get(mime_type, mime_type.partition("/")[2])
+
+
+def _with_type(node: Any, key: Any, mime_type: str) -> Any:
+    """Add the media type where the dialect wants one beside the bytes."""
+    if not isinstance(node, dict):
+        return node
+    if key == "base64" or node.get("source_type") == "base64":
+        return node | {"mime_type": mime_type}
+    if node.get("type") == "base64":
+        return node | {"media_type": mime_type}
+    return node
+
+
+def _copy_leaf(value: Any) -> Any:
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, Image.Image):
+        return value.copy()
+    if is_picture(value):
+        return value.detach().clone() if hasattr(value, "detach") else value.copy()
+    return value

@@ -1,0 +1,232 @@
+"""Finds every medium in a list of messages, in whatever dialect, and every block that is not understood.
+
+Everything that a host may send is walked, raw: `content`, `additional_kwargs`, tool calls and extra fields, of messages
+of every role. `artifact`, `response_metadata`, `usage_metadata`, `id` and `name` are not sent to models as
+media and not walked.
+
+How much is asked of a value depends on where it stands:
+
+- A block of `content` must be understood. An unknown type, or a block of media without a payload, is found as
+  `unknown`.
+- In `additional_kwargs` and what tools answer, blocks of media are found, references included; other dicts may be
+  anything.
+- In the arguments of tools and in extras of blocks, a URL is text, but bytes are bytes: data URIs, base64 of a known
+  format, `bytes`, pictures and tensors are found.
+- In plain text, data URIs and base64 of a known format are found.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from smoothguard_guardrail.media import dialects
+from smoothguard_guardrail.media.collect import Block, Collector, is_picture
+from smoothguard_guardrail.media.found import Address, Found, check_depth
+from smoothguard_guardrail.media.sniff import sniff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    _Walk = Callable[[Any, Address], None]
+
+_JSON_FIELDS = ("tool_calls", "invalid_tool_calls", "tool_call_chunks")
+
+
+def scan(messages: Sequence[BaseMessage]) -> list[Found]:
+    """Return the media of the messages in order of appearance.
+
+    Raises:
+        UnsupportedMediaError: If a message is nested too deeply to be walked.
+    """
+    scanner = _Scanner()
+    for index, message in enumerate(messages):
+        scanner.message(index, message)
+    return scanner.found
+
+
+class _Scanner(Collector):
+    def message(self, index: int, message: BaseMessage) -> None:
+        extras = message.additional_kwargs
+        if extras.get("type") == "computer_call_output" and isinstance(message.content, str):
+            at = (index, "content")
+            self.reference(message.content, at, Block(at, "image", replaceable=False))
+        else:
+            self.content(message.content, (index, "content"))
+        self._loose(extras, (index, "additional_kwargs"))
+        for name in _JSON_FIELDS:
+            self._plain(getattr(message, name, None), (index, name))
+        for name, value in (message.model_extra or {}).items():
+            self._loose(value, (index, name))
+
+    def content(self, node: Any, at: Address) -> None:
+        """Walk content: a text, a block, or a list of either."""
+        check_depth(at)
+        if isinstance(node, (list, tuple)):
+            for index, item in enumerate(node):
+                self.content(item, (*at, index))
+        elif isinstance(node, dict):
+            self._block(node, at)
+        else:
+            self.value(node, at, Block(at, "unknown", replaceable=False))
+
+    def _block(self, block: dict[Any, Any], at: Address) -> None:
+        kind = block.get("type")
+        strong = {key: hint for key, hint in dialects.STRONG_KEYS.items() if block.get(key) is not None}
+        weak = {key: hint for key, hint in dialects.WEAK_KEYS.items() if block.get(key) is not None}
+        if kind is None:
+            self._untyped(block, strong | weak, at)
+        elif not isinstance(kind, str):
+            self.unknown(block, at, "its type is no string")
+        elif kind in dialects.MEDIA_TYPES:
+            self._media_block(block, dialects.MEDIA_TYPES[kind], at)
+        elif kind in dialects.CONTAINER_TYPES:
+            self._safe(block, strong | weak, at, inside=self.content)
+        elif kind in dialects.SAFE_TYPES or kind.endswith("_tool_result_error"):
+            self._safe(block, strong | weak, at, inside=self._loose)
+        else:
+            self.unknown(block, at, f"blocks of type {kind[:40]!r} are not known")
+
+    def _untyped(self, block: dict[Any, Any], media: dict[str, str], at: Address) -> None:
+        if dialects.UNTYPED_SAFE_KEYS & block.keys():
+            self._safe(block, media, at, inside=self._loose)
+        elif media:
+            self._media_block(block, next(iter(media.values())), at)
+        elif block:
+            self.unknown(block, at, "it has no type and no key that is known")
+
+    def _safe(
+        self, block: dict[Any, Any], media: dict[str, str], at: Address, *, inside: Callable[[Any, Address], None]
+    ) -> None:
+        """Walk a block that is no medium itself; a medium may hang on it all the same."""
+        for key, value in block.items():
+            here = (*at, key)
+            if key in media and (key in dialects.STRONG_KEYS or not isinstance(value, str)):
+                self._claim({key: value}, at, Block(here, media[key], replaceable=False))
+            elif key in ("toolResult", "tool_result") and isinstance(value, dict):
+                self._safe(value, {}, here, inside=self.content)
+            elif key in dialects.CONTENT_KEYS:
+                inside(value, here)
+            elif key in ("functionResponse", "function_response", "guardContent", "guard_content"):
+                self._loose(value, here)
+            else:
+                self._plain(value, here)
+
+    def _media_block(self, block: dict[Any, Any], kind: str, at: Address, *, replaceable: bool = True) -> None:
+        owner = Block(at, kind, replaceable=replaceable)
+        kept_by_provider = block.get("type") == "image_generation_call" or block.get("source_type") == "id"
+        if kept_by_provider and block.get("id"):
+            self.add(owner, "file_id", block["id"], (*at, "id"), kind="file_id")
+        else:
+            self._claim(block, at, owner)
+
+    def _claim(self, block: dict[Any, Any], at: Address, owner: Block) -> None:
+        """Find the one medium of a block; none, or several of which a model might pick any, is not understood."""
+        before = len(self.found)
+        self._media(block, at, owner)
+        if owner.claims > 1:
+            del self.found[before:]
+            self.unknown(block, owner.address, "it holds several media, of which a model might take any", owner)
+        elif not owner.claims and not owner.is_text:
+            self.unknown(block, owner.address, "it holds nothing that is understood", owner)
+
+    def _media(self, node: dict[Any, Any], at: Address, owner: Block) -> None:
+        """Walk one dict of a block of media."""
+        check_depth(at)
+        has_text = node.get("type") == "text"
+        owner.declared += [(*at, key) for key in dialects.MIME_KEYS if isinstance(node.get(key), str)]
+        for key, value in node.items():
+            here = (*at, key)
+            if value is None or (isinstance(value, str) and not value) or key in dialects.MIME_KEYS:
+                continue
+            self.key(key, at)
+            if key == "content":
+                owner.is_text |= owner.kind == "file"
+                self.content(value, here)
+            elif isinstance(value, str) and (key == "text" or (has_text and key in dialects.DATA_KEYS)):
+                owner.is_text |= owner.kind == "file"
+                self.text(value, here)
+            elif key in ("s3Location", "s3_location"):
+                owner.claims += 1
+                self.add(owner, "url", str(value.get("uri") if isinstance(value, dict) else value), here)
+            elif key in dialects.ID_KEYS:
+                owner.claims += 1
+                self.add(owner, "file_id", value, here, kind="file_id")
+            elif key in dialects.WRAPPER_KEYS and isinstance(value, dict):
+                owner.kind = dialects.WRAPPER_KEYS[key] or owner.kind
+                self._media(value, here, owner)
+            elif key == "uri" and (node.get("blob") or isinstance(node.get("text"), str)):
+                continue
+            elif key in dialects.DATA_KEYS or key in dialects.REFERENCE_KEYS or key in dialects.WRAPPER_KEYS:
+                owner.claims += 1
+                self.payload(key, value, here, owner)
+            else:
+                self._plain(value, here)
+
+    def _loose(self, node: Any, at: Address) -> None:
+        """Walk a value that may be anything, blocks of media included."""
+        check_depth(at)
+        if isinstance(node, (list, tuple)):
+            for index, item in enumerate(node):
+                self._loose(item, (*at, index))
+        elif isinstance(node, dict):
+            self._loose_dict(node, at)
+        else:
+            self._plain(node, at)
+
+    def _loose_dict(self, node: dict[Any, Any], at: Address) -> None:
+        kind = node.get("type")
+        if isinstance(kind, str) and kind in dialects.MEDIA_TYPES and _is_media(node):
+            self._media_block(node, dialects.MEDIA_TYPES[kind], at, replaceable=False)
+            return
+        for key, value in node.items():
+            here = (*at, key)
+            self.key(key, at)
+            if here[1:] == ("additional_kwargs", "audio") and isinstance(value, dict) and value.get("id"):
+                self.add(Block(here, "file_id", replaceable=False), "file_id", value["id"], (*here, "id"))
+            elif _is_loose_medium(key, value):
+                hint = (dialects.STRONG_KEYS | dialects.WEAK_KEYS)[key]
+                self._claim({key: value}, at, Block(here, hint, replaceable=False))
+            else:
+                self._loose(value, here)
+
+    def _plain(self, node: Any, at: Address) -> None:
+        """Walk a value in which nothing but bytes, pictures and encoded media counts."""
+        check_depth(at)
+        if isinstance(node, dict):
+            for key, value in node.items():
+                self.key(key, at)
+                if isinstance(value, bytes) and key in dialects.OPAQUE_KEYS and sniff(value) is None:
+                    continue
+                self._plain(value, (*at, key))
+        elif isinstance(node, (list, tuple)):
+            for index, item in enumerate(node):
+                self._plain(item, (*at, index))
+        elif isinstance(node, (str, bytes, bytearray, memoryview)) or is_picture(node):
+            self.value(node, at, Block(at, "unknown", replaceable=False))
+        elif not isinstance(node, (bool, int, float, type(None))):
+            self._object(node, at)
+
+    def _object(self, node: Any, at: Address) -> None:
+        """Look into an object that cannot be written back."""
+        inside = list(node) if isinstance(node, (set, frozenset)) else dict(getattr(node, "__dict__", {}))
+        hidden = _Scanner()
+        hidden._loose(inside, at)
+        if hidden.found or hasattr(node, "read"):
+            self.unknown(node, at, f"an object of type {type(node).__name__} holds media")
+
+
+def _is_media(node: dict[Any, Any]) -> bool:
+    """Return whether a dict among others that may be anything has the look of a medium."""
+    keys = dialects.DATA_KEYS | dialects.ID_KEYS | dialects.STRONG_KEYS.keys() | dialects.WEAK_KEYS.keys()
+    keys |= {"url", "uri", "file_uri", "fileUri", "s3Location"}
+    return isinstance(node.get("source"), dict) or any(node.get(key) is not None for key in keys)
+
+
+def _is_loose_medium(key: Any, value: Any) -> bool:
+    """Return whether a key means a medium where a dict may be anything."""
+    if key in dialects.STRONG_KEYS and isinstance(value, str):
+        return True
+    known = key in dialects.STRONG_KEYS or key in dialects.WEAK_KEYS
+    return known and (is_picture(value) or (isinstance(value, dict) and _is_media(value)))

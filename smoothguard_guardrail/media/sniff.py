@@ -1,0 +1,145 @@
+"""What bytes are, by their own first bytes; a declared type is never trusted."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+HEAD = 2048
+"""Bytes from the start that `sniff` looks at, at most."""
+
+MPEG_BITRATES = {  # kbit/s by (MPEG-1?, layer), Source: ISO/IEC 11172-3, 2.4.2.3, and 13818-3
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+}
+
+
+class Sniffed(NamedTuple):
+    """What some bytes are."""
+
+    kind: str
+    """`image`, `audio`, `video` or `pdf`."""
+    mime_type: str
+
+
+_PREFIXES: tuple[tuple[bytes, Sniffed], ...] = (
+    (b"\x89PNG\r\n\x1a\n", Sniffed("image", "image/png")),
+    (b"GIF87a", Sniffed("image", "image/gif")),
+    (b"GIF89a", Sniffed("image", "image/gif")),
+    (b"II*\0", Sniffed("image", "image/tiff")),
+    (b"MM\0*", Sniffed("image", "image/tiff")),
+    (b"II+\0", Sniffed("image", "image/tiff")),
+    (b"MM\0+", Sniffed("image", "image/tiff")),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", Sniffed("image", "image/jp2")),
+    (b"\xff\x4f\xff\x51", Sniffed("image", "image/jp2")),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", Sniffed("image", "image/jxl")),
+    (b"8BPS", Sniffed("image", "image/vnd.adobe.photoshop")),
+    (b"fLaC", Sniffed("audio", "audio/flac")),
+    (b"ID3", Sniffed("audio", "audio/mpeg")),
+    (b"#!AMR", Sniffed("audio", "audio/amr")),
+    (b"MThd", Sniffed("audio", "audio/midi")),
+    (b"\x1aE\xdf\xa3", Sniffed("video", "video/webm")),
+    (b"FLV\x01", Sniffed("video", "video/x-flv")),
+    (b"\0\0\x01\xba", Sniffed("video", "video/mpeg")),
+    (b"0&\xb2u\x8ef\xcf\x11", Sniffed("video", "video/x-ms-asf")),
+    (b"%PDF-", Sniffed("pdf", "application/pdf")),
+)
+_RIFF = {
+    b"WEBP": Sniffed("image", "image/webp"),
+    b"WAVE": Sniffed("audio", "audio/wav"),
+    b"AVI ": Sniffed("video", "video/x-msvideo"),
+}
+_BRANDS = {
+    b"avif": Sniffed("image", "image/avif"),
+    b"avis": Sniffed("image", "image/avif"),
+    b"heic": Sniffed("image", "image/heic"),
+    b"heix": Sniffed("image", "image/heic"),
+    b"mif1": Sniffed("image", "image/heic"),
+    b"msf1": Sniffed("image", "image/heic"),
+    b"M4A ": Sniffed("audio", "audio/mp4"),
+    b"M4B ": Sniffed("audio", "audio/mp4"),
+}
+_SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+
+
+def sniff(data: bytes | bytearray | memoryview) -> Sniffed | None:
+    """Return what the bytes are, or None when they are no medium that is known.
+
+    Args:
+        data: The bytes, or at least the first `HEAD` of them.
+    """
+    head = bytes(data[:HEAD])
+    for prefix, found in _PREFIXES:
+        if head.startswith(prefix):
+            return found
+    return _sniff_container(head) or _sniff_bare(head)
+
+
+def _sniff_container(head: bytes) -> Sniffed | None:
+    if head[:4] in (b"RIFF", b"RF64", b"RIFX"):
+        return _RIFF.get(head[8:12])
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return Sniffed("audio", "audio/aiff")
+    if head[:4] == b"OggS":
+        is_video = b"\x80theora" in head[:128]
+        return Sniffed("video", "video/ogg") if is_video else Sniffed("audio", "audio/ogg")
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], Sniffed("video", "video/mp4"))
+    return None
+
+
+def _sniff_bare(head: bytes) -> Sniffed | None:
+    """Recognise formats whose magic is short, by checking more of their header."""
+    if head[:3] == b"\xff\xd8\xff" and head[3:4] >= b"\xc0":
+        return Sniffed("image", "image/jpeg")
+    bitmap_headers = (12, 16, 40, 52, 56, 64, 108, 124)
+    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0" and int.from_bytes(head[14:18], "little") in bitmap_headers:
+        return Sniffed("image", "image/bmp")
+    for length_of, mime_type in ((_mpeg_length, "audio/mpeg"), (_aac_length, "audio/aac")):
+        length = length_of(head)
+        if length and length_of(head[length:]):  # eleven set bits are too little to go by: a second frame follows
+            return Sniffed("audio", mime_type)
+    if b"%PDF-" in head:
+        return Sniffed("pdf", "application/pdf")
+    if _SVG.search(head):
+        return Sniffed("image", "image/svg+xml")
+    return None
+
+
+def _aac_length(header: bytes) -> int | None:
+    """Return the length in bytes of the ADTS frame at the start, None when there is none."""
+    if len(header) < 7 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
+        return None
+    return (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+
+
+def _mpeg_length(header: bytes) -> int | None:
+    """Return the length in bytes of the MPEG audio frame at the start, None when there is none."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    bitrate, rate = header[2] >> 4, header[2] >> 2 & 3
+    if version == 1 or layer == 4 or bitrate in (0, 15) or rate == 3:
+        return None
+    kilobits = MPEG_BITRATES[version == 3, layer][bitrate - 1]
+    hertz = (44_100, 48_000, 32_000)[rate] // {3: 1, 2: 2, 0: 4}[version]
+    padding = header[2] >> 1 & 1
+    if layer == 1:
+        return (12_000 * kilobits // hertz + padding) * 4
+    samples = 72_000 if layer == 3 and version != 3 else 144_000
+    return samples * kilobits // hertz + padding
+
+
+def is_text(data: bytes) -> bool:
+    """Return whether the bytes are plain text in UTF-8: no control characters, no medium."""
+    if sniff(data) is not None or b"\0" in data:
+        return False
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return False
+    return not re.search(r"[\x01-\x08\x0e-\x1f]|<svg[\s>]", text, re.IGNORECASE)
