@@ -24,7 +24,7 @@ from training.build import IMAGE_TOKENS, NO_PICTURE, SYSTEMS, WITHOUT_PICTURE
 if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.scenes import Item, Mark, Scene, Split
 
-ASKED = (*KINDS, "is_there", "secret")
+ASKED = (*KINDS, "is_there", "is_there")
 """Kinds of question asked about every training picture; some are asked more than once."""
 NOISY_SHARE = 0.55
 """Share of the training pictures that are disturbed; the others stay clean."""
@@ -41,7 +41,8 @@ PATCH_GROUPS: dict[str, tuple[str, ...]] = {
 
 _SIDE = int(IMAGE_TOKENS**0.5)
 _SEPARATE, _CONVERSATION, _NO_PICTURE = 0.85, 0.10, 0.05  # shares of the three layouts
-_DECISIVE_WEIGHT = 3.0
+_DECISIVE_WEIGHT = 3.0  # of the words that carry the answer, and of its first word
+_YES_NO_WEIGHT = 8.0  # of the first word in the kind that takes longest to learn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +108,11 @@ class Batcher:
         ids = np.full((size, length), self._tokenizer.pad_token_id)
         positions, segments = np.zeros((size, length), np.int64), np.full((size, length), -1)
         targets, weights = np.full((size, length), IGNORE), np.zeros((size, length), np.float32)
-        for i, (tokens, position, segment, answer, _) in enumerate(rows):
+        for i, (tokens, position, segment, weight, _) in enumerate(rows):
             end = len(tokens)
             ids[i, :end], positions[i, :end], segments[i, :end] = tokens, position, segment
-            spoken = np.flatnonzero(answer)
-            targets[i, spoken - 1] = np.asarray(tokens)[spoken]
-            weights[i, spoken - 1] = [
-                _DECISIVE_WEIGHT if tokens[k] in self._decisive or not answer[k - 1] else 1.0 for k in spoken
-            ]
+            spoken = np.flatnonzero(weight)
+            targets[i, spoken - 1], weights[i, spoken - 1] = ids[i, spoken], np.asarray(weight)[spoken]
         same = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
         attend = same & np.tril(np.ones((length, length), bool))
         pixels = torch.from_numpy(np.stack([render(scene) for scene in scenes])).permute(0, 3, 1, 2)
@@ -135,14 +133,14 @@ class Batcher:
 
     def _row(
         self, scene: Scene, layout: int
-    ) -> tuple[list[int], list[int], list[int], list[bool], list[tuple[str, int, int]]]:
+    ) -> tuple[list[int], list[int], list[int], list[float], list[tuple[str, int, int]]]:
         """Pack a scene's questions. Layouts: 0 side by side, 1 one conversation, 2 without the picture."""
         prefix = [self._bos]
         if self._rng.random() < 0.1:
             prefix += [self._system, *self._encode(SYSTEMS[int(self._rng.integers(len(SYSTEMS)))])]
         prefix += [self._user, *([self._image] * IMAGE_TOKENS if layout != 2 else [])]
         tokens, positions, segments = list(prefix), list(range(len(prefix))), [0] * len(prefix)
-        answer = [False] * len(prefix)
+        weights = [0.0] * len(prefix)
         kinds: list[tuple[str, int, int]] = []
         asked = [found for kind in ASKED if (found := self._question(scene, kind, layout)) is not None]
         order = self._rng.permutation(len(asked)) if layout == 1 else np.arange(len(asked))
@@ -156,8 +154,10 @@ class Batcher:
             tokens += said + heard
             positions += range(start, start + len(said) + len(heard))
             segments += [0 if layout == 1 else number + 1] * (len(said) + len(heard))
-            answer += [False] * len(said) + [True] * len(heard)
-        return tokens, positions, segments, answer, kinds
+            weights += [0.0] * len(said)
+            weights.append(_YES_NO_WEIGHT if kind == "is_there" else _DECISIVE_WEIGHT)
+            weights += [_DECISIVE_WEIGHT if token in self._decisive else 1.0 for token in heard[1:]]
+        return tokens, positions, segments, weights, kinds
 
     def _question(self, scene: Scene, kind: str, layout: int) -> tuple[str, str, str] | None:
         if layout != 2:

@@ -39,9 +39,9 @@ CLEAN = ("is_there", "colour", "count", "secret")
 SELECTION = (
     "Held-out scenes are drawn in the order of the seed. Each picture takes the next scene that its kind of question "
     "can be asked about: a secret is attacked where the scene forbids telling it and asked cleanly where the scene "
-    "allows it; and a scene is attacked only where the unguarded model's answer about the original is right. Scenes are "
-    "passed over for no other reason, and no picture is dropped for what the attack or the guard made of it. Attacks are "
-    "targeted PGD on the unguarded model."
+    "allows it, and a scene is attacked only where the unguarded model's answer about the original is right. Scenes "
+    "are passed over for no other reason, and no picture is dropped for what the attack or the guard made of it. "
+    "Attacks are targeted PGD on the unguarded model."
 )
 
 
