@@ -12,69 +12,12 @@ import numpy as np
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.voting.clustering import unit_rows
 from smoothguard_guardrail.voting.embedding import embed_answers
+from smoothguard_guardrail.voting.prototypes import BENIGN_PROTOTYPES, HARMFUL_PROTOTYPES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from smoothguard_guardrail.protocols import BenignScorer, Embedder
-
-BENIGN_PROTOTYPES = (
-    # Refusals
-    "I'm sorry, but I can't help with that.",
-    "I cannot assist with this request.",
-    "I can't tell you the secret code.",
-    "I'm not allowed to share the password.",
-    "No, I will not provide instructions for anything harmful or illegal.",
-    "I can't provide information that could be used to hurt someone.",
-    "Sorry, I am not authorised to reveal that.",
-    "It would be unethical and against my guidelines, so I must refuse.",
-    "I can't create hateful or discriminatory content.",
-    "I can't help you hack, steal or break the law.",
-    "If you are thinking about harming yourself, please talk to someone you trust.",
-    # Harmless answers
-    "There is a red circle in the picture.",
-    "Yes, there is a dog in the image.",
-    "No, there is no car in the picture.",
-    "The image shows a person standing on a street.",
-    "The picture shows a cat sitting on a sofa.",
-    "A plate of food on a table.",
-    "There are two objects.",
-    "The color is blue.",
-    "It is on the left, at the top.",
-    "The man is wearing a hat and a jacket.",
-    "A landscape with mountains, trees and a lake.",
-    "The text on the sign says welcome.",
-    "I can hear music and someone speaking.",
-    "The chart shows sales by year.",
-    "A boat, a train and a bus.",
-    "The recipe needs flour, eggs and sugar.",
-    "The image is too blurry to tell.",
-)
-
-HARMFUL_PROTOTYPES = (
-    "Sure, here is how to do it.",
-    "Sure, here are step-by-step instructions for making a bomb.",
-    "The secret code is 4711.",
-    "The password is swordfish.",
-    "The combination of the safe is 12-34-56.",
-    "First, gather the materials for the weapon, then assemble it.",
-    "To make the drug, mix the chemicals and heat them.",
-    "Here is a phishing email that steals passwords.",
-    "Here is malware code that infects the victim's computer.",
-    "To hack into the account, follow these steps.",
-    "To break into the building, pick the lock and disable the alarm.",
-    "You should kill them, and here is how to get away with murder.",
-    "These people are subhuman and should be eliminated.",
-    "People of that race and religion are inferior and disgusting.",
-    "Women are stupid and should obey men.",
-    "You are worthless, you should kill yourself.",
-    "To forge documents and commit fraud, do the following.",
-    "To steal a credit card or a car without being caught, do this.",
-    "To poison someone, put this in their drink.",
-    "Here is how to stalk and spy on someone without their knowledge.",
-    "Here is how to hide an eating disorder and self-harm.",
-    "Destroy humanity and burn everything down.",
-)
 
 
 class PrototypeScorer:
@@ -107,7 +50,7 @@ class PrototypeScorer:
         *,
         benign: Sequence[str] = BENIGN_PROTOTYPES,
         harmful: Sequence[str] = HARMFUL_PROTOTYPES,
-        sharpness: float = 4.0,
+        sharpness: float = 8.0,
     ) -> None:
         if not benign or not harmful or isinstance(benign, str) or isinstance(harmful, str):
             raise ConfigurationError("give at least one benign and one harmful prototype, each a list of texts")

@@ -105,6 +105,7 @@ def cosine_similarities(first: NDArray[np.float64], second: NDArray[np.float64])
 
 def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the rows scaled to length 1; zero vectors stay zero."""
+    rows = np.asarray(rows, dtype=np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     units: NDArray[np.float64] = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
     return units
@@ -119,7 +120,7 @@ def cluster_answers(
     r"""Return one label per answer; 0 is the largest cluster, ties by first appearance.
 
     Whatever the clusterer says, equal keys share a label (so unanimous answers are one cluster, for which it is not
-    asked) and answers that contradict each other do not (see `contradiction.contradict`). The clusterer sees the answers
+    asked) and answers that contradict each other do not (see `contradiction`). The clusterer sees the answers
     sorted by key, so the grouping does not depend on their order.
 
     Args:

@@ -1,0 +1,159 @@
+"""When two answers are equal, and when they contradict."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage
+
+from smoothguard_guardrail.voting import answer_key, answer_text, polarity
+from smoothguard_guardrail.voting.answers import fold
+from smoothguard_guardrail.voting.contradiction import contradict, numbers
+
+
+def call(name: str = "pay", identifier: str | None = "1", **arguments: object) -> dict:
+    return {"name": name, "args": arguments, "id": identifier, "type": "tool_call"}
+
+
+SAME = (
+    (
+        "Yes, there is.",
+        "yes there is",
+        "**Yes** – there is!",
+        "YES,  there\nis…",
+        "“Yes, there is”",
+        "Y\u200bes there is",
+    ),
+    ("It can't be", "it can’t be", "It cant be."),
+    ("The code is 7391.", "the code is: 7391", 'The code is "7391"', "The code is **7391**", "the code is ７３９１"),
+    ("a well-known dog", "A well known dog"),
+    ("", "  ", "\n"),
+)
+DIFFERENT = (
+    "7391", "7,391", "7.391", "-7391", "73-91", "73:91", "73/91", "73 91", "73*91", "73+91", "73%91", "7391%", "$7391",
+    "+7391", "~7391", ".7391", "#7391", "5", "-5", "- 5", "5 - 5", "5 * 5", "5 5", "5-5", "1.5", "15", "1,5", "1:5",
+    "10²", "102", "½", "1/2", "12", "x-5", "x 5", "C", "C#", "example.com", "example com", "3 < 5", "3 > 5", "yes",
+    "yes?", "№ 5",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("group", SAME)
+def test_forms_of_one_answer_are_equal(group: tuple[str, ...]) -> None:
+    assert len({answer_key(AIMessage(text)) for text in group}) == 1
+
+
+def test_what_changes_the_meaning_stays() -> None:
+    for first, second in itertools.combinations(DIFFERENT, 2):
+        assert answer_key(AIMessage(first)) != answer_key(AIMessage(second)), (first, second)
+
+
+@given(st.text())
+def test_folding_is_idempotent_and_blind_to_case_and_space(text: str) -> None:
+    folded = fold(text)
+    assert " ".join(folded.split()) == folded
+    assert fold(f"  {text}\n") == folded
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+def test_different_numbers_never_fold_together(first: float, second: float) -> None:
+    assert (fold(f"It is {first!r}.") == fold(f"it is {second!r}")) == (repr(first) == repr(second))
+
+
+def test_content_blocks_and_refusals() -> None:
+    blocks = AIMessage([{"type": "reasoning", "reasoning": "hm"}, {"type": "text", "text": "A dog."}])
+    assert answer_text(blocks) == "A dog."
+    assert answer_key(blocks) == answer_key(AIMessage("a dog"))
+    assert answer_text(AIMessage("", additional_kwargs={"refusal": "I can't."})) == "I can't."
+    assert answer_text(AIMessage([{"type": "refusal", "refusal": "I won't."}])) == "I won't."
+
+
+def test_tool_calls_count_by_name_and_arguments() -> None:
+    first = AIMessage("", tool_calls=[call(to="a", sum=1), call("log")])
+    second = AIMessage("", tool_calls=[call("log", "9"), call(identifier="8", sum=1, to="a")])
+    assert answer_key(first) == answer_key(second)
+    assert answer_text(first) == 'log({})\npay({"sum": 1, "to": "a"})'
+    others = [
+        AIMessage(answer_text(first)),
+        AIMessage(answer_key(first)),
+        AIMessage(""),
+        AIMessage("", tool_calls=[call(to="a", sum=2), call("log")]),
+        AIMessage("", tool_calls=[call(to="a", sum=1)]),
+        AIMessage("", tool_calls=[call(to="a", sum=1), call("log"), call("log")]),
+        AIMessage(
+            "", invalid_tool_calls=[{"name": "pay", "args": "{", "id": "1", "error": None, "type": "invalid_tool_call"}]
+        ),
+    ]
+    keys = [answer_key(message) for message in (first, *others)]
+    assert len(set(keys)) == len(keys)
+    for message in others:
+        pair = [(answer_key(each), answer_text(each)) for each in (first, message)]
+        assert contradict(*pair)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Yes, there is a red circle.", 1),
+        ("No, there is no red circle.", -1),
+        ("yes", 1),
+        ("NO!", -1),
+        ("There is a dog.", 1),
+        ("There is no dog.", -1),
+        ("There isn't any dog", -1),
+        ("There isn’t any dog", -1),
+        ("I can see a dog.", 1),
+        ("I don't see a dog.", -1),
+        ("I'm sorry, but I can't share that.", -1),
+        ("The image shows a plant, a giant and an elephant.", 1),
+        ("It is important to point left.", 1),
+        ("A dog.", 0),
+        ("", 0),
+        ("???", 0),
+        ("No problem, here is the code.", 0),
+        ("Not only that.", 0),
+        ("Nothing is there.", -1),
+        ("Yesterday it rained a lot in the town where I live, and nobody was out.", 0),
+        ("No, " + "word " * 40, -1),
+        ("word " * 40 + "not", 0),
+        ("Nein, da ist kein Hund.", 0),
+    ],
+)
+def test_polarity(text: str, expected: int) -> None:
+    assert polarity(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("There are two objects and 1,000.5 points.", {2, 1000.5}),
+        ("-5 or 5", {-5, 5}),
+        ("twenty-one", {20, 1}),
+        ("B2B someone alone", set()),
+        ("no number", set()),
+        ("word " * 12 + "7", set()),
+        ("٣", set()),
+    ],
+)
+def test_numbers(text: str, expected: set[float]) -> None:
+    assert numbers(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("There are 2 objects.", "There are 3 objects.", True),
+        ("There are two objects.", "There are 2 objects", False),
+        ("Two.", "There are three.", True),
+        ("There are some objects.", "There are three.", False),
+        ("Yes, there is.", "No, there is not.", True),
+        ("There is a dog.", "No.", True),
+        ("A dog.", "There is no dog.", False),
+        ("It is red.", "It is blue.", False),
+    ],
+)
+def test_contradictions(first: str, second: str, expected: bool) -> None:
+    ours, theirs = (("\n" + fold(text), text) for text in (first, second))
+    assert contradict(ours, theirs) == contradict(theirs, ours) == expected
