@@ -1,0 +1,26 @@
+"""The `smoothguard` command."""
+
+from __future__ import annotations
+
+import typer
+
+from smoothguard_guardrail.cli.ask import ask
+from smoothguard_guardrail.cli.demo import demo
+
+app = typer.Typer(
+    name="smoothguard",
+    help="Guard multimodal chat models against adversarial pictures and recordings.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo)
+app.command()(ask)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+__all__ = ["app", "main"]

@@ -1,0 +1,5 @@
+"""`python -m smoothguard_guardrail.cli`."""
+
+from smoothguard_guardrail.cli import main
+
+main()

@@ -1,0 +1,86 @@
+"""`smoothguard ask`: one guarded question about files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.cli.media_files import request
+from smoothguard_guardrail.cli.wording import verdict_line
+from smoothguard_guardrail.errors import InputError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from langchain_core.messages import HumanMessage
+
+    from smoothguard_guardrail.config import SmoothGuardConfig
+
+_PRESET_HELP = f"{presets.HELP} If not given: calibrated for `reference`, default for every other model."
+
+
+def ask(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE... QUESTION", help="Pictures or recordings, then the question.")
+    ],
+    model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
+    preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,
+    sigma: Annotated[float | None, typer.Option(help="Sd of the noise, in units of the noise space.")] = None,
+    num_samples: Annotated[int | None, typer.Option(help="Model calls at most.")] = None,
+    noise_space: Annotated[Literal["pixel", "normalized"] | None, typer.Option(help="What sigma is the sd of.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the noise repeatable.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print answer and record as JSON.")] = False,
+    unguarded: Annotated[bool, typer.Option("--unguarded", help="Ask the model once, without the guard.")] = False,
+) -> None:
+    """Ask a model about pictures or recordings, through the guard.
+
+    The answer goes to stdout, the verdict to stderr. Exit codes: 2 bad input, 3 too few answers, 1 any other failure.
+    """
+    with exit_codes():
+        loading.quiet_libraries()
+        message = _message(inputs)
+        if unguarded:
+            record = _ask_unguarded(loading.load_model(model), message)
+        else:
+            config = presets.preset_config(
+                preset or ("calibrated" if model == "reference" else "default"),
+                sigma=sigma,
+                num_samples=num_samples,
+                noise_space=noise_space,
+                seed=seed,
+                record_samples=as_json,
+            )
+            record = _ask_guarded(loading.load_model(model), message, config, announce=not as_json)
+        record["model"] = model
+        typer.echo(json.dumps(record, ensure_ascii=False, indent=2) if as_json else record["answer"])
+
+
+def _message(inputs: list[str]) -> HumanMessage:
+    *files, question = inputs
+    if not files:
+        raise InputError("give at least one file, and the question last")
+    if os.path.isfile(question):  # Path.is_file raises on a text longer than file names may be
+        raise InputError(f"the last argument has to be the question, and {question} is a file")
+    return request([Path(file) for file in files], question)
+
+
+def _ask_guarded(
+    model: BaseChatModel, message: HumanMessage, config: SmoothGuardConfig, *, announce: bool
+) -> dict[str, Any]:
+    from smoothguard_guardrail.runnable import SmoothGuardRunnable
+
+    result = SmoothGuardRunnable(model, config=config).guard([message])
+    if announce:
+        typer.echo(verdict_line(result), err=True)
+    return {"answer": str(result.answer.text), "guarded": True, **result.to_metadata()}
+
+
+def _ask_unguarded(model: BaseChatModel, message: HumanMessage) -> dict[str, Any]:
+    answer = model.invoke([message])
+    usage = {"usage": dict(answer.usage_metadata)} if answer.usage_metadata else {}
+    return {"answer": str(answer.text), "guarded": False, "num_calls": 1, **usage}

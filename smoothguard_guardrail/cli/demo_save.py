@@ -1,0 +1,116 @@
+"""The demonstration as files: pictures, what the attack changed, what the model saw, and where the answers lie."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from smoothguard_guardrail.media import prepare
+from smoothguard_guardrail.models.reference.demo import DEMO_DIR
+from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
+from smoothguard_guardrail.voting import default_embedder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from langchain_core.language_models import BaseChatModel
+    from numpy.typing import NDArray
+
+    from smoothguard_guardrail.cli.demo import Outcome
+    from smoothguard_guardrail.config import SmoothGuardConfig
+
+NUM_COPIES = 3
+ENLARGEMENT = 3
+"""Factor by which saved pictures are enlarged, pixels repeated."""
+AMPLIFICATION = 4
+"""Factor by which the attack's change is multiplied, about middle grey."""
+
+
+def save_all(folder: Path, model: BaseChatModel, config: SmoothGuardConfig, found: Sequence[Outcome]) -> None:
+    """Write a folder of pictures per outcome, and `clusters.png`."""
+    for outcome in found:
+        _save_pictures(folder / outcome.picture.name, model, config, outcome)
+    save_clusters(folder / "clusters.png", found)
+
+
+def save_clusters(path: Path, found: Sequence[Outcome]) -> None:
+    """Draw the answers to every picture on the first two principal components of all answers' embeddings.
+
+    A disc is one wording, its area the number of answers, its colour their cluster; the elected cluster has a rim. A
+    cross is what the model says alone.
+    """
+    from matplotlib.figure import Figure
+
+    places = _places(found)
+    rows, columns = math.ceil(len(found) / 2), 2
+    figure = Figure(figsize=(11, 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat[len(found) :]:
+        axis.set_axis_off()
+    for axis, outcome in zip(axes.flat, found, strict=False):
+        _draw_answers(axis, outcome, places)
+    figure.savefig(path, dpi=110)
+
+
+def _save_pictures(folder: Path, model: BaseChatModel, config: SmoothGuardConfig, outcome: Outcome) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = _read(outcome.picture.file)
+    if outcome.picture.original is None:
+        _write(folder / "original.png", shown)
+    else:
+        original = _read(outcome.picture.original)
+        _write(folder / "original.png", original)
+        _write(folder / "adversarial.png", shown)
+        _write(folder / "difference.png", 0.5 + AMPLIFICATION * (shown - original))
+    for number, copy in enumerate(_noisy_copies(model, config, outcome), start=1):
+        _write(folder / f"noisy_{number}.png", copy)
+
+
+def _noisy_copies(model: BaseChatModel, config: SmoothGuardConfig, outcome: Outcome) -> list[NDArray[np.float64]]:
+    """Return pictures that the guard made for this request, as (height, width, 3) in [0, 1]."""
+    prepared = prepare([outcome.picture.message()], on_unsupported="error", limits=config.limits, remote=config.remote)
+    seed = outcome.result.seed or 0
+    perturber = RequestPerturber(prepared, config=config, facts=ModelFacts.of(model), seed=seed)
+    requests = perturber.render(0, NUM_COPIES + config.include_clean)
+    blocks: list[Any] = [request[0].content[0] for request in requests[int(config.include_clean) :]]
+    return [np.asarray(block["image"].permute(1, 2, 0), dtype=np.float64) for block in blocks]
+
+
+def _places(found: Sequence[Outcome]) -> dict[str, NDArray[np.float64]]:
+    """Return where each wording lies: the first two principal components of its embedding."""
+    said = [sample.text for outcome in found for sample in outcome.result.samples if sample.text is not None]
+    texts = list(dict.fromkeys([*said, *(outcome.alone for outcome in found)]))
+    vectors = np.asarray(default_embedder().embed_documents(texts), dtype=np.float64)
+    centred = vectors - vectors.mean(axis=0)
+    _, _, components = np.linalg.svd(centred, full_matrices=False)
+    return dict(zip(texts, centred @ components[:2].T, strict=True))
+
+
+def _draw_answers(axis: Any, outcome: Outcome, places: dict[str, NDArray[np.float64]]) -> None:
+    result = outcome.result
+    wordings = Counter((sample.text, sample.cluster) for sample in result.samples if sample.text is not None)
+    for (text, cluster), count in wordings.most_common():
+        rim = "black" if cluster == result.winner else "none"
+        axis.scatter(*places[text], s=60 * count, c=f"C{cluster}", edgecolors=rim, alpha=0.8, label=f"{count} × {text}")
+    axis.scatter(*places[outcome.alone], marker="x", c="black", label=f"alone: {outcome.alone}")
+    legend = axis.legend(fontsize=7, loc="best", frameon=False)
+    for handle in legend.legend_handles:
+        handle.set_sizes([25])
+    axis.set_title(f"{outcome.picture.name}: {outcome.picture.question}", fontsize=8)
+    axis.set(xticks=[], yticks=[])
+    axis.margins(0.15)
+
+
+def _read(file: str) -> NDArray[np.float64]:
+    with Image.open(DEMO_DIR / file) as image:
+        return np.asarray(image.convert("RGB"), dtype=np.float64) / 255
+
+
+def _write(path: Path, pixels: NDArray[np.float64]) -> None:
+    levels = np.rint(255 * pixels.clip(0, 1)).astype(np.uint8)
+    Image.fromarray(levels.repeat(ENLARGEMENT, axis=0).repeat(ENLARGEMENT, axis=1)).save(path)

@@ -1,0 +1,81 @@
+"""The demonstration on the terminal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from smoothguard_guardrail.cli.wording import verdict_line
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.cli.demo import Outcome
+    from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.models.reference.demo import DemoPicture
+    from smoothguard_guardrail.result import GuardResult
+
+
+def heading(config: SmoothGuardConfig) -> RenderableType:
+    """Say what the guard does to every picture."""
+    parts = [f"noise of sd {config.sigma:g} ({config.noise_space})"]
+    if config.low_pass:
+        parts.append(f"low-pass of sd {config.low_pass:g} px")
+    if config.max_shift:
+        parts.append(f"shifts of up to {config.max_shift} px")
+    if config.resize_range:
+        parts.append("resizes by {:g} to {:g}".format(*config.resize_range))
+    clean = ", the clean one included" if config.include_clean else ""
+    return Text(f"The guard: up to {config.num_samples} copies{clean}, {', '.join(parts)}.\n")
+
+
+def view(outcome: Outcome) -> RenderableType:
+    """Show the question, both answers, the answers by cluster and the verdict."""
+    picture, table = outcome.picture, Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("question", Text(picture.question))
+    if picture.target is not None:
+        table.add_row("wanted", Text(f"{picture.target} (by the attacker)"))
+    table.add_row("alone", _judged(picture, outcome.alone))
+    table.add_row("guarded", _judged(picture, outcome.guarded))
+    for number, line in enumerate(cluster_lines(outcome.result)):
+        table.add_row("answers" if not number else "", line)
+    table.add_row("verdict", Text(verdict_line(outcome.result)))
+    return Group(Text(_title(picture), style="bold"), table, Text())
+
+
+def cluster_lines(result: GuardResult) -> list[Text]:
+    """Return the answers with their counts, cluster by cluster, the elected one marked."""
+    lines = []
+    for cluster in result.clusters:
+        texts = Counter(sample.text for sample in result.samples if sample.cluster == cluster.label)
+        answers = "  ".join(f"{count} × {text}" for text, count in texts.most_common())
+        elected = cluster.label == result.winner
+        mark = "●" if elected else "○"
+        lines.append(
+            Text(f"{mark} {cluster.size} of {_num_answers(result)}: {answers}", style="" if elected else "dim")
+        )
+    if failed := len(result.samples) - _num_answers(result):
+        lines.append(Text(f"{failed} failed", style="red"))
+    return lines
+
+
+def _num_answers(result: GuardResult) -> int:
+    return sum(sample.cluster is not None for sample in result.samples)
+
+
+def _title(picture: DemoPicture) -> str:
+    kind = f"adversarial, epsilon {picture.epsilon}/255" if picture.is_attack else "clean"
+    return f"{picture.file} ({kind})"
+
+
+def _judged(picture: DemoPicture, answer: str) -> Text:
+    """Return an answer with its judgement."""
+    if picture.is_hit(answer):
+        return Text.assemble(answer, "  ", ("the attack succeeded", "red"))
+    if picture.is_right(answer):
+        return Text.assemble(answer, "  ", ("right", "green"))
+    return Text.assemble(answer, "  ", ("wrong", "yellow"))

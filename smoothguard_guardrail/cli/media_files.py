@@ -1,0 +1,41 @@
+"""Files as content blocks of a message."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smoothguard_guardrail.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.messages import HumanMessage
+
+_BLOCK_TYPE = {"pdf": "file"}
+
+
+def request(paths: Sequence[Path], question: str) -> HumanMessage:
+    """Return a message that holds these files, in order, and then the question.
+
+    Raises:
+        InputError: If a file cannot be read, or is no medium that is known.
+    """
+    from langchain_core.messages import HumanMessage
+
+    return HumanMessage(content=[*(_block(path) for path in paths), {"type": "text", "text": question}])
+
+
+def _block(path: Path) -> dict[str, Any]:
+    from smoothguard_guardrail.media.sniff import sniff
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    sniffed = sniff(data)
+    if sniffed is None:
+        raise InputError(f"{path} is no picture or recording of a known format")
+    kind = _BLOCK_TYPE.get(sniffed.kind, sniffed.kind)
+    return {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": sniffed.mime_type}

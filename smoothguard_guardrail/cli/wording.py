@@ -1,0 +1,28 @@
+"""A result in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.result import GuardResult
+
+
+def verdict_line(result: GuardResult) -> str:
+    """Return verdict, agreement and number of calls in one line.
+
+    Example:
+        >>> from langchain_core.messages import AIMessage
+        >>> from smoothguard_guardrail.result import GuardResult
+        >>> verdict_line(GuardResult(answer=AIMessage("Hi."), verdict="skipped", agreement=1.0, num_calls=1))
+        'skipped: nothing to guard, 1 call'
+    """
+    calls = f"{result.num_calls} call" + ("s" if result.num_calls != 1 else "")
+    if result.verdict == "skipped":
+        return f"skipped: nothing to guard, {calls}"
+    parts = [f"agreement {result.agreement:.2f}", calls]
+    if failed := sum(sample.error is not None for sample in result.samples):
+        parts.append(f"{failed} failed")
+    if result.clean_overruled:
+        parts.append("the clean copy's answer was overruled")
+    return f"{result.verdict}: {', '.join(parts)}"
