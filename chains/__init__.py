@@ -1,0 +1,1 @@
+"""Ready-made LCEL compositions around the guard."""
