@@ -1,7 +1,7 @@
 """Media in messages, to tensors and back. Importing it loads torch: import it where a request is guarded."""
 
-from smoothguard_guardrail.media.image import fit
 from smoothguard_guardrail.media.decode import DecodedMedium
+from smoothguard_guardrail.media.image import fit
 from smoothguard_guardrail.media.prepare import PreparedRequest, prepare
 from smoothguard_guardrail.media.scan import scan
 

@@ -23,6 +23,11 @@ def is_picture(value: object) -> bool:
     )
 
 
+def is_url(value: object) -> bool:
+    """Return whether the value is a string with a scheme, `data:` and `file:` included."""
+    return isinstance(value, str) and _SCHEME.match(value.strip()) is not None
+
+
 class Block:
     """What is known of a block of media while it is walked."""
 
@@ -65,7 +70,7 @@ class Collector:
             self.add(owner, "data_uri", value, at)
         elif len(stripped) >= 16 and sniff_base64(stripped) is not None:
             self.add(owner, "base64", value, at)
-        elif _SCHEME.match(stripped) and not stripped.lower().startswith("file:"):
+        elif is_url(stripped) and not stripped.lower().startswith("file:"):
             self.add(owner, "url", value, at)
         else:
             self.add(owner, "path", value, at)

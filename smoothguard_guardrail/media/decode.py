@@ -92,7 +92,8 @@ def decode(
     except MediaError as error:
         if found.span is None:
             raise
-        raise UnguardedError(error, found, **facts) from error
+        unsupported = UnsupportedMediaError(f"{error.reason}: {_ADVICE}", path=found.path)
+        raise UnguardedError(unsupported, found, **facts) from error
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:

@@ -7,6 +7,7 @@ cookies or credentials are used. One deadline holds for the whole of it.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import socket
@@ -65,7 +66,7 @@ def fetch_url(
     deadline = time.monotonic() + policy.timeout
     checked = _CheckedBackend(resolve or _resolve, backend or httpcore.SyncBackend(), deadline)
     try:
-        with httpcore.ConnectionPool(ssl_context=ssl.create_default_context(), network_backend=checked) as pool:
+        with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=checked) as pool:
             for _ in range(policy.max_redirects + 1):
                 target = _check_url(url, policy)
                 body = _get(pool, target, max_bytes)
@@ -79,6 +80,11 @@ def fetch_url(
     except (OSError, ValueError, UnicodeError) as error:
         raise MediaFetchError(f"fetching failed: {error}", path=path) from error
     raise MediaFetchError(f"redirected more than {policy.max_redirects} times", path=path)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 class _RefusedError(Exception):

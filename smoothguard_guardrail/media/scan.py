@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smoothguard_guardrail.media import dialects
-from smoothguard_guardrail.media.collect import Block, Collector, is_picture
+from smoothguard_guardrail.media.collect import Block, Collector, is_picture, is_url
 from smoothguard_guardrail.media.found import Address, Found, check_depth
 from smoothguard_guardrail.media.sniff import sniff
 
@@ -49,9 +49,9 @@ def scan(messages: Sequence[BaseMessage]) -> list[Found]:
 class _Scanner(Collector):
     def message(self, index: int, message: BaseMessage) -> None:
         extras = message.additional_kwargs
-        if extras.get("type") == "computer_call_output" and isinstance(message.content, str):
+        if extras.get("type") == "computer_call_output" and is_url(message.content):
             at = (index, "content")
-            self.reference(message.content, at, Block(at, "image", replaceable=False))
+            self.reference(str(message.content), at, Block(at, "image", replaceable=False))
         else:
             self.content(message.content, (index, "content"))
         self._loose(extras, (index, "additional_kwargs"))
