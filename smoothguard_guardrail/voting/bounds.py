@@ -19,15 +19,17 @@ _RATES = np.linspace(0.005, 0.995, 199)
 def core_always_wins(core: Sequence[float], others: Sequence[float], *, num_pending: int, benign_weight: float) -> bool:
     """Whether the cluster that holds the core wins the vote whatever is still to come and whatever the clusterer does.
 
-    The core is a group of equal answers, which stay in one cluster C. Let T answers be there in the end: all those
-    seen and 0 to `num_pending` more, since calls may fail. Of the answers outside the core, the adversary puts j into
-    C and r into one rival cluster, the rest elsewhere. With shares over T, C wins for certain when for all T, j, r
+    The core is a group of equal answers, which stay in one cluster C. Of the other answers, seen or to come, an
+    adversary puts j into C and r into one rival cluster, the rest elsewhere; calls may fail as well. C wins for certain
+    when for all choices, with shares over the T answers there are in the end,
 
-        (core + j) / T + w * mean(C)  >  r / T + w * mean(rival).
+        (|core| + j) / T + w * mean(C)  >  r / T + w * mean(rival).
 
-    The adversary's best is to let answers to come score -1 in C and 1 in the rival, to add the least benign of the
-    seen others to C and the most benign to the rival. All such choices are enumerated; ties count as lost. Splitting
-    the rival only helps C.
+    An answer to come that fails or goes elsewhere is worth less to the adversary than one that joins the rival with a
+    score of 1: with d = r - |core| - j the difference of the shares is d / T, and (d + 1) / (T + 1) exceeds d / T as
+    well as d / (T + 1), while the rival's mean does not fall. So T counts all that is pending, and each of those joins
+    the rival with 1 or C with -1. Of the seen answers the least benign join C, the most benign the rival. All such
+    choices are enumerated; ties count as lost. Splitting the rival only helps C.
 
     Args:
         core: Benign scores of the core's answers, at least one.
@@ -38,21 +40,17 @@ def core_always_wins(core: Sequence[float], others: Sequence[float], *, num_pend
     ascending = sorted(others)
     low = _sums(ascending)
     high = _sums(ascending[::-1])
-    for coming in range(num_pending + 1):
-        total = len(core) + len(others) + coming
-        for joining in range(coming + 1):
-            # `joining` answers to come enter C, the others of them are the rival's; seen ones fill up.
-            in_core = np.arange(len(others) + 1)[:, None]
-            in_rival = np.arange(len(others) + 1)[None, :]
-            rival_new = coming - joining
-            rivals = in_rival + rival_new
-            members = len(core) + joining + in_core
-            ours = members / total + benign_weight * (math.fsum(core) - joining + low[in_core]) / members
-            mean = (rival_new + high[in_rival]) / np.maximum(rivals, 1)
-            theirs = rivals / total + benign_weight * mean
-            possible = (in_core + in_rival <= len(others)) & (rivals > 0)
-            if bool((possible & (theirs >= ours - _TIE)).any()):
-                return False
+    total = len(core) + len(others) + num_pending
+    in_core = np.arange(len(others) + 1)[:, None]
+    in_rival = np.arange(len(others) + 1)[None, :]
+    for joining in range(num_pending + 1):
+        members = len(core) + joining + in_core
+        rivals = num_pending - joining + in_rival
+        ours = members / total + benign_weight * (math.fsum(core) - joining + low[in_core]) / members
+        theirs = rivals / total + benign_weight * (num_pending - joining + high[in_rival]) / np.maximum(rivals, 1)
+        possible = (in_core + in_rival <= len(others)) & (rivals > 0)
+        if bool((possible & (theirs >= ours - _TIE)).any()):
+            return False
     return True
 
 

@@ -33,8 +33,9 @@ class KMeansClusterer:
         ConfigurationError: If `num_clusters` is below 1.
 
     Example:
-        >>> KMeansClusterer()(np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0]]))[2]
-        np.int32(0)
+        >>> labels = KMeansClusterer()(np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0]]))
+        >>> labels[0] == labels[1] != labels[2]
+        np.True_
 
     Source: arXiv 2510.26830, figure 1, and the authors' code (k = 2).
     """
