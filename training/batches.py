@@ -19,6 +19,7 @@ from smoothguard_guardrail.models.reference.scenes import (
     random_scene,
     render,
 )
+from smoothguard_guardrail.smoothing import RandomResize
 from training.build import IMAGE_TOKENS, NO_PICTURE, SYSTEMS, WITHOUT_PICTURE
 
 if TYPE_CHECKING:
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
 ASKED = (*KINDS, "is_there", "is_there")
 """Kinds of question asked about every training picture; some are asked more than once."""
-NOISY_SHARE = 0.55
+NOISY_SHARE = 0.6
 """Share of the training pictures that are disturbed; the others stay clean."""
+MAX_SHIFT = 8
+"""Largest shift of a disturbed picture, pixels: objects stay in their cells."""
+RESIZE = RandomResize(0.85, 1.15)
 IGNORE = -100
 PATCH_GROUPS: dict[str, tuple[str, ...]] = {
     "shape": ("nothing", *SHAPES),
@@ -232,13 +236,15 @@ def disturb(
 
 
 def augment(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Disturb `NOISY_SHARE` of the pictures: noise of sd U(0, 0.3), half of them shifted, half blurred."""
+    """Disturb `NOISY_SHARE` of the pictures: noise of sd U(0, 0.3), half of them moved, half blurred."""
     order = torch.randperm(len(pixels), generator=generator)
     noisy = round(NOISY_SHARE * len(pixels))
     result = pixels.clone()
     for part, chosen in enumerate(order[:noisy].chunk(4)):
         sigma = 0.3 * torch.rand((len(chosen), 1, 1, 1), generator=generator)
-        blur = 0.3 + 0.9 * torch.rand((), generator=generator).item() if part % 2 else 0.0
-        shift = 4 if part < 2 else 0
-        result[chosen] = disturb(pixels[chosen], generator, sigma=sigma, blur=blur, max_shift=shift)
+        blur = 0.3 + 1.2 * torch.rand((), generator=generator).item() if part % 2 else 0.0
+        moved = pixels[chosen]
+        if part == 1:
+            moved = RESIZE(moved, generator=generator)
+        result[chosen] = disturb(moved, generator, sigma=sigma, blur=blur, max_shift=MAX_SHIFT if part < 2 else 0)
     return result
