@@ -1,0 +1,178 @@
+"""A loaded model with its processor: conversations in, rows of tokens out. Below LangChain."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.models.generation import Completion, GenerationStream, complete
+from smoothguard_guardrail.models.prompting import Conversation, MessageReader, answer_ids, render
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_UNSUPPORTED = ("tools", "tool_choice", "response_format")
+# Two shapes far from square and one square: a processor that brings them to one size has a fixed size.
+_PROBES = ((64, 64), (128, 512), (512, 128))
+
+
+class Engine:
+    """Prepares inputs for one model and generates with it, one call at a time.
+
+    Args:
+        hf_model: A Hugging Face model with `generate`; put into inference mode.
+        processor: Its processor; the tokenizer's padding side is set to the left.
+    """
+
+    def __init__(self, hf_model: Any, processor: Any) -> None:
+        self.hf_model = hf_model.eval()
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.tokenizer.padding_side = "left"
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self.lock = threading.RLock()  # fast tokenizers, too, must not be used by two threads at once
+        self.takes_images = getattr(processor, "image_processor", None) is not None
+        self.read = MessageReader(processor, sampling_rate=self.sampling_rate, takes_images=self.takes_images)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's inputs go."""
+        return torch.device(self.hf_model.device)
+
+    @cached_property
+    def sampling_rate(self) -> int | None:
+        """Rate of the model's audio side in Hz; None: it has none."""
+        for name in ("feature_extractor", "audio_processor"):
+            rate = getattr(getattr(self.processor, name, None), "sampling_rate", None)
+            if rate is not None:
+                return int(rate)
+        return None
+
+    @cached_property
+    def image_size(self) -> int | None:
+        """Side in pixels of the square to which every picture is brought; None: it depends on the picture."""
+        if not self.takes_images:
+            return None
+        shapes = set()
+        for height, width in _PROBES:
+            pixels = self.process_images([torch.zeros(3, height, width)]).get("pixel_values")
+            shapes.add(() if pixels is None else tuple(pixels.shape))
+        shape = shapes.pop()
+        fixed = not shapes and len(shape) == 4 and shape[0] == 1 and shape[2] == shape[3]
+        return int(shape[2]) if fixed else None
+
+    def process_images(self, images: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Run the image processor, one picture per conversation, keeping the graph where it can.
+
+        Args:
+            images: Float32 (3, height, width) in [0, 1], each.
+
+        Returns:
+            What the processor makes of them, such as `pixel_values`, in the model's dtype.
+        """
+        nested = [[self._placed(image)] for image in images]
+        features = self.processor.image_processor(nested, do_rescale=False, return_tensors="pt")
+        return self._to_device({key: value for key, value in features.items() if torch.is_tensor(value)})
+
+    def encode(self, conversations: Sequence[Conversation]) -> dict[str, torch.Tensor]:
+        """Turn conversations into one left-padded batch of model inputs on the model's device.
+
+        Raises:
+            ConfigurationError: The chat template does not take the messages.
+        """
+        prompts = [render(self.processor, each.turns, add_generation_prompt=True) for each in conversations]
+        bos = self.tokenizer.bos_token
+        has_bos = bool(bos) and all(prompt.startswith(bos) for prompt in prompts)
+        arguments: dict[str, Any] = {
+            "text": prompts,
+            "text_kwargs": {"padding": True, "padding_side": "left", "add_special_tokens": not has_bos},
+            "return_tensors": "pt",
+        }
+        if any(each.images for each in conversations):
+            arguments["images"] = [[self._placed(image) for image in each.images] for each in conversations]
+            arguments["images_kwargs"] = {"do_rescale": False}
+        if any(each.recordings for each in conversations):
+            arguments["audio"] = [recording for each in conversations for recording in each.recordings]
+            arguments["audio_kwargs"] = {"sampling_rate": self.sampling_rate}
+        with self.lock:
+            inputs = dict(self.processor(**arguments))
+        if "token_type_ids" not in self._forward_names:
+            inputs.pop("token_type_ids", None)
+        return self._to_device(inputs)
+
+    def answer_ids(self, conversation: Conversation, answer: str) -> list[int]:
+        """Tokenise an answer to a conversation as the model would generate it, end-of-turn token included.
+
+        Raises:
+            ConfigurationError: The chat template does not take the messages.
+        """
+        with self.lock:
+            return answer_ids(self.processor, conversation.turns, answer)
+
+    def generate(
+        self, inputs: Mapping[str, torch.Tensor], options: Mapping[str, Any], *, stop: Sequence[str] = ()
+    ) -> torch.Tensor:
+        """Generate; returns int64 (batch, num_new_tokens), padded on the right.
+
+        Args:
+            inputs: From `encode`.
+            options: `max_new_tokens`, `temperature` (0: greedy), `top_p`, and whatever else `generate` takes.
+            stop: Strings that end an answer.
+
+        Raises:
+            ConfigurationError: An option asks for tools or a response format.
+        """
+        options = dict(options)
+        unsupported = [name for name in _UNSUPPORTED if options.pop(name, None)]
+        if unsupported:
+            raise ConfigurationError(f"{', '.join(unsupported)}: not supported by a local model")
+        if (options.get("temperature") or 0) > 0:
+            options.setdefault("do_sample", True)
+        else:
+            options |= {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        if stop:
+            options |= {"stop_strings": list(stop), "tokenizer": self.tokenizer}
+        options.setdefault("pad_token_id", self.tokenizer.pad_token_id)
+        with self.lock, torch.inference_mode():
+            output = self.hf_model.generate(**inputs, **options)
+        rows: torch.Tensor = output[:, inputs["input_ids"].shape[1] :]
+        return rows
+
+    def stream(
+        self, inputs: Mapping[str, torch.Tensor], options: Mapping[str, Any], *, stop: Sequence[str] = ()
+    ) -> GenerationStream:
+        """Generate for one conversation in a thread, as a stream of pieces of text."""
+
+        def generate(**extra: Any) -> torch.Tensor:
+            return self.generate(inputs, {**options, **extra}, stop=stop)[0]
+
+        return GenerationStream(self.tokenizer, generate)
+
+    def complete(self, row: torch.Tensor, *, stop: Sequence[str] = ()) -> Completion:
+        """Read one row that `generate` returned."""
+        eos = self.hf_model.generation_config.eos_token_id
+        eos = self.tokenizer.eos_token_id if eos is None else eos
+        eos_ids = [] if eos is None else [eos] if isinstance(eos, int) else list(eos)
+        with self.lock:
+            return complete(row, self.tokenizer, eos_ids=eos_ids, pad_id=self.tokenizer.pad_token_id, stop=stop)
+
+    @cached_property
+    def _forward_names(self) -> frozenset[str]:
+        return frozenset(inspect.signature(self.hf_model.forward).parameters)
+
+    def _placed(self, image: torch.Tensor) -> torch.Tensor:
+        """Move a picture to where the image processor can read it."""
+        backend = getattr(self.processor.image_processor, "backend", "pil")
+        return image.to(self.device) if backend == "torchvision" else image.detach().cpu()
+
+    def _to_device(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        dtype = self.hf_model.dtype
+        return {
+            key: value.to(self.device, dtype if value.is_floating_point() else None) for key, value in inputs.items()
+        }
