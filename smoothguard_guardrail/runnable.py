@@ -16,6 +16,7 @@ from smoothguard_guardrail.ballot import Judges
 from smoothguard_guardrail.calling import SampleCaller, unwrap
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.events import areported, reported
 from smoothguard_guardrail.guard import Guard, adrive, drive
 from smoothguard_guardrail.perturbation import ModelFacts
 from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
@@ -145,9 +146,12 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> GuardResult:
-        return drive(
-            self._core.flow(as_messages(input)),
-            lambda effect: self._caller.call(effect, run_manager, config, **kwargs),
+        return reported(
+            run_manager,
+            lambda: drive(
+                self._core.flow(as_messages(input)),
+                lambda effect: self._caller.call(effect, run_manager, config, **kwargs),
+            ),
         )
 
     async def _aguard(
@@ -157,9 +161,12 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> GuardResult:
-        return await adrive(
-            self._core.flow(as_messages(input)),
-            lambda effect: self._caller.acall(effect, run_manager, config, **kwargs),
+        return await areported(
+            run_manager,
+            lambda: adrive(
+                self._core.flow(as_messages(input)),
+                lambda effect: self._caller.acall(effect, run_manager, config, **kwargs),
+            ),
         )
 
     def _answer(

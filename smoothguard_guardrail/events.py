@@ -1,0 +1,162 @@
+"""What the guard tells callback handlers and tracers: one event per guarded call, whichever host it runs in.
+
+A host wraps its guarded call in `reported` or `areported`. Handlers then receive `on_custom_event` with the name
+`smoothguard.verdict` or `smoothguard.failure` and plain JSON without any text of an answer; tracers, which ignore
+custom events, get the figures as metadata of the host's run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+from langchain_core.callbacks import BaseCallbackManager
+from langchain_core.callbacks.manager import BaseRunManager, ahandle_event, handle_event
+from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
+
+from smoothguard_guardrail.errors import AbstainedError, MediaError, QuorumError, SmoothGuardError
+from smoothguard_guardrail.result import GuardResult
+
+VERDICT_EVENT = "smoothguard.verdict"
+FAILURE_EVENT = "smoothguard.failure"
+
+Manager = BaseRunManager | BaseCallbackManager
+Outcome = GuardResult | Exception
+
+_MAX_MESSAGE_CHARS = 300
+_TRACED = ("verdict", "agreement", "clean_overruled", "num_calls", "sigma", "noise_space", "error")
+
+
+def reported(manager: Manager | None, call: Callable[[], GuardResult]) -> GuardResult:
+    """Make a guarded call and tell the run's handlers what came of it, once.
+
+    Args:
+        manager: The host's run manager, or a callback manager whose parent run is the host's; None: the callbacks
+            of the run that this code is in.
+        call: The guarded call.
+
+    Raises:
+        Exception: Whatever the call raises.
+
+    Example:
+        >>> from langchain_core.callbacks import CallbackManager
+        >>> from langchain_core.messages import AIMessage
+        >>> result = GuardResult(answer=AIMessage("Hi."), verdict="skipped", agreement=1.0, num_calls=1)
+        >>> reported(CallbackManager([]), lambda: result).verdict
+        'skipped'
+    """
+    start = time.perf_counter()
+    try:
+        result = call()
+    except Exception as error:
+        _tell(manager, error, time.perf_counter() - start)
+        raise
+    _tell(manager, result, time.perf_counter() - start)
+    return result
+
+
+async def areported(manager: Manager | None, call: Callable[[], Awaitable[GuardResult]]) -> GuardResult:
+    """Make a guarded call and tell the run's handlers what came of it, once; see `reported`."""
+    start = time.perf_counter()
+    try:
+        result = await call()
+    except Exception as error:
+        await _atell(manager, error, time.perf_counter() - start)
+        raise
+    await _atell(manager, result, time.perf_counter() - start)
+    return result
+
+
+def event_of(outcome: Outcome, *, seconds: float) -> tuple[str, dict[str, Any]]:
+    """Return the event's name and its data: plain JSON, without texts of answers.
+
+    An abstention that was raised is a verdict, not a failure. Messages of exceptions that are not ours stay out:
+    providers and parsers quote the answer in theirs.
+    """
+    identity = {"id": str(uuid4())}
+    if isinstance(outcome, AbstainedError):
+        outcome = outcome.result
+    if isinstance(outcome, GuardResult):
+        record = outcome.to_metadata()
+        for sample in record["samples"]:
+            sample.pop("text", None)
+            if "error" in sample:
+                sample["error"] = sample["error"].partition(":")[0]
+        return VERDICT_EVENT, identity | record
+    return FAILURE_EVENT, identity | _failure(outcome) | {"timings": {"total": seconds}}
+
+
+def _failure(error: Exception) -> dict[str, Any]:
+    record: dict[str, Any] = {"error": type(error).__name__}
+    if isinstance(error, QuorumError):
+        record |= {
+            "message": f"{error.successes} samples answered, {error.required} had to",
+            "failures": [type(failure).__name__ for failure in error.failures],
+            "num_calls": error.successes + len(error.failures),
+        }
+    elif isinstance(error, SmoothGuardError):
+        record["message"] = str(error)[:_MAX_MESSAGE_CHARS]
+    if isinstance(error, MediaError):
+        record["path"] = error.path
+    return record
+
+
+def _tell(manager: Manager | None, outcome: Outcome, seconds: float) -> None:
+    manager = manager or _current_manager()
+    if manager.handlers and not _is_control_flow(outcome):
+        name, data = event_of(outcome, seconds=seconds)
+        _annotate(manager, data)
+        handle_event(
+            manager.handlers, "on_custom_event", "ignore_custom_event", name, data, **_context(manager, outcome)
+        )
+
+
+async def _atell(manager: Manager | None, outcome: Outcome, seconds: float) -> None:
+    manager = manager or _current_manager()
+    if manager.handlers and not _is_control_flow(outcome):
+        name, data = event_of(outcome, seconds=seconds)
+        _annotate(manager, data)
+        await ahandle_event(
+            manager.handlers, "on_custom_event", "ignore_custom_event", name, data, **_context(manager, outcome)
+        )
+
+
+def _current_manager() -> Manager:
+    from langchain_core.runnables.config import ensure_config, get_callback_manager_for_config
+
+    return get_callback_manager_for_config(ensure_config())
+
+
+def _is_control_flow(outcome: Outcome) -> bool:
+    """Whether an exception is an interrupt of LangGraph's, which travels as an exception but is no failure."""
+    langgraph = sys.modules.get("langgraph.errors")
+    return langgraph is not None and isinstance(outcome, langgraph.GraphBubbleUp)
+
+
+def _run_id(manager: Manager) -> UUID | None:
+    return manager.run_id if isinstance(manager, BaseRunManager) else manager.parent_run_id
+
+
+def _context(manager: Manager, outcome: Outcome) -> dict[str, Any]:
+    """Return what handlers get beside the data; `outcome` is for those in this process that may see texts."""
+    return {
+        "run_id": _run_id(manager) or uuid4(),
+        "tags": manager.tags,
+        "metadata": manager.metadata,
+        "parent_run_id": manager.parent_run_id if isinstance(manager, BaseRunManager) else None,
+        "outcome": outcome,
+    }
+
+
+def _annotate(manager: Manager, data: dict[str, Any]) -> None:
+    """Add the figures to the metadata of the host's run in every tracer, LangSmith's included."""
+    figures = {f"smoothguard_{name}": data[name] for name in _TRACED if name in data}
+    for handler in manager.handlers:
+        if isinstance(handler, BaseTracer | AsyncBaseTracer):
+            run = handler.run_map.get(str(_run_id(manager)))
+            if run is not None:
+                # A new dict: the old one may be the user's own configuration.
+                run.extra = {**(run.extra or {}), "metadata": {**run.metadata, **figures}}
