@@ -70,11 +70,24 @@ def decode(
         MediaError: If it is over a limit or damaged.
     """
     try:
-        if found.form == "object":
-            return _decode_object(found, messages, limits)
-        data = _read(found, limits, remote)
+        return _decode(found, messages, limits, remote)
+    except MediaLimitError:
+        raise
     except (UnsupportedMediaError, MediaFetchError) as error:
         raise UnguardedError(error, found) from error
+    except MediaError as error:
+        if found.span is None:
+            raise
+        in_text = UnsupportedMediaError(f"{error.reason}: {_ADVICE}", path=found.path)
+        raise UnguardedError(in_text, found) from error
+
+
+def _decode(
+    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, remote: RemotePolicy
+) -> DecodedMedium | None:
+    if found.form == "object":
+        return _decode_object(found, messages, limits)
+    data = _read(found, limits, remote)
     facts: dict[str, Any] = {"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     sniffed = sniff(data)
     if sniffed is None and found.kind == "file" and is_text(data) and not find_spans(data.decode()):
@@ -85,15 +98,7 @@ def decode(
         what = sniffed.mime_type if sniffed else "what is no known medium by its bytes"
         unsupported = UnsupportedMediaError(f"{what} cannot be guarded: {_ADVICE}", path=found.path)
         raise UnguardedError(unsupported, found, **facts)
-    try:
-        return _decode_bytes(found, data, facts, limits)
-    except MediaLimitError:
-        raise
-    except MediaError as error:
-        if found.span is None:
-            raise
-        unsupported = UnsupportedMediaError(f"{error.reason}: {_ADVICE}", path=found.path)
-        raise UnguardedError(unsupported, found, **facts) from error
+    return _decode_bytes(found, data, facts, limits)
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:

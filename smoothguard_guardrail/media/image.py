@@ -60,10 +60,9 @@ def decode_image(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> 
 def decode_pillow(image: Image.Image) -> tuple[torch.Tensor, tuple[str, ...]]:
     """Turn a Pillow picture into float32 (3, height, width) in [0, 1], with notes."""
     notes: list[str] = []
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        notes.append(f"first frame of {frames}")
-        image.seek(0)
+    if getattr(image, "is_animated", False):
+        counted = image.format not in ("GIF", "TIFF")  # these are counted by walking all of them
+        notes.append(f"first frame of {getattr(image, 'n_frames', 1) if counted else 'several'}")
     image.load()
     image = _upright(image, notes)
     if image.mode.startswith(("I", "F")):
@@ -154,8 +153,8 @@ def decode_object(value: Any, *, max_pixels: int, path: str) -> tuple[torch.Tens
         _check_pixels(value.size, max_pixels, path)
         try:
             tensor, notes = decode_pillow(value.copy())
-            frames = getattr(value, "n_frames", 1)
-            return tensor, (f"frame {value.tell() + 1} of {frames}", *notes) if frames > 1 else notes
+            one = (f"frame {value.tell() + 1} of several",) if getattr(value, "is_animated", False) else ()
+            return tensor, one + notes
         except Exception as error:
             raise MediaError(f"the picture cannot be decoded: {error}", path=path) from error
     pixels = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))

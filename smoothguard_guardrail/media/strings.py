@@ -104,17 +104,19 @@ def find_spans(text: str) -> list[Span]:
     """
     if len(text) < _MIN_CHARS:
         return []
-    spans = []
-    for match in _DATA_URI.finditer(text):
-        span = _uri_span(match)
-        if span is not None:
-            spans.append(span)
+    spans = [span for match in _DATA_URI.finditer(text) if (span := _uri_span(match)) is not None]
+    uris = iter(spans)
+    uri = next(uris, None)
+    bare = []
     for match in _BARE.finditer(text):
-        inside = any(span.start < match.end() and match.start() < span.stop for span in spans)
-        sniffed = None if inside else sniff_base64(match.group())
+        while uri is not None and uri.stop <= match.start():
+            uri = next(uris, None)
+        if uri is not None and uri.start < match.end():
+            continue
+        sniffed = sniff_base64(match.group())
         if sniffed is not None and sniffed.mime_type != _SVG:
-            spans.append(Span(match.start(), match.end(), False, sniffed))
-    return sorted(spans)
+            bare.append(Span(match.start(), match.end(), False, sniffed))
+    return sorted(spans + bare)
 
 
 def _uri_span(match: re.Match[str]) -> Span | None:

@@ -88,7 +88,7 @@ def test_first_frame(mode: str) -> None:
     data = save(frames[0], mode, save_all=True, append_images=frames[1:])
     picture, notes = decode(data)
     assert picture[0].mean() > 0.9
-    assert notes == ("first frame of 3",)
+    assert notes == ("first frame of 3" if mode in ("WEBP", "PNG") else "first frame of several",)
 
 
 def test_pixels_are_counted_before_decoding() -> None:
