@@ -18,7 +18,7 @@ An exception means that the guard could not do its work. That the guard fired is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 
 class SmoothGuardError(Exception):
-    """Base class of all errors of this package."""
+    """Base class of all errors of this package. They survive pickling, so worker processes can raise them."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(cls: type[SmoothGuardError], args: tuple[Any, ...], state: dict[str, Any]) -> SmoothGuardError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigurationError(SmoothGuardError, ValueError):
