@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from smoothguard_guardrail.errors import ConfigurationError
 
@@ -30,6 +30,13 @@ class _Frozen(BaseModel):
                 for problem in error.errors()
             )
             raise ConfigurationError(problems) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError(f"{value} is not what it takes")
+        return value
 
 
 class MediaLimits(_Frozen):
@@ -76,7 +83,7 @@ class SmoothGuardConfig(_Frozen):
     include_clean: bool = False
     """Whether one of them sees the media as they came."""
 
-    sigma: float = Field(0.1, ge=0)
+    sigma: float = Field(0.1, gt=0)
     """Standard deviation of the Gaussian noise, in units of `noise_space`."""
     noise_space: Literal["pixel", "normalized"] = "pixel"
     """`pixel`: of values in [0, 1]. `normalized`: of values divided by the model's per-channel std."""
@@ -88,7 +95,7 @@ class SmoothGuardConfig(_Frozen):
     """Smallest and largest factor of a random resize and back; None is off."""
     audio_snr_db: float | None = 20.0
     """Signal-to-noise ratio of the noise on recordings, in dB; None when `audio_sigma` is given."""
-    audio_sigma: float | None = Field(None, ge=0)
+    audio_sigma: float | None = Field(None, gt=0)
     """Sd of the noise on waveforms in [-1, 1]; takes the place of `audio_snr_db`."""
     resolution: Literal["auto"] | int | None = "auto"
     """Longest side in pixels at which noise is added. `auto`: the side that the model sees where it tells, and
@@ -140,6 +147,11 @@ class SmoothGuardConfig(_Frozen):
             raise ValueError(f"resolution must be at least 8 pixels, not {self.resolution}")
         if self.min_successes is not None and self.min_successes > self.num_samples:
             raise ValueError(f"min_successes {self.min_successes} exceeds num_samples {self.num_samples}")
+        if self.include_clean and (self.num_samples < 2 or self.min_successes == 1):
+            raise ValueError(
+                "include_clean needs num_samples and min_successes of 2 or more: the clean copy's answer"
+                " alone would be an unguarded one"
+            )
         return self
 
     @property
