@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property, reduce
 
+import numpy as np
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
+from numpy.typing import NDArray
 
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Voter
+from smoothguard_guardrail.errors import AdapterError
+from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Voter, blamed
 from smoothguard_guardrail.result import Cluster, Sample
 from smoothguard_guardrail.voting import (
     AgglomerativeClusterer,
@@ -125,21 +128,33 @@ class Ballot:
         embeddings = embed_answers(self, texts)
         if new := [text for text in dict.fromkeys(texts) if text not in self._benign_of]:
             rows = embeddings[[texts.index(text) for text in new]]
-            self._benign_of |= zip(new, score_answers(self._judges.benign_scorer, new, rows), strict=True)
+            self._benign_of |= zip(new, self._score(new, rows), strict=True)
         self.election = elect(
             self.keys,
             texts,
             embeddings,
-            clusterer=self._judges.clusterer,
+            clusterer=blamed("clusterer", self._judges.clusterer),
             benign=self.benign,
-            voter=self._judges.voter,
+            voter=blamed("voter", self._judges.voter),
         )
+
+    def _score(self, texts: list[str], embeddings: NDArray[np.float64]) -> list[float]:
+        scorer = self._judges.benign_scorer
+        if isinstance(scorer, PrototypeScorer) and scorer.embedder is self._judges.embedder:
+            return score_answers(scorer, texts, embeddings)
+        return score_answers(blamed("benign scorer", scorer), texts)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed what is new: the ballot is an embedder that remembers, so no answer is embedded once per wave."""
         if new := [text for text in texts if text not in self._vectors]:
-            self._vectors |= zip(new, self._judges.embedder.embed_documents(new), strict=False)
-        return [self._vectors[text] for text in texts if text in self._vectors]
+            vectors = blamed("embedder", self._embed)(new)
+            if len(vectors) != len(new):
+                raise AdapterError(f"the embedder returned {len(vectors)} vectors for {len(new)} texts")
+            self._vectors |= zip(new, vectors, strict=True)
+        return [self._vectors[text] for text in texts]
+
+    def _embed(self, texts: list[str]) -> list[list[float]]:
+        return list(self._judges.embedder.embed_documents(texts))
 
     @property
     def winner(self) -> AIMessage:

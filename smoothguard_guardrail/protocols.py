@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, runtime_checkable
+
+from smoothguard_guardrail.errors import AdapterError, SmoothGuardError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
     from smoothguard_guardrail.voting.vote import Vote
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @runtime_checkable
@@ -66,3 +71,17 @@ class Voter(Protocol):
     def __call__(self, labels: Sequence[int], benign: Sequence[float]) -> Vote:
         """Return the vote over answers with these labels and benign scores."""
         ...
+
+
+def blamed(name: str, part: Callable[P, T]) -> Callable[P, T]:
+    """Return a user's part such that whatever it raises is an `AdapterError` that names it."""
+
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return part(*args, **kwargs)
+        except SmoothGuardError:
+            raise
+        except Exception as error:
+            raise AdapterError(f"the {name} failed: {type(error).__name__}: {error}") from error
+
+    return call
