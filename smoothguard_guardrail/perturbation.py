@@ -12,9 +12,9 @@ import torch
 from langchain_core.messages import BaseMessage
 
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.errors import AdapterError
+from smoothguard_guardrail.errors import AdapterError, MediaLimitError
 from smoothguard_guardrail.media import DecodedMedium, PreparedRequest, fit
-from smoothguard_guardrail.protocols import Perturber
+from smoothguard_guardrail.protocols import Perturber, blamed
 from smoothguard_guardrail.result import Medium
 from smoothguard_guardrail.smoothing import (
     GaussianNoise,
@@ -28,6 +28,9 @@ from smoothguard_guardrail.smoothing import (
 # Longest side in pixels that `resolution="auto"` keeps where the model does not tell what it sees: providers shrink
 # larger pictures, and shrinking after the noise averages the noise away.
 AUTO_RESOLUTION = 1024
+# Longest side over shortest that is enlarged to a model's size: without a bound a line of pixels, a few bytes as a
+# file, grows to gigabytes.
+MAX_ASPECT = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,33 +135,46 @@ class RequestPerturber:
             return medium.tensor
         if resolution == "auto":
             if self._facts.image_size is not None:
+                _check_aspect(medium)
                 return fit(medium.tensor, side=self._facts.image_size, edge="shortest", enlarge=True)
             resolution = AUTO_RESOLUTION
         return fit(medium.tensor, side=resolution, edge="longest", enlarge=False)
 
     def _perturbed(self, index: int, first_index: int, count: int) -> torch.Tensor:
         medium, original = self._prepared.media[index], self._originals[index].to(self._device)
-        batch = original.expand(count, *original.shape).clone()
+        batch = original.expand(count, *original.shape)
         generator = make_generator(self._seed, index, first_index, device=self._device)
-        with torch.inference_mode():
-            perturbed = self._perturber_for(medium)(batch, generator=generator)
-        low = 0.0 if medium.kind == "image" else -1.0
-        _check_batch(perturbed, (count, *original.shape), low)
-        if self._custom is not None and torch.equal(perturbed, original.expand_as(perturbed)):
-            raise AdapterError("the perturber returned the media unchanged: nothing would be guarded")
+        with torch.no_grad():
+            if self._custom is None:
+                perturbed = self._configured(medium)(batch, generator=generator)
+            else:
+                perturbed = blamed("perturber", self._custom)(batch.clone(), generator=generator)
+                _check_batch(perturbed, batch.shape, 0.0 if medium.kind == "image" else -1.0)
+                perturbed = perturbed.to(self._device, torch.float32)
+            # One copy at a time: the differences of all of them would take as much memory again.
+            changes = [float((copy - original).square().mean()) for copy in perturbed]
+        if self._custom is not None and min(changes) == 0:
+            raise AdapterError(f"{medium.record.path}: a copy came out unchanged, and would be unguarded: add noise")
         if self._noise_sd[index] is None:
-            self._noise_sd[index] = float((perturbed - original).square().mean().sqrt())
+            self._noise_sd[index] = (sum(changes) / count) ** 0.5
         return perturbed.cpu()
 
-    def _perturber_for(self, medium: DecodedMedium) -> Perturber:
-        if self._custom is not None:
-            return self._custom
+    def _configured(self, medium: DecodedMedium) -> Perturber:
         if medium.kind == "image":
             return image_perturber(self._config, self._facts)
         sigma = self._config.audio_sigma
         if sigma is None:
             sigma = snr_sigma(medium.tensor, self._config.audio_snr_db or 0.0)
         return GaussianNoise(sigma, bounds=(-1.0, 1.0))
+
+
+def _check_aspect(medium: DecodedMedium) -> None:
+    height, width = medium.tensor.shape[-2:]
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise MediaLimitError(
+            f"is {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide: set `resolution`",
+            path=medium.record.path,
+        )
 
 
 def _check_batch(batch: Any, shape: Sequence[int], low: float) -> None:
