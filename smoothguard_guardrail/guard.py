@@ -25,7 +25,7 @@ from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
 from smoothguard_guardrail.protocols import Perturber
 from smoothguard_guardrail.result import GuardResult, Sample
 from smoothguard_guardrail.smoothing import draw_seed
-from smoothguard_guardrail.voting import StoppingRule
+from smoothguard_guardrail.voting import StoppingRule, answer_text
 
 Request = list[BaseMessage]
 Outcome = AIMessage | Exception
@@ -171,7 +171,14 @@ class Guard:
             answer=answer,
             verdict="skipped",
             agreement=1.0,
-            samples=(Sample(index=0, clean=True, usage=answer.usage_metadata),),
+            samples=(
+                Sample(
+                    index=0,
+                    clean=True,
+                    usage=answer.usage_metadata,
+                    text=answer_text(answer) if self.config.record_samples else None,
+                ),
+            ),
             media=prepared.records,
             usage=answer.usage_metadata,
             timings=clock.read(),

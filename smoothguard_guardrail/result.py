@@ -106,7 +106,7 @@ class GuardResult(_Record):
     usage: UsageMetadata | None = None
     """Summed over the samples."""
     timings: dict[str, float] = {}
-    """Seconds by stage: `scan`, `perturb`, `model`, `embed`, `vote`, `total`."""
+    """Seconds by stage: `scan`, `perturb`, `model`, `vote` (embedding included), `total`."""
     num_calls: int
     """How often the model was asked."""
 
