@@ -68,8 +68,13 @@ class ScriptedChatModel(BaseChatModel):
             self._tags.append(tags)
             self._load["now"] += 1
             self._load["peak"] = max(self._load["peak"], self._load["now"])
-        reply: Reply = self.script(messages) if callable(self.script) else self.script[index % len(self.script)]
-        return reply
+        if not callable(self.script):
+            reply: Reply = self.script[index % len(self.script)]
+            return reply
+        try:
+            return self.script(messages)  # type: ignore[no-any-return]
+        except Exception as error:
+            return error
 
     def _leave(self, reply: Reply) -> ChatResult:
         with self._lock:
