@@ -171,6 +171,23 @@ def test_stop_strings_end_an_answer_and_are_cut(chat: ChatTransformersMultimodal
     assert streamed[-1].usage_metadata == answer.usage_metadata
 
 
+def test_a_row_that_stops_early_counts_its_own_tokens(chat: ChatTransformersMultimodal) -> None:
+    batch = conversations(chat)
+    stop = [str(chat.invoke(batch[0]).content)[3:5]]
+    together = chat.generate_batch(batch, stop=stop)
+    alone = [chat.generate_batch([messages], stop=stop)[0] for messages in batch]
+    assert [each.content for each in together] == [each.content for each in alone]
+    assert [each.usage_metadata for each in together] == [each.usage_metadata for each in alone]
+
+
+def test_an_agent_runs_on_it(llava: ChatTransformersMultimodal) -> None:
+    from langchain.agents import create_agent
+
+    agent = create_agent(model=llava, tools=[])
+    state = agent.invoke({"messages": ask("What do you see?", medium(llava, 0))})
+    assert state["messages"][-1].content == llava.invoke(ask("What do you see?", medium(llava, 0))).content
+
+
 def test_sizes_are_what_the_processor_does(tmp_path: Path) -> None:
     sizes = {}
     for name, build in BUILDERS.items():
