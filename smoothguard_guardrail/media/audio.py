@@ -18,7 +18,7 @@ FORMATS = {
     "audio/wav": ("WAV", "WAVEX", "RF64"),
     "audio/flac": ("FLAC",),
     "audio/ogg": ("OGG",),
-    "audio/mpeg": ("MP3", "MPEG"),
+    "audio/mpeg": ("MP3",),
 }
 """libsndfile's names of every format that is decoded, by media type as sniffed."""
 ENCODED = "audio/wav"
@@ -115,7 +115,10 @@ def decode_waveform(value: Any, *, sampling_rate: Any, max_seconds: float, path:
         raise UnsupportedMediaError("a waveform needs its `sampling_rate` beside it", path=path)
     if not hasattr(value, "shape"):
         raise UnsupportedMediaError(f"a {type(value).__name__} is no waveform", path=path)
-    waveform = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+    try:
+        waveform = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+    except TypeError as error:
+        raise UnsupportedMediaError(f"{value.dtype} values are no waveform", path=path) from error
     if waveform.ndim == 1:
         waveform = waveform[None]
     if waveform.ndim != 2 or not 1 <= waveform.shape[0] <= MAX_CHANNELS or not waveform.shape[1]:

@@ -12,6 +12,7 @@ from smoothguard_guardrail.media.fetch import fetch_url
 from smoothguard_guardrail.media.local import read_local
 from smoothguard_guardrail.media.sniff import is_text, sniff
 from smoothguard_guardrail.media.strings import (
+    TELLING_CHARS,
     decode_base64,
     decode_data_uri,
     decoded_size,
@@ -78,6 +79,8 @@ def decode(
     except MediaError as error:
         if found.span is None:
             raise
+        if len(found.value) < TELLING_CHARS:
+            return None
         in_text = UnsupportedMediaError(f"{error.reason}: {_ADVICE}", path=found.path)
         raise UnguardedError(in_text, found) from error
 

@@ -89,6 +89,7 @@ SAFE_TYPES = {
     *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call", "tool_search_call"),
     *("local_shell_call", "local_shell_call_output", "shell_call", "shell_call_output", "tool_search_output"),
     *("apply_patch_call", "apply_patch_call_output", "tool_reference", "logs"),
+    *("function_call_signature", "reference"),
     *("web_search_tool_result", "web_search_result", "tool_search_tool_result", "tool_search_tool_search_result"),
     *("code_execution_tool_result", "code_execution_result", "code_execution_output", "executable_code"),
     *("bash_code_execution_tool_result", "bash_code_execution_result", "bash_code_execution_output"),

@@ -157,7 +157,10 @@ def decode_object(value: Any, *, max_pixels: int, path: str) -> tuple[torch.Tens
             return tensor, one + notes
         except Exception as error:
             raise MediaError(f"the picture cannot be decoded: {error}", path=path) from error
-    pixels = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+    try:
+        pixels = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
+    except TypeError as error:
+        raise UnsupportedMediaError(f"{value.dtype} values are no pixels", path=path) from error
     layout = _layout(tuple(pixels.shape))
     if layout is None:
         raise UnsupportedMediaError(f"shape {tuple(pixels.shape)} is no picture", path=path)

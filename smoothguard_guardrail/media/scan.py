@@ -8,8 +8,8 @@ How much is asked of a value depends on where it stands:
 
 - A block of `content` must be understood. An unknown type, or a block of media without a payload, is found as
   `unknown`.
-- In `additional_kwargs` and what tools answer, blocks of media are found, references included; other dicts may be
-  anything.
+- In `additional_kwargs` and what tools answer, blocks that say that they are media are found, references included;
+  other dicts may be anything.
 - In the arguments of tools and in extras of blocks, a URL is text, but bytes are bytes: data URIs, base64 of a known
   format, `bytes`, pictures and tensors are found.
 - In plain text, data URIs and base64 of a known format are found.
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     _Walk = Callable[[Any, Address], None]
 
-_JSON_FIELDS = ("tool_calls", "invalid_tool_calls", "tool_call_chunks")
+_JSON_FIELDS = {"tool_calls", "invalid_tool_calls", "tool_call_chunks"}
+_UNSENT_FIELDS = {"artifact", "response_metadata", "usage_metadata", "id", "name", "type"}
 
 
 def scan(messages: Sequence[BaseMessage]) -> list[Found]:
@@ -54,11 +55,11 @@ class _Scanner(Collector):
             self.reference(str(message.content), at, Block(at, "image", replaceable=False))
         else:
             self.content(message.content, (index, "content"))
-        self._loose(extras, (index, "additional_kwargs"))
-        for name in _JSON_FIELDS:
-            self._plain(getattr(message, name, None), (index, name))
-        for name, value in (message.model_extra or {}).items():
-            self._loose(value, (index, name))
+        for name, value in (message.__dict__ | (message.model_extra or {})).items():
+            if name in _JSON_FIELDS:
+                self._plain(value, (index, name))
+            elif name != "content" and name not in _UNSENT_FIELDS:
+                self._loose(value, (index, name))
 
     def content(self, node: Any, at: Address) -> None:
         """Walk content: a text, a block, or a list of either."""
@@ -225,8 +226,8 @@ def _is_media(node: dict[Any, Any]) -> bool:
 
 
 def _is_loose_medium(key: Any, value: Any) -> bool:
-    """Return whether a key means a medium where a dict may be anything."""
-    if key in dialects.STRONG_KEYS and isinstance(value, str):
-        return True
+    """Return whether a key means a medium where a dict may be anything: a URL under `image` is text there."""
+    if key in ("inline_data", "inlineData", "file_data", "fileData", "input_audio"):
+        return isinstance(value, dict) and _is_media(value)
     known = key in dialects.STRONG_KEYS or key in dialects.WEAK_KEYS
-    return known and (is_picture(value) or (isinstance(value, dict) and _is_media(value)))
+    return known and (is_picture(value) or (isinstance(value, dict) and isinstance(value.get("source"), dict)))

@@ -14,6 +14,8 @@ _SPACE = re.compile(r"\s+")
 _HEAD_CHARS = HEAD // 3 * 4
 _MIN_CHARS = 32
 """Shortest run of base64 in plain text that is looked into: 24 bytes, less than any picture."""
+TELLING_CHARS = 512
+"""Characters below which base64 in plain text that does not decode is taken for an example: it could hide nothing."""
 _RUN = r"(?:[A-Za-z0-9+/_-]{60,80}(?:\r?\n|\\n))*[A-Za-z0-9+/_-]+={0,2}"
 """One line, or lines as MIME and PEM wrap them; the line after a longer one is text again."""
 _DATA_URI = re.compile(rf"data:[^,\s\"'<>()]{{0,200}},\s*(?P<payload>(?:%[0-9a-f]{{2}}|{_RUN})*)", re.IGNORECASE)
@@ -127,10 +129,9 @@ def _uri_span(match: re.Match[str]) -> Span | None:
         sniffed = sniff_base64(uri.payload.replace("%2B", "+").replace("%2F", "/").replace("%3D", "="))
     else:
         sniffed = sniff(unquote_to_bytes(uri.payload[: 3 * HEAD]))
-    long_enough = len(match["payload"]) >= _MIN_CHARS
-    declares = _MEDIA_TYPE.match(uri.declared) is not None
     if sniffed is not None and sniffed.mime_type == _SVG:
         return None
-    if long_enough and (sniffed is not None or declares):
+    declares = _MEDIA_TYPE.match(uri.declared) is not None and len(uri.payload) >= TELLING_CHARS
+    if declares or (sniffed is not None and len(uri.payload) >= _MIN_CHARS):
         return Span(match.start(), match.end(), True, sniffed)
     return None

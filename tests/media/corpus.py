@@ -363,7 +363,14 @@ _MESSAGES = [
         HumanMessage("x", additional_kwargs={"images": [{"type": "image_url", "image_url": {"url": PNG_URI}}]}),
         media=("image",),
     ),
-    _wherever("additional_kwargs by URL", HumanMessage("x", additional_kwargs={"image_url": URL}), bad=("image",)),
+    _wherever(
+        "additional_kwargs by URL",
+        HumanMessage("x", additional_kwargs={"images": [{"type": "image_url", "image_url": {"url": URL}}]}),
+        bad=("image",),
+    ),
+    _wherever(
+        "search results", AIMessage("x", additional_kwargs={"images": [{"image_url": URL, "image": {"url": URL}}]})
+    ),
     _wherever(
         "generated picture",
         AIMessage("", additional_kwargs={"tool_outputs": [{"type": "image_generation_call", "result": PNG64}]}),

@@ -242,7 +242,7 @@ def test_a_damaged_medium_is_an_error_whatever_the_policy() -> None:
     with pytest.raises(UnsupportedMediaError):
         ready([HumanMessage(f"log: {broken}")])
     assert ready([HumanMessage(f"log: {broken}")], "pass").records[0].kind == "image"
-    garbled = "data:image/png;base64," + "A=" * 40
+    garbled = "data:image/png;base64," + "A=" * 400
     assert ready([HumanMessage(garbled)], "drop").clean()[0].content == "[attachment removed]"
 
 
