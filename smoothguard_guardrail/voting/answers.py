@@ -22,14 +22,21 @@ def answer_key(message: AIMessage) -> str:
 
     Case, white space, invisible characters, markdown and punctuation do not count, except where they change a number
     or a name: `7391` and `7,391`, `-5` and `5`, `1.5` and `15`, `10²` and `102` stay apart. Tool calls count by name
-    and arguments, in any order, ids ignored. The first line of a key names the calls (it is empty without any), so
-    that a text never equals a call.
+    and arguments, in any order, ids ignored. A text that is one JSON object, as structured output is, counts by what
+    it parses to. The first line of a key holds the calls or the object (it is empty without any), so that a text
+    never equals a call.
 
     Example:
         >>> answer_key(AIMessage("**Yes**, there is!")) == answer_key(AIMessage("yes there is"))
         True
+        >>> answer_key(AIMessage('{"color": "red", "count": 2}')) == answer_key(AIMessage('{"count":2,"color":"red"}'))
+        True
     """
-    return f"{_tool_part(message)}\n{fold(_text(message))}"
+    calls, text = _calls(message), _text(message)
+    if calls:
+        return f"{_json(calls)}\n{fold(text)}"
+    parsed = _parsed_object(text)
+    return f"\n{fold(text)}" if parsed is None else f"{_json(parsed)}\n"
 
 
 def answer_text(message: AIMessage) -> str:
@@ -63,9 +70,17 @@ def _calls(message: AIMessage) -> list[tuple[str, str]]:
     return sorted(valid + invalid)
 
 
-def _tool_part(message: AIMessage) -> str:
-    calls = _calls(message)
-    return _json(calls) if calls else ""
+_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
+
+
+def _parsed_object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that a text is, fenced or not; None when it is anything else."""
+    fenced = _FENCED.fullmatch(text)
+    try:
+        parsed = json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _json(value: object) -> str:

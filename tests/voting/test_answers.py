@@ -93,6 +93,30 @@ def test_tool_calls_count_by_name_and_arguments() -> None:
         assert contradict(*pair)
 
 
+def test_json_objects_count_by_what_they_parse_to() -> None:
+    same = (
+        '{"colour": "red", "count": 2}',
+        ' {"count":2,\n "colour":"red"}\n',
+        '```json\n{"count": 2, "colour": "red"}\n```',
+    )
+    assert len({answer_key(AIMessage(text)) for text in same}) == 1
+    others = (
+        '{"colour": "red", "count": 3}',
+        '{"colour": "red"}',
+        '{"colour": "red", "count": "2"}',
+        '{"colour": "Red", "count": 2}',
+        '{"colour": "red", "count": 2',
+        "colour red count 2",
+        '[{"colour": "red", "count": 2}]',
+        '{"colour": "red", "count": 2} and more',
+    )
+    for text in others:
+        assert contradict(*((answer_key(AIMessage(each)), each) for each in (same[0], text)))
+    call_of_it = AIMessage("", tool_calls=[call("answer", colour="red", count=2)])
+    assert answer_key(call_of_it) != answer_key(AIMessage(same[0]))
+    assert answer_key(AIMessage('{"a":' * 100_000)).startswith("\n")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
