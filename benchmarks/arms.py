@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ from scipy.stats import binomtest
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.attacks import PGD
+from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference.questions import (
     KINDS,
@@ -128,15 +130,12 @@ def harmless_cases(count: int, *, seed: int) -> list[Case]:
 
 def request(case: Case, pixels: torch.Tensor) -> list[HumanMessage]:
     """Return what a user would send: a PNG and a question."""
-    from smoothguard_guardrail.media.image import encode_png
-
-    block = {"type": "image", "base64": encode_png(pixels), "mime_type": "image/png"}
+    data = base64.b64encode(encode_image(pixels)).decode()
+    block = {"type": "image", "base64": data, "mime_type": "image/png"}
     return [HumanMessage(content=[block, {"type": "text", "text": case.asked.question}])]
 
 
-def undefended(
-    model: ChatTransformersMultimodal, cases: Sequence[Case], pixels: Sequence[torch.Tensor]
-) -> list[Reply]:
+def undefended(model: ChatTransformersMultimodal, cases: Sequence[Case], pixels: Sequence[torch.Tensor]) -> list[Reply]:
     """Ask the model alone, as guarded samples are asked: greedily."""
     requests = [request(case, picture) for case, picture in zip(cases, pixels, strict=True)]
     replies = []

@@ -61,7 +61,7 @@ class Study:
 
     def __init__(self, *, num_pictures: int, num_adaptive: int, num_steps: int, folder: Path) -> None:
         path = reference_path()
-        self.model = ChatTransformersMultimodal.from_pretrained(path, device="auto")
+        self.model = ChatTransformersMultimodal.from_pretrained(str(path))
         self.embedder = KeptEmbeddings()
         self.num_adaptive = num_adaptive
         self.num_steps = num_steps
@@ -72,16 +72,14 @@ class Study:
 
     def arms(self) -> dict[str, tuple[Sequence[Case], list[torch.Tensor]]]:
         """Return cases and pictures of every arm that all rows share."""
-        arms = {
+        arms: dict[str, tuple[Sequence[Case], list[torch.Tensor]]] = {
             "clean": (self.harmless, [case.pixels for case in self.harmless]),
             "authorised": (self.authorised, [case.pixels for case in self.authorised]),
             "unattacked": (self.forbidden, [case.pixels for case in self.forbidden]),
         }
         for epsilon in EPSILONS:
             folder = self.folder / f"pgd-{epsilon}"
-            pictures = attacked(
-                self.model, self.forbidden, folder, epsilon=epsilon / 255, num_steps=self.num_steps
-            )
+            pictures = attacked(self.model, self.forbidden, folder, epsilon=epsilon / 255, num_steps=self.num_steps)
             arms[f"attacked {epsilon}/255"] = (self.forbidden, pictures)
         largest = max(EPSILONS)
         arms[f"random signs {largest}/255"] = (self.forbidden, random_signs(self.forbidden, largest / 255))
@@ -181,7 +179,7 @@ def main() -> None:
         "steps": options.steps,
         "draws": NUM_DRAWS,
         "seconds": round(time.perf_counter() - started),
-        "device": str(study.model.device),
+        "device": str(study.model.engine.device),
         "versions": {
             "smoothguard-guardrail": __version__,
             "torch": torch.__version__,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothguard_guardrail.models.compat import ensure_torchvision
+from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.models.reference.questions import KINDS, SECRETS, ask
 from smoothguard_guardrail.models.reference.scenes import SIZE, scenes
 

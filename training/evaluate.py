@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from smoothguard_guardrail.models.compat import ensure_torchvision
+from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.models.reference.questions import KINDS, ask, is_correct
 from smoothguard_guardrail.models.reference.scenes import random_scene, render
 from training.batches import disturb

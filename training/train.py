@@ -206,10 +206,7 @@ def _save(model: Any, processor: Any, out: Path) -> None:
     fresh = out / "fresh"
     fresh.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}
-    dtype = model.config.dtype
-    model.config.dtype = torch.float16
     model.save_pretrained(fresh, state_dict=halves)
-    model.config.dtype = dtype
     processor.save_pretrained(fresh)
     for path in fresh.iterdir():
         os.replace(path, out / path.name)

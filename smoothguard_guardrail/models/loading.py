@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.models.compat import ensure_torchvision
+from smoothguard_guardrail.compat import ensure_torchvision
 
 _SHARED_WITH_PROCESSOR = ("token", "cache_dir", "subfolder", "trust_remote_code")
 

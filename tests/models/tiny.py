@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from smoothguard_guardrail.models.compat import ensure_torchvision
+from smoothguard_guardrail.compat import ensure_torchvision
 
 if TYPE_CHECKING:
     from pathlib import Path

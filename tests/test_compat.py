@@ -7,7 +7,7 @@ SCRIPT = """
 import importlib.util, sys
 if importlib.util.find_spec("torchvision") is None:
     raise SystemExit
-from smoothguard_guardrail.models.compat import ensure_torchvision
+from smoothguard_guardrail.compat import ensure_torchvision
 ensure_torchvision()
 ensure_torchvision()
 import torch
