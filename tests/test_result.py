@@ -1,0 +1,82 @@
+"""What a guarded call reports, and the errors, survive where they travel."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+from langchain_core.messages import AIMessage
+from pydantic import ValidationError
+
+from smoothguard_guardrail import (
+    AbstainedError,
+    ConfigurationError,
+    GuardResult,
+    MediaLimitError,
+    Medium,
+    MissingDependencyError,
+    QuorumError,
+    Sample,
+)
+
+RESULT = GuardResult(
+    answer=AIMessage("A cat.", id="1"),
+    verdict="passed",
+    agreement=0.5,
+    samples=(Sample(index=0, clean=False, error="ValueError: no"),),
+    media=(Medium(path="messages[0].content[0]", kind="image", action="perturbed", size=(4, 5)),),
+    seed=7,
+    timings={"total": 0.1},
+    num_calls=2,
+)
+
+
+def test_results_are_frozen_and_know_their_fields() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        RESULT.verdict = "skipped"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="extra"):
+        Sample(index=0, clean=False, txt="x")
+    with pytest.raises(ValidationError, match="verdict"):
+        GuardResult(answer=AIMessage(""), verdict="fine", agreement=1.0, num_calls=1)
+
+
+def test_round_trips() -> None:
+    assert GuardResult.model_validate_json(RESULT.model_dump_json()) == RESULT
+    assert pickle.loads(pickle.dumps(RESULT)) == RESULT
+    assert copy.deepcopy(RESULT) == RESULT
+
+
+def test_metadata_leaves_out_the_answer_the_seed_and_what_is_not_known() -> None:
+    metadata = RESULT.to_metadata()
+    assert json.loads(json.dumps(metadata)) == metadata
+    assert metadata == {
+        "verdict": "passed",
+        "agreement": 0.5,
+        "clusters": [],
+        "samples": [{"index": 0, "clean": False, "error": "ValueError: no"}],
+        "media": [
+            {"path": "messages[0].content[0]", "kind": "image", "action": "perturbed", "size": [4, 5], "notes": []}
+        ],
+        "timings": {"total": 0.1},
+        "num_calls": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConfigurationError("sigma: no"),
+        MissingDependencyError("matplotlib", "plots"),
+        MediaLimitError("too big", path="messages[0].content[1]"),
+        QuorumError([ValueError("a"), KeyError("b")], successes=1, required=2),
+        AbstainedError(RESULT),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_cross_process_boundaries(error: Exception) -> None:
+    for copied in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(copied) is type(error)
+        assert str(copied) == str(error) != ""
+        assert repr(vars(copied)) == repr(vars(error))
