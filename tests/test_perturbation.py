@@ -145,7 +145,7 @@ def test_facts_are_read_off_the_model() -> None:
     class Model:
         accepts_tensors = True
         image_size = 64
-        image_std = [0.5, 0.5, 0.5]
+        image_std = (0.5, 0.5, 0.5)
 
     assert ModelFacts.of(Model()) == ModelFacts(accepts_tensors=True, image_size=64, image_std=(0.5, 0.5, 0.5))
     assert ModelFacts.of(object()) == ModelFacts()
