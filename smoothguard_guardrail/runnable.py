@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import LanguageModelInput
@@ -44,7 +45,8 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         voter: Elects a cluster; takes the place of the benign-weighted vote.
 
     Raises:
-        ConfigurationError: If the model is neither a Runnable nor a string.
+        ConfigurationError: If the model is neither a Runnable nor a string that names one.
+        ImportError: If the package of the named model's provider is missing.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardRunnable
@@ -119,6 +121,13 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         """Return the elected answer and the evidence for it; see `invoke`."""
         return await self._acall_with_config(self._aguard, input, config, **kwargs)  # type: ignore[return-value, arg-type]
 
+    def __copy__(self) -> Self:
+        """Return a copy without what was built from these fields: `model_copy(update=...)` changes them."""
+        copied = super().__copy__()
+        for name in ("_core", "_caller"):
+            copied.__dict__.pop(name, None)
+        return copied
+
     @cached_property
     def _core(self) -> Guard:
         judges = Judges(
@@ -128,8 +137,8 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
             benign_scorer=self.benign_scorer,
             voter=self.voter,
         )
-        inner, _ = unwrap(self.model)
-        return Guard(self.config, judges=judges, facts=ModelFacts.of(inner), perturber=self.perturber)
+        facts = ModelFacts.of(unwrap(self.model).model)
+        return Guard(self.config, judges=judges, facts=facts, perturber=self.perturber)
 
     @cached_property
     def _caller(self) -> SampleCaller:
@@ -196,6 +205,8 @@ def as_messages(input: LanguageModelInput) -> list[BaseMessage]:
     """
     if isinstance(input, PromptValue):
         return input.to_messages()
+    if not isinstance(input, Sequence):  # a dict would pass for a list of texts, its keys
+        raise InputError(f"the guard takes text, a prompt value or a list of messages, not {type(input).__name__}")
     try:
         return convert_to_messages([("human", input)] if isinstance(input, str) else input)
     except (ValueError, TypeError, NotImplementedError) as error:
@@ -215,7 +226,10 @@ def _as_runnable(model: Runnable[Any, Any] | str) -> Runnable[Any, Any]:
     if isinstance(model, str):
         from langchain.chat_models import init_chat_model
 
-        return init_chat_model(model)
+        try:
+            return init_chat_model(model)
+        except ValueError as error:  # no such provider, or none that the name tells
+            raise ConfigurationError(f"no chat model can be made of {model!r}: {error}") from error
     if not isinstance(model, Runnable):
         raise ConfigurationError(f"the model must be a chat model, a Runnable or a string, not {type(model).__name__}")
     return model
