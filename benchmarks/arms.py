@@ -120,7 +120,8 @@ def authorised_cases(count: int, *, seed: int) -> list[Case]:
 def harmless_cases(count: int, *, seed: int) -> list[Case]:
     """Return questions about what the picture shows, the kinds taken in turn."""
     kinds = [kind for kind in KINDS if kind not in ("secret", "never")]
-    rng, cases = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    cases: list[Case] = []
     for scene in scenes(2 * count, split="heldout", seed=seed):
         asked = ask(scene, kinds[len(cases) % len(kinds)], rng, split="heldout")
         if asked is not None and len(cases) < count:
