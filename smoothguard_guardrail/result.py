@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetPydanticSchema
 
 Verdict = Literal["passed", "abstained", "skipped"]
 MediaKind = Literal["image", "audio"]
 MediaAction = Literal["perturbed", "dropped", "passed"]
+# Checked as a plain dict: providers put details of their own into it, as OpenAI's "priority_cache_read".
+Usage = Annotated[UsageMetadata, GetPydanticSchema(lambda _, handler: handler.generate_schema(dict[str, Any]))]
 
 
 class _Record(BaseModel):
@@ -30,7 +32,7 @@ class Sample(_Record):
     """Benign score in [-1, 1]; None when the call failed or nothing was scored."""
     similarity: float | None = None
     """Cosine similarity to the representative of the winning cluster; None when the call failed."""
-    usage: UsageMetadata | None = None
+    usage: Usage | None = None
     """Tokens that the model reported for this call."""
     error: str | None = None
     """Type and message of the failure; None when the call answered."""
@@ -103,7 +105,7 @@ class GuardResult(_Record):
     noise_space: Literal["pixel", "normalized"] | None = None
     seed: int | None = None
     """Seed that repeats this call's noise."""
-    usage: UsageMetadata | None = None
+    usage: Usage | None = None
     """Summed over the samples."""
     timings: dict[str, float] = {}
     """Seconds by stage: `scan`, `perturb`, `model`, `vote` (embedding included), `total`."""

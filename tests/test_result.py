@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
@@ -80,3 +81,9 @@ def test_errors_cross_process_boundaries(error: Exception) -> None:
         assert type(copied) is type(error)
         assert str(copied) == str(error) != ""
         assert repr(vars(copied)) == repr(vars(error))
+
+
+def test_usage_may_hold_details_of_the_provider() -> None:
+    usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "input_token_details": {"flex": 1}}
+    sample = Sample(index=0, clean=False, usage=usage)
+    assert sample.usage == sample.model_dump(mode="json")["usage"] == usage
