@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smoothguard_guardrail.callbacks import SafetyLogHandler
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy, SmoothGuardConfig
     from smoothguard_guardrail.errors import (
         AbstainedError,
@@ -46,6 +47,7 @@ _MODULE_OF = {
     "Perturber": "protocols",
     "QuorumError": "errors",
     "RemotePolicy": "config",
+    "SafetyLogHandler": "callbacks",
     "Sample": "result",
     "SmoothGuardConfig": "config",
     "SmoothGuardError": "errors",
@@ -73,6 +75,7 @@ __all__ = [
     "Perturber",
     "QuorumError",
     "RemotePolicy",
+    "SafetyLogHandler",
     "Sample",
     "SmoothGuardConfig",
     "SmoothGuardError",

@@ -6,6 +6,7 @@ import typer
 
 from smoothguard_guardrail.cli.ask import ask
 from smoothguard_guardrail.cli.demo import demo
+from smoothguard_guardrail.cli.log import log
 
 app = typer.Typer(
     name="smoothguard",
@@ -16,6 +17,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(ask)
+app.command()(log)
 
 
 def main() -> None:

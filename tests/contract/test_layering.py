@@ -13,7 +13,7 @@ BASE = {"errors", "result", "protocols", "compat"}
 CORE = BASE | {"config", "media", "smoothing", "voting"}
 FLOW = CORE | {"perturbation", "ballot", "guard"}
 MAY_IMPORT = {
-    "__init__": BASE | {"config", "runnable"},
+    "__init__": BASE | {"config", "runnable", "callbacks"},
     "compat": set(),
     "errors": BASE,
     "result": BASE,
@@ -25,13 +25,16 @@ MAY_IMPORT = {
     "perturbation": CORE,
     "ballot": CORE,
     "events": BASE,
+    "safety_log": BASE | {"events"},
+    "callbacks": BASE | {"events", "safety_log"},
+    "telemetry": BASE | {"events", "safety_log", "callbacks"},
     "guard": FLOW,
     "calling": FLOW,
     "runnable": FLOW | {"calling", "events"},
     "testing": BASE,
     "models": BASE,
     "attacks": BASE | {"models"},
-    "cli": FLOW | {"calling", "runnable", "models", "attacks"},
+    "cli": FLOW | {"calling", "runnable", "models", "attacks", "safety_log"},
 }
 
 
