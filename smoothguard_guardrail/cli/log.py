@@ -33,8 +33,7 @@ def log(
     ],
     since: Annotated[str | None, typer.Option(help=_SINCE_HELP)] = None,
     verdict: Annotated[
-        list[Literal["passed", "abstained", "skipped", "failed"]] | None,
-        typer.Option(help="Only calls with this verdict; may be given more than once."),
+        Literal["passed", "abstained", "skipped", "failed"] | None, typer.Option(help="Only calls with this verdict.")
     ] = None,
     low_agreement: Annotated[float, typer.Option(help="Agreement below which a call is suspicious.")] = 0.6,
     limit: Annotated[int, typer.Option(min=0, help="Suspicious calls to show, the latest.")] = 20,
@@ -52,7 +51,7 @@ def log(
         reading, summary = Reading(), Summary(low_agreement=low_agreement, max_suspicious=limit)
         try:
             for line in read_log(files, reading):
-                if (start is None or line.time >= start) and (not verdict or verdict_of(line) in verdict):
+                if (start is None or line.time >= start) and verdict in (None, verdict_of(line)):
                     summary.add(line)
         except (OSError, EOFError) as error:
             raise InputError(str(error)) from error
