@@ -40,7 +40,8 @@ def sample_model(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
         return model.model_copy(update={"tags": tags, "cache": False})
     if isinstance(model, RunnableBinding):
         return model.model_copy(update={"bound": sample_model(model.bound)})
-    return model.with_config(tags=[NO_STREAM_TAG, SAMPLE_TAG])
+    # Not `with_config`: that of a configurable Runnable keeps the callbacks of whatever run it is called in.
+    return RunnableBinding(bound=model, kwargs={}, config={"tags": [NO_STREAM_TAG, SAMPLE_TAG]})
 
 
 class Unwrapped(NamedTuple):
