@@ -57,6 +57,12 @@ class StopModel(ScriptedChatModel):
             yield chunk
 
 
+async def finished(call: Callable[..., Any], *args: Any) -> Any:
+    """Return what a call returns, awaited where it is a coroutine."""
+    result = call(*args)
+    return await result if asyncio.iscoroutine(result) else result
+
+
 # --- What is sent
 
 
@@ -173,10 +179,10 @@ async def test_inputs_are_those_of_chat_models(input: Any) -> None:
 
 def test_media_in_dicts_and_tuples_are_guarded() -> None:
     content = question()[0].content
-    for input in ([{"role": "user", "content": content}], [("user", content)]):
+    for messages in ([{"role": "user", "content": content}], [("user", content)]):
         model = ScriptedChatModel(script=["cat"])
-        assert guarded(model).guard(input).verdict == "passed"
-        assert not any(scan(messages) == scan(question()) for messages in model.received)
+        assert guarded(model).guard(messages).verdict == "passed"
+        assert not any(scan(received) == scan(question()) for received in model.received)
 
 
 @pytest.mark.parametrize(
@@ -374,8 +380,7 @@ async def test_all_samples_are_in_flight_at_once(wrap: Callable[[Any], Any]) -> 
     # More than the event loop's default executor runs on a small machine.
     for call in ("guard", "aguard"):
         guard = guarded(wrap(ScriptedChatModel(script=meeting(40))), num_samples=40)
-        result = getattr(guard, call)(question())
-        assert (await result if asyncio.iscoroutine(result) else result).num_calls == 40
+        assert (await finished(getattr(guard, call), question())).num_calls == 40
 
 
 async def test_native_async_calls_are_in_flight_at_once() -> None:
@@ -541,8 +546,8 @@ async def test_samples_are_tagged_child_runs(kind: type[ScriptedChatModel]) -> N
     model = kind(script=["cat", OSError("down"), "cat", "cat"])
     for call in ("invoke", "ainvoke"):
         collector = RunCollectorCallbackHandler()
-        answer = getattr(guarded(model), call)(question(), {"callbacks": [collector], "tags": ["mine"]})
-        assert (await answer if asyncio.iscoroutine(answer) else answer).content == "cat"
+        answer = await finished(getattr(guarded(model), call), question(), {"callbacks": [collector], "tags": ["mine"]})
+        assert answer.content == "cat"
         (run,) = collector.traced_runs
         assert run.error is None
         assert len(run.child_runs) == 4
@@ -578,11 +583,10 @@ async def test_untraced_samples_are_seen_by_nobody(
     for call in ("invoke", "ainvoke"):
         environment.clear()
         collector = RunCollectorCallbackHandler()
+        guard = guarded(kind(script=["cat"]), trace_samples=False)
         with tracing_context(enabled=True):
-            answer = getattr(guarded(kind(script=["cat"]), trace_samples=False), call)(
-                question(), {"callbacks": [collector]}
-            )
-            assert (await answer if asyncio.iscoroutine(answer) else answer).content == "cat"
+            answer = await finished(getattr(guard, call), question(), {"callbacks": [collector]})
+        assert answer.content == "cat"
         for (run,) in (collector.traced_runs, environment):
             assert run.child_runs == []
 
@@ -636,9 +640,7 @@ async def test_errors_end_the_run_with_an_error() -> None:
         collector = RunCollectorCallbackHandler()
         guard = guarded(ScriptedChatModel(script=[OSError("down")]))
         with pytest.raises(QuorumError):
-            result = getattr(guard, call)(question(), {"callbacks": [collector]})
-            if asyncio.iscoroutine(result):
-                await result
+            await finished(getattr(guard, call), question(), {"callbacks": [collector]})
         (run,) = collector.traced_runs
         assert "QuorumError" in str(run.error)
         assert all(child.end_time for child in run.child_runs)
