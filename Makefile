@@ -13,7 +13,7 @@ help:  ## Show this help.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plots,vision]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plots,serve,vision]" --group dev
 	@touch $@
 
 demo: $(STAMP)  ## Guard the shipped model against the shipped adversarial pictures, offline.
