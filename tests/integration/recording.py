@@ -1,0 +1,75 @@
+"""A server on loopback that records what it is sent, and answers by itself or passes it on."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+Answer = Callable[[str, bytes], bytes]
+
+
+class Recorder:
+    """What a recording server was sent, in order of arrival.
+
+    Attributes:
+        base_url: Of the server, without a slash at the end.
+        requests: Path and body of every POST.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+        self.requests: list[tuple[str, bytes]] = []
+
+    @property
+    def bodies(self) -> list[Any]:
+        """The bodies of the requests, parsed."""
+        return [json.loads(body) for _, body in self.requests]
+
+
+@contextmanager
+def recording_server(answer: Answer) -> Iterator[Recorder]:
+    """Run a server that records POSTs and sends back, as JSON, what `answer` makes of path and body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            recorder.requests.append((self.path, body))
+            reply = answer(self.path, body)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(reply)))
+            self.end_headers()
+            self.wfile.write(reply)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    recorder = Recorder(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield recorder
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def passed_on_to(base_url: str) -> Answer:
+    """Return an `answer` that asks another server."""
+
+    def answer(path: str, body: bytes) -> bytes:
+        request = urllib.request.Request(base_url + path, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return bytes(response.read())
+
+    return answer
