@@ -15,7 +15,7 @@ from langchain_core.callbacks import (
     CallbackManagerForLLMRun,
 )
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda
 from langchain_core.runnables.base import RunnableBindingBase
@@ -228,6 +228,8 @@ def as_answer(output: Any) -> AIMessage:
     Raises:
         AdapterError: If it is neither a message of the model nor text.
     """
+    if isinstance(output, AIMessageChunk):
+        output = message_chunk_to_message(output)
     if isinstance(output, AIMessage):
         return output
     if isinstance(output, str):

@@ -115,6 +115,11 @@ class GuardResult(_Record):
     def to_metadata(self) -> dict[str, Any]:
         """Return everything but the answer as plain JSON values.
 
-        The seed stays out: who reads the metadata of one answer must not learn the noise of the next.
+        The seed stays out: who reads the metadata of one answer must not learn the noise of the next. Of failures
+        only the type is told: parsers and providers quote answers and requests in their messages.
         """
-        return self.model_dump(mode="json", exclude={"answer", "seed"}, exclude_none=True)
+        record = self.model_dump(mode="json", exclude={"answer", "seed"}, exclude_none=True)
+        for sample in record["samples"]:
+            if "error" in sample:
+                sample["error"] = sample["error"].partition(":")[0]
+        return record

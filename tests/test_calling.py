@@ -231,7 +231,8 @@ def test_the_outer_binding_wins() -> None:
 
 @pytest.mark.parametrize("output", [AIMessage("cat"), AIMessageChunk("cat"), "cat"])
 def test_answers(output: Any) -> None:
-    assert as_answer(output).content == "cat"
+    answer = as_answer(output)
+    assert (type(answer), answer.content) == (AIMessage, "cat")
 
 
 @pytest.mark.parametrize("output", [HumanMessage("cat"), None, {"content": "cat"}, ["cat"], b"cat"])

@@ -252,6 +252,13 @@ def test_metadata_is_plain_json_without_the_seed_or_any_text() -> None:
     assert json.loads(text)["num_calls"] == result.num_calls
 
 
+def test_messages_of_failures_stay_out_of_the_metadata() -> None:
+    result, _ = ask(["cat", ValueError("cannot parse: the code is 7391"), "cat"])
+    assert "7391" in str(result.samples[1].error)
+    assert "7391" not in json.dumps(result.to_metadata())
+    assert result.to_metadata()["samples"][1]["error"] == "ValueError"
+
+
 def test_texts_are_recorded_on_request_alone() -> None:
     assert {sample.text for sample in ask(["cat"])[0].samples} == {None}
     assert {sample.text for sample in ask(["cat"], record_samples=True)[0].samples} == {"cat"}
