@@ -97,7 +97,7 @@ def _report(summary: Summary, reading: Reading) -> list[str]:
 def _overview(summary: Summary) -> list[str]:
     from smoothguard_guardrail.safety_log.summary import VERDICTS
 
-    lines = [f"{summary.calls:,} guarded calls, {_time(summary.first)} to {_time(summary.last)} UTC"]
+    lines = [f"{_number(summary.calls, 'guarded call')}, {_time(summary.first)} to {_time(summary.last)} UTC"]
     for verdict in VERDICTS:
         count = summary.verdicts[verdict]
         kinds = f"   {_counted(summary.failures)}" if verdict == "failed" and count else ""
@@ -133,7 +133,11 @@ def _suspicious(summary: Summary) -> list[str]:
         return ["", f"no suspicious calls (abstained, clean copy overruled, agreement below {summary.low_agreement:g})"]
     shown = summary.suspicious
     more = f", the latest {len(shown)}" if len(shown) < summary.num_suspicious else ""
-    return ["", f"{summary.num_suspicious:,} suspicious calls{more}:", *(_call(line, summary) for line in shown)]
+    return [
+        "",
+        f"{_number(summary.num_suspicious, 'suspicious call')}{more}:",
+        *(_call(line, summary) for line in shown),
+    ]
 
 
 def _call(line: VerdictLine, summary: Summary) -> str:
@@ -156,6 +160,10 @@ def _quantiles(values: dict[float, float]) -> str:
 
 def _counted(counts: Counter[str]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.most_common(5))
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _time(moment: datetime | None) -> str:
