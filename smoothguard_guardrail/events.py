@@ -83,8 +83,6 @@ def event_of(outcome: Outcome, *, seconds: float) -> tuple[str, dict[str, Any]]:
         record = outcome.to_metadata()
         for sample in record["samples"]:
             sample.pop("text", None)
-            if "error" in sample:
-                sample["error"] = sample["error"].partition(":")[0]
         return VERDICT_EVENT, identity | record
     return FAILURE_EVENT, identity | _failure(outcome) | {"timings": {"total": seconds}}
 
