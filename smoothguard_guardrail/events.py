@@ -74,7 +74,7 @@ def event_of(outcome: Outcome, *, seconds: float) -> tuple[str, dict[str, Any]]:
     """Return the event's name and its data: plain JSON, without texts of answers.
 
     An abstention that was raised is a verdict, not a failure. Messages of exceptions that are not ours stay out:
-    providers and parsers quote the answer in theirs.
+    providers and parsers quote requests and answers in theirs.
     """
     identity = {"id": str(uuid4())}
     if isinstance(outcome, AbstainedError):
@@ -95,10 +95,10 @@ def _failure(error: Exception) -> dict[str, Any]:
             "failures": [type(failure).__name__ for failure in error.failures],
             "num_calls": error.successes + len(error.failures),
         }
-    elif isinstance(error, SmoothGuardError):
+    elif isinstance(error, MediaError):
+        record |= {"message": error.reason[:_MAX_MESSAGE_CHARS], "path": error.path}
+    elif isinstance(error, SmoothGuardError) and error.__cause__ is None:  # else it quotes its cause
         record["message"] = str(error)[:_MAX_MESSAGE_CHARS]
-    if isinstance(error, MediaError):
-        record["path"] = error.path
     return record
 
 

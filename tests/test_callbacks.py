@@ -9,6 +9,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from langgraph.errors import GraphInterrupt
 import smoothguard_guardrail
 from smoothguard_guardrail import (
     AbstainedError,
+    AdapterError,
     ConfigurationError,
     GuardResult,
     InputError,
@@ -98,14 +100,21 @@ def test_a_line_holds_the_figures_and_the_run(path: Path, config: RunnableConfig
 
 @pytest.mark.parametrize("record_samples", [False, True])
 def test_neither_media_nor_texts_are_written(path: Path, config: RunnableConfig, record_samples: bool) -> None:
+    def quote(texts: Sequence[str]) -> list[float]:
+        raise ValueError(f"too long: {texts}")
+
     script = [SECRET, SECRET, ValueError(f"cannot parse: {SECRET}"), SECRET]
     guarded(ScriptedChatModel(script=script), record_samples=record_samples).invoke(question(), config)
     with pytest.raises(QuorumError):
         guarded(ScriptedChatModel(script=[ValueError(SECRET)])).invoke(question(), config)
     with pytest.raises(ValueError, match=SECRET):
         guarded(ScriptedChatModel(script=[ValueError(SECRET)])).invoke("What is it?", config)
+    with pytest.raises(InputError, match=SECRET):
+        guarded(ScriptedChatModel(script=["Hi."])).invoke([{"text": SECRET}], config)
+    with pytest.raises(AdapterError, match=SECRET):
+        guarded(ScriptedChatModel(script=[SECRET]), parts={"benign_scorer": quote}).invoke(question(), config)
     written = path.read_text()
-    assert len(written.splitlines()) == 3
+    assert len(written.splitlines()) == 5
     assert SECRET not in written
     assert "What is" not in written
     assert image_block()["base64"][:40] not in written
