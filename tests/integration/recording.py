@@ -14,21 +14,11 @@ Answer = Callable[[str, bytes], bytes]
 
 
 class Recorder:
-    """What a recording server was sent, in order of arrival.
-
-    Attributes:
-        base_url: Of the server, without a slash at the end.
-        requests: Path and body of every POST.
-    """
+    """What a recording server was sent, in order of arrival."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self.requests: list[tuple[str, bytes]] = []
-
-    @property
-    def bodies(self) -> list[Any]:
-        """The bodies of the requests, parsed."""
-        return [json.loads(body) for _, body in self.requests]
+        self.bodies: list[Any] = []
 
 
 @contextmanager
@@ -36,11 +26,10 @@ def recording_server(answer: Answer) -> Iterator[Recorder]:
     """Run a server that records POSTs and sends back, as JSON, what `answer` makes of path and body."""
 
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+        # HTTP/1.0, the default: the connection ends with the answer, and no client keeps a socket open.
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            recorder.requests.append((self.path, body))
+            recorder.bodies.append(json.loads(body))
             reply = answer(self.path, body)
             self.send_response(200)
             self.send_header("Content-Type", "application/json")

@@ -1,0 +1,264 @@
+"""What LangChain's provider packages send of guarded messages, read off the wire of a server on loopback."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from langchain_anthropic import ChatAnthropic
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
+from langchain_google_genai import ChatGoogleGenerativeAI
+from langchain_ollama import ChatOllama
+from langchain_openai import ChatOpenAI
+
+from smoothguard_guardrail.errors import QuorumError
+from tests.asking import guarded, pixels
+from tests.integration.payloads import MASK, goes_out_unperturbed, masked, media_in, values
+from tests.integration.recording import Recorder, recording_server
+from tests.media import corpus
+
+NUM_SAMPLES = 3
+SIGMA = 0.1
+TOKENS = (10, 2)
+
+REPLIES: dict[str, dict[str, Any]] = {
+    "/chat/completions": {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "A cat."}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
+    },
+    "/responses": {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": "gpt",
+        "status": "completed",
+        "output": [
+            {
+                "type": "message",
+                "id": "msg_1",
+                "role": "assistant",
+                "status": "completed",
+                "content": [{"type": "output_text", "text": "A cat.", "annotations": []}],
+            }
+        ],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": {
+            "input_tokens": 10,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": 2,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": 12,
+        },
+    },
+    "/v1/messages": {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude",
+        "content": [{"type": "text", "text": "A cat."}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 10, "output_tokens": 2},
+    },
+    ":generateContent": {
+        "candidates": [
+            {"content": {"role": "model", "parts": [{"text": "A cat."}]}, "finishReason": "STOP", "index": 0}
+        ],
+        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 12},
+        "modelVersion": "gemini",
+    },
+    "/api/chat": {
+        "model": "llava",
+        "created_at": "2026-01-01T00:00:00Z",
+        "message": {"role": "assistant", "content": "A cat."},
+        "done": True,
+        "done_reason": "stop",
+        "prompt_eval_count": 10,
+        "eval_count": 2,
+    },
+}
+
+PROVIDERS: dict[str, Callable[[str], BaseChatModel]] = {
+    "openai": lambda url: ChatOpenAI(model="gpt-none", api_key="none", base_url=f"{url}/v1", max_retries=0),
+    "openai-responses": lambda url: ChatOpenAI(
+        model="gpt-none", api_key="none", base_url=f"{url}/v1", max_retries=0, use_responses_api=True
+    ),
+    "anthropic": lambda url: ChatAnthropic(model="claude-none", api_key="none", base_url=url, max_retries=0),
+    "google": lambda url: ChatGoogleGenerativeAI(model="gemini-3-none", api_key="none", base_url=url, max_retries=1),
+    "ollama": lambda url: ChatOllama(model="llava", base_url=url),
+}
+
+EVERYWHERE = {"v1 base64", "v0 base64", "image_url", "image_url with extras", "history", "data URI in a text"}
+TAKEN = {
+    "openai": {"v1 data URI", "v1 audio", "v0 audio", "image_url as string", "input_audio", "file_data picture"}
+    | {"anthropic base64", "system", "tool", "answer", "two data URIs in a text"},
+    "openai-responses": {"v1 data URI", "input_image", "input_file picture", "file_data picture", "anthropic base64"}
+    | {"system", "tool", "computer call"},
+    "anthropic": {"v1 data URI", "anthropic base64", "document of blocks", "tool_result", "input_image", "tool"},
+    "google": {"v1 audio", "v0 audio", "input_audio", "google media", "google media base64", "file_data picture"}
+    | {"image_url as string", "system", "answer"},
+    "ollama": {"v1 raw bytes", "image_url as string", "image_url of bare base64", "system", "tool", "answer"},
+}
+"""The corpus's cases whose media each package sends on as media, beside `EVERYWHERE`."""
+
+CASES = {case.name: case for case in corpus.CASES}
+TAKEN_CASES = [(provider, name) for provider, more in TAKEN.items() for name in sorted(EVERYWHERE | more)]
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:OpenAI may require a filename:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Unrecognized system content block 'image' was dropped:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Recorder]:
+    def answer(path: str, _: bytes) -> bytes:
+        route = path.partition("?")[0]
+        return json.dumps(next(reply for end, reply in REPLIES.items() if route.endswith(end))).encode()
+
+    with recording_server(answer) as recorder:
+        yield recorder
+
+
+@pytest.fixture(scope="module")
+def models(server: Recorder) -> dict[str, BaseChatModel]:
+    return {name: build(server.base_url) for name, build in PROVIDERS.items()}
+
+
+@pytest.fixture
+def wire(server: Recorder) -> list[Any]:
+    server.bodies.clear()
+    return server.bodies
+
+
+def guard(model: BaseChatModel) -> Any:
+    return guarded(model, num_samples=NUM_SAMPLES, sigma=SIGMA)
+
+
+def check_wave(bodies: list[Any], kinds: tuple[str, ...]) -> None:
+    """Check that each request holds so many media, all perturbed as asked, no two alike."""
+    waves = [list(media_in(body)) for body in bodies]
+    assert [len(media) for media in waves] == [len(kinds)] * NUM_SAMPLES
+    every = [medium for media in waves for medium in media]
+    assert len(set(every)) == len(every)
+    for medium, kind in zip(every, kinds * NUM_SAMPLES, strict=True):
+        original = corpus.PIXELS / 255 if kind == "image" else corpus.WAVEFORM
+        sigma = SIGMA if kind == "image" else 0.1 * np.sqrt(np.mean(corpus.WAVEFORM**2))  # 20 dB
+        assert np.std(values(medium) - original) == pytest.approx(sigma, rel=0.08)
+
+
+@pytest.mark.parametrize(("provider", "name"), TAKEN_CASES)
+def test_the_payload_is_the_unguarded_one_with_perturbed_media(
+    models: dict[str, BaseChatModel], wire: list[Any], provider: str, name: str
+) -> None:
+    case = CASES[name]
+    models[provider].invoke(case.messages)
+    unguarded = wire.pop()
+    assert goes_out_unperturbed(unguarded)
+    result = guard(models[provider]).guard(case.messages)
+    assert result.answer.text == "A cat."
+    assert (result.verdict, result.num_calls) == ("passed", NUM_SAMPLES)
+    check_wave(wire, case.media)
+    assert MASK in str(masked(unguarded))
+    assert [masked(body) for body in wire] == [masked(unguarded)] * NUM_SAMPLES
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_nothing_of_the_original_goes_out_in_any_dialect(
+    models: dict[str, BaseChatModel], wire: list[Any], provider: str
+) -> None:
+    answered = 0
+    for case in corpus.CASES:
+        if not case.media:
+            continue
+        wire.clear()
+        try:
+            guard(models[provider]).invoke(case.messages)
+            answered += 1
+        except QuorumError:  # a dialect that this provider's package does not know
+            assert not wire
+        assert not any(map(goes_out_unperturbed, wire)), case.name
+    assert answered >= len(EVERYWHERE | TAKEN[provider])
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+async def test_async_calls_send_the_same(models: dict[str, BaseChatModel], wire: list[Any], provider: str) -> None:
+    result = await guard(models[provider]).aguard(CASES["v1 base64"].messages)
+    assert result.answer.text == "A cat."
+    check_wave(wire, ("image",))
+    assert not any(map(goes_out_unperturbed, wire))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_usage_is_summed_over_the_samples(models: dict[str, BaseChatModel], wire: list[Any], provider: str) -> None:
+    usage = guard(models[provider]).invoke(CASES["v1 base64"].messages).usage_metadata
+    assert (usage["input_tokens"], usage["output_tokens"]) == (NUM_SAMPLES * TOKENS[0], NUM_SAMPLES * TOKENS[1])
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_the_declared_type_follows_the_bytes(models: dict[str, BaseChatModel], wire: list[Any], provider: str) -> None:
+    block = {"type": "image", "base64": base64.b64encode(corpus.JPEG).decode(), "mime_type": "image/jpeg"}
+    guard(models[provider]).invoke([HumanMessage(content=[block, {"type": "text", "text": "What is it?"}])])
+    for body in wire:
+        (medium,) = media_in(body)
+        assert medium.startswith(b"\x89PNG")
+        assert np.std(values(medium) - pixels(corpus.JPEG)) == pytest.approx(SIGMA, rel=0.08)
+        assert "image/jpeg" not in json.dumps(body)
+        assert "image/png" in json.dumps(body) or provider == "ollama"  # which sends bare bytes
+
+
+EPHEMERAL = {"type": "ephemeral"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "block", "extra"),
+    [
+        ("openai", {"type": "image_url", "image_url": {"url": corpus.PNG_URI, "detail": "low"}}, '"detail": "low"'),
+        (
+            "openai-responses",
+            {"type": "image_url", "image_url": {"url": corpus.PNG_URI, "detail": "low"}},
+            '"detail": "low"',
+        ),
+        (
+            "openai-responses",
+            {"type": "input_image", "image_url": corpus.PNG_URI, "detail": "high"},
+            '"detail": "high"',
+        ),
+        (
+            "anthropic",
+            {
+                "type": "image",
+                "source": {"type": "base64", "media_type": "image/png", "data": corpus.PNG64},
+                "cache_control": EPHEMERAL,
+            },
+            '"cache_control": {"type": "ephemeral"}',
+        ),
+        (
+            "anthropic",
+            {"type": "image", "base64": corpus.PNG64, "mime_type": "image/png", "cache_control": EPHEMERAL},
+            '"cache_control": {"type": "ephemeral"}',
+        ),
+        (
+            "google",
+            {"type": "media", "mime_type": "image/png", "data": corpus.PNG, "media_resolution": "MEDIA_RESOLUTION_LOW"},
+            "MEDIA_RESOLUTION_LOW",
+        ),
+    ],
+)
+def test_a_providers_extras_arrive(
+    models: dict[str, BaseChatModel], wire: list[Any], provider: str, block: dict[str, Any], extra: str
+) -> None:
+    guard(models[provider]).invoke([HumanMessage(content=[block, {"type": "text", "text": "What is it?"}])])
+    check_wave(wire, ("image",))
+    assert all(extra in json.dumps(body) for body in wire)
