@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.callbacks import SafetyLogHandler
+    from smoothguard_guardrail.chat_model import SmoothGuardChatModel
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy, SmoothGuardConfig
     from smoothguard_guardrail.errors import (
         AbstainedError,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         SmoothGuardError,
         UnsupportedMediaError,
     )
+    from smoothguard_guardrail.middleware import SmoothGuardMiddleware
     from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
     from smoothguard_guardrail.result import Cluster, GuardResult, Medium, Sample
     from smoothguard_guardrail.runnable import SmoothGuardRunnable
@@ -49,8 +51,10 @@ _MODULE_OF = {
     "RemotePolicy": "config",
     "SafetyLogHandler": "callbacks",
     "Sample": "result",
+    "SmoothGuardChatModel": "chat_model",
     "SmoothGuardConfig": "config",
     "SmoothGuardError": "errors",
+    "SmoothGuardMiddleware": "middleware",
     "SmoothGuardRunnable": "runnable",
     "UnsupportedMediaError": "errors",
     "Voter": "protocols",
@@ -77,8 +81,10 @@ __all__ = [
     "RemotePolicy",
     "SafetyLogHandler",
     "Sample",
+    "SmoothGuardChatModel",
     "SmoothGuardConfig",
     "SmoothGuardError",
+    "SmoothGuardMiddleware",
     "SmoothGuardRunnable",
     "UnsupportedMediaError",
     "Voter",

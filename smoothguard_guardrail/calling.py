@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from langchain_core.callbacks import (
-    AsyncCallbackManagerForChainRun,
-    CallbackManager,
-    CallbackManagerForChainRun,
-    CallbackManagerForLLMRun,
-)
+from langchain_core.callbacks import BaseCallbackManager, CallbackManager, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda
 from langchain_core.runnables.base import RunnableBindingBase
-from langchain_core.runnables.config import ContextThreadPoolExecutor, merge_configs, patch_config
+from langchain_core.runnables.config import ContextThreadPoolExecutor, merge_configs
 
 from smoothguard_guardrail.errors import AdapterError
 from smoothguard_guardrail.guard import CallModel, Outcome
+from smoothguard_guardrail.runs import SAMPLE_TAG, SampleRuns, without_tokens
 
-SAMPLE_TAG = "smoothguard:sample"
 # langgraph's TAG_NOSTREAM: without it on the model itself, every sample's tokens reach the user of
 # `stream_mode="messages"`.
 NO_STREAM_TAG = "nostream"
@@ -37,7 +31,9 @@ def sample_model(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """
     if isinstance(model, BaseChatModel):
         tags = [*(model.tags or []), NO_STREAM_TAG, SAMPLE_TAG]
-        return model.model_copy(update={"tags": tags, "cache": False})
+        callbacks = model.callbacks.handlers if isinstance(model.callbacks, BaseCallbackManager) else model.callbacks
+        callbacks = without_tokens(callbacks) if callbacks else None
+        return model.model_copy(update={"tags": tags, "cache": False, "callbacks": callbacks})
     if isinstance(model, RunnableBinding):
         return model.model_copy(update={"bound": sample_model(model.bound)})
     # Not `with_config`: that of a configurable Runnable keeps the callbacks of whatever run it is called in.
@@ -70,129 +66,75 @@ class SampleCaller:
     Args:
         model: A chat model, or any Runnable from messages to a message or text.
         max_concurrency: Calls in flight at once; None for all of a wave.
-        trace_samples: Whether each sample is a child run of the guard's run.
     """
 
-    def __init__(
-        self, model: Runnable[Any, Any], *, max_concurrency: int | None = None, trace_samples: bool = True
-    ) -> None:
+    def __init__(self, model: Runnable[Any, Any], *, max_concurrency: int | None = None) -> None:
         self._model = sample_model(model)
         self._inner, self._bound_kwargs, self._bound_configs = unwrap(self._model)
         self._max_concurrency = max_concurrency
-        self._trace_samples = trace_samples
 
     @property
     def _is_batched(self) -> bool:
         return isinstance(self._inner, BaseChatModel) and hasattr(self._inner, "generate_batch")
 
-    def call(
-        self,
-        effect: CallModel,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> list[Outcome]:
+    def call(self, effect: CallModel, runs: SampleRuns, **kwargs: Any) -> list[Outcome]:
         """Ask for every sample of a wave, concurrently."""
         if self._is_batched:
-            return self._call_batch(effect, run_manager, config, **kwargs)
-        ask = partial(self._ask, run_manager=run_manager, config=config, kwargs=kwargs)
-        with ContextThreadPoolExecutor(self._width(effect, config)) as executor:
+            return self._call_batch(effect, runs, **kwargs)
+        ask = partial(self._ask, runs=runs, kwargs=kwargs)
+        with ContextThreadPoolExecutor(self._width(effect, runs)) as executor:
             return list(executor.map(ask, list(effect.requests), _indices(effect)))
 
-    async def acall(
-        self,
-        effect: CallModel,
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> list[Outcome]:
+    async def acall(self, effect: CallModel, runs: SampleRuns, **kwargs: Any) -> list[Outcome]:
         """Ask for every sample of a wave, concurrently, off the event loop where the model would block it."""
         if self._is_batched:
-            return await asyncio.to_thread(self._call_batch, effect, run_manager.get_sync(), config, **kwargs)
+            return await asyncio.to_thread(self._call_batch, effect, runs, **kwargs)
         if _blocks(self._inner):
-            return await self._acall_in_threads(effect, run_manager.get_sync(), config, kwargs)
-        semaphore = asyncio.Semaphore(self._width(effect, config))
+            return await self._acall_in_threads(effect, runs, kwargs)
+        semaphore = asyncio.Semaphore(self._width(effect, runs))
 
         async def ask(request: list[BaseMessage], index: int) -> Outcome:
+            outcome: Outcome
             async with semaphore:
-                child = self._child_config(run_manager.get_child(_tag(index)), config)
                 try:
-                    with self._tracing():
-                        return as_answer(await self._model.ainvoke(request, child, **kwargs))
+                    answer = await runs.acall(index, lambda config: self._model.ainvoke(request, config, **kwargs))
+                    outcome = as_answer(answer)
                 except Exception as error:
-                    return error
+                    outcome = _failure(error)
+            await runs.areport(index, outcome)
+            return outcome
 
         return await asyncio.gather(*map(ask, effect.requests, _indices(effect)))
 
-    async def _acall_in_threads(
-        self,
-        effect: CallModel,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        kwargs: dict[str, Any],
-    ) -> list[Outcome]:
+    async def _acall_in_threads(self, effect: CallModel, runs: SampleRuns, kwargs: dict[str, Any]) -> list[Outcome]:
         # Threads of our own: the loop's default executor has too few for a wave on a small machine.
-        executor = ContextThreadPoolExecutor(self._width(effect, config))
-        ask = partial(self._ask, run_manager=run_manager, config=config, kwargs=kwargs)
+        executor = ContextThreadPoolExecutor(self._width(effect, runs))
+        ask = partial(self._ask, runs=runs, kwargs=kwargs)
         submit = partial(asyncio.get_running_loop().run_in_executor, executor, ask)
         try:
             return await asyncio.gather(*map(submit, effect.requests, _indices(effect)))
         finally:  # when cancelled: what is under way cannot be stopped, but nothing more is asked
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _ask(
-        self,
-        request: list[BaseMessage],
-        index: int,
-        *,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        kwargs: dict[str, Any],
-    ) -> Outcome:
-        child = self._child_config(run_manager.get_child(_tag(index)), config)
+    def _ask(self, request: list[BaseMessage], index: int, *, runs: SampleRuns, kwargs: dict[str, Any]) -> Outcome:
+        outcome: Outcome
         try:
-            with self._tracing():
-                return as_answer(self._model.invoke(request, child, **kwargs))
+            outcome = as_answer(runs.call(index, lambda config: self._model.invoke(request, config, **kwargs)))
         except Exception as error:
-            return error
+            outcome = _failure(error)
+        runs.report(index, outcome)
+        return outcome
 
-    def _tracing(self) -> AbstractContextManager[Any]:
-        """Keep LangSmith, which traces by the environment and without a callback, from untraced samples."""
-        if self._trace_samples:
-            return nullcontext()
-        from langsmith import tracing_context
-
-        return tracing_context(enabled=False)
-
-    def _child_config(self, callbacks: Any, config: RunnableConfig) -> RunnableConfig:
-        # An empty manager, not None: None would inherit the parent's callbacks from the context.
-        return patch_config(config, callbacks=callbacks if self._trace_samples else CallbackManager([]))
-
-    def _width(self, effect: CallModel, config: RunnableConfig) -> int:
-        limits = [self._max_concurrency, config.get("max_concurrency"), len(effect.requests)]
+    def _width(self, effect: CallModel, runs: SampleRuns) -> int:
+        limits = [self._max_concurrency, runs.max_concurrency, len(effect.requests)]
         return max(1, min(limit for limit in limits if limit is not None))
 
-    def _call_batch(
-        self, effect: CallModel, run_manager: CallbackManagerForChainRun, config: RunnableConfig, **kwargs: Any
-    ) -> list[Outcome]:
+    def _call_batch(self, effect: CallModel, runs: SampleRuns, **kwargs: Any) -> list[Outcome]:
         """Ask as one forward pass, each sample still a child run of its own."""
         model: Any = self._inner
-        runs: list[CallbackManagerForLLMRun] = []
+        children: list[CallbackManagerForLLMRun] = []
         for request, index in zip(effect.requests, _indices(effect), strict=True):
-            child = self._child_config(run_manager.get_child(_tag(index)), config)
-            child = merge_configs(*self._bound_configs, child)
-            with self._tracing():
-                manager = CallbackManager.configure(
-                    child["callbacks"],
-                    model.callbacks,
-                    model.verbose,
-                    child["tags"],
-                    model.tags,
-                    child["metadata"],
-                    model.metadata,
-                )
-            traced = [message.model_copy(update={"content": _named(message.content)}) for message in request]
-            runs.extend(manager.on_chat_model_start(model._serialized, [traced]))
+            children.extend(runs.call(index, partial(self._start_run, request)))
         try:
             answers = [
                 as_answer(answer) for answer in model.generate_batch(effect.requests, **self._bound_kwargs | kwargs)
@@ -200,14 +142,41 @@ class SampleCaller:
             if len(answers) != len(effect.requests):
                 raise AdapterError(f"generate_batch answered {len(answers)} of {len(effect.requests)} requests")
         except BaseException as error:
-            for run in runs:
+            for run in children:
                 run.on_llm_error(error)
-            if not isinstance(error, Exception):
-                raise
-            return [error] * len(effect.requests)
-        for run, answer in zip(runs, answers, strict=True):
-            run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=answer)]]))
-        return list(answers)
+            outcomes: list[Outcome] = [_failure(error)] * len(effect.requests)
+        else:
+            for run, answer in zip(children, answers, strict=True):
+                run.on_llm_end(LLMResult(generations=[[ChatGeneration(message=answer)]]))
+            outcomes = list(answers)
+        for index, outcome in zip(_indices(effect), outcomes, strict=True):
+            runs.report(index, outcome)
+        return outcomes
+
+    def _start_run(self, request: list[BaseMessage], config: RunnableConfig) -> list[CallbackManagerForLLMRun]:
+        """Tell the callbacks of one sample of a batch that it begins."""
+        model: Any = self._inner
+        config = merge_configs(*self._bound_configs, config)
+        manager = CallbackManager.configure(
+            config["callbacks"],
+            model.callbacks,
+            model.verbose,
+            config["tags"],
+            model.tags,
+            config["metadata"],
+            model.metadata,
+        )
+        traced = [message.model_copy(update={"content": _named(message.content)}) for message in request]
+        return manager.on_chat_model_start(model._serialized, [traced])
+
+
+def _failure(error: BaseException) -> Exception:
+    """Return an error as the outcome of a sample; raise it if it is none, as an interrupt of LangGraph's."""
+    from langgraph.errors import GraphBubbleUp
+
+    if isinstance(error, GraphBubbleUp) or not isinstance(error, Exception):
+        raise error
+    return error
 
 
 def _blocks(model: Runnable[Any, Any]) -> bool:
@@ -238,10 +207,6 @@ def as_answer(output: Any) -> AIMessage:
         f"the guarded model must return an AIMessage or a string, not {type(output).__name__}; guard the chat "
         "model itself and put parsers after the guard"
     )
-
-
-def _tag(index: int) -> str:
-    return f"{SAMPLE_TAG}:{index}"
 
 
 def _indices(effect: CallModel) -> range:

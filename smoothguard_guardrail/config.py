@@ -34,7 +34,7 @@ class _Frozen(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in (bool, bool | None):
             raise ValueError(f"{value} is not what it takes")
         return value
 
@@ -130,8 +130,9 @@ class SmoothGuardConfig(_Frozen):
     """Model calls in flight at once; None: all of a wave."""
     record_samples: bool = False
     """Whether the result holds the text of every sample."""
-    trace_samples: bool = True
-    """Whether each sample is a traced child run with its callbacks."""
+    trace_samples: bool | None = None
+    """Whether each sample is a traced child run, which then reports its own tokens. None: yes, but for
+    `SmoothGuardChatModel`, whose own run reports the sum."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
-from langchain_core.prompt_values import PromptValue
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import ConfigDict, Field
 
 from smoothguard_guardrail.ballot import Judges
-from smoothguard_guardrail.calling import SampleCaller, unwrap
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.events import areported, reported
-from smoothguard_guardrail.guard import Guard, adrive, drive
-from smoothguard_guardrail.perturbation import ModelFacts
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.hosting import GuardedModel, named_model, with_record
 from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
 from smoothguard_guardrail.result import GuardResult
-
-METADATA_KEY = "smoothguard"
 
 
 class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
@@ -124,12 +117,11 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
     def __copy__(self) -> Self:
         """Return a copy without what was built from these fields: `model_copy(update=...)` changes them."""
         copied = super().__copy__()
-        for name in ("_core", "_caller"):
-            copied.__dict__.pop(name, None)
+        copied.__dict__.pop("_guarded", None)
         return copied
 
     @cached_property
-    def _core(self) -> Guard:
+    def _guarded(self) -> GuardedModel:
         judges = Judges(
             self.config,
             embedder=self.embedder,
@@ -137,16 +129,8 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
             benign_scorer=self.benign_scorer,
             voter=self.voter,
         )
-        facts = ModelFacts.of(unwrap(self.model).model)
-        return Guard(self.config, judges=judges, facts=facts, perturber=self.perturber)
-
-    @cached_property
-    def _caller(self) -> SampleCaller:
-        return SampleCaller(
-            self.model,
-            max_concurrency=self.config.max_concurrency,
-            trace_samples=self.config.trace_samples,
-        )
+        traced = self.config.trace_samples is not False
+        return GuardedModel(self.model, self.config, judges=judges, perturber=self.perturber, traced=traced)
 
     def _guard(
         self,
@@ -155,13 +139,7 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> GuardResult:
-        return reported(
-            run_manager,
-            lambda: drive(
-                self._core.flow(as_messages(input)),
-                lambda effect: self._caller.call(effect, run_manager, config, **kwargs),
-            ),
-        )
+        return self._guarded.run(input, run_manager, config, **kwargs)
 
     async def _aguard(
         self,
@@ -170,13 +148,7 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> GuardResult:
-        return await areported(
-            run_manager,
-            lambda: adrive(
-                self._core.flow(as_messages(input)),
-                lambda effect: self._caller.acall(effect, run_manager, config, **kwargs),
-            ),
-        )
+        return await self._guarded.arun(input, run_manager, config, **kwargs)
 
     def _answer(
         self,
@@ -197,39 +169,8 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         return with_record(await self._aguard(input, run_manager, config, **kwargs))
 
 
-def as_messages(input: LanguageModelInput) -> list[BaseMessage]:
-    """Return what a chat model takes as messages.
-
-    Raises:
-        InputError: If it is nothing that a chat model takes.
-    """
-    if isinstance(input, PromptValue):
-        return input.to_messages()
-    if not isinstance(input, Sequence):  # a dict would pass for a list of texts, its keys
-        raise InputError(f"the guard takes text, a prompt value or a list of messages, not {type(input).__name__}")
-    try:
-        return convert_to_messages([("human", input)] if isinstance(input, str) else input)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise InputError(
-            f"the guard takes text, a prompt value or a list of messages, not {type(input).__name__}: {error}"
-        ) from error
-
-
-def with_record(result: GuardResult) -> AIMessage:
-    """Return the answer with its record in the response metadata and the usage of all samples."""
-    answer = result.answer
-    metadata = {**answer.response_metadata, METADATA_KEY: result.to_metadata()}
-    return answer.model_copy(update={"response_metadata": metadata, "usage_metadata": result.usage})
-
-
 def _as_runnable(model: Runnable[Any, Any] | str) -> Runnable[Any, Any]:
-    if isinstance(model, str):
-        from langchain.chat_models import init_chat_model
-
-        try:
-            return init_chat_model(model)
-        except ValueError as error:  # no such provider, or none that the name tells
-            raise ConfigurationError(f"no chat model can be made of {model!r}: {error}") from error
+    model = named_model(model) if isinstance(model, str) else model
     if not isinstance(model, Runnable):
         raise ConfigurationError(f"the model must be a chat model, a Runnable or a string, not {type(model).__name__}")
     return model

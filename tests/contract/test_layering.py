@@ -13,7 +13,7 @@ BASE = {"errors", "result", "protocols", "compat"}
 CORE = BASE | {"config", "media", "smoothing", "voting"}
 FLOW = CORE | {"perturbation", "ballot", "guard"}
 MAY_IMPORT = {
-    "__init__": BASE | {"config", "runnable", "callbacks"},
+    "__init__": BASE | {"chat_model", "middleware", "config", "runnable", "callbacks"},
     "compat": set(),
     "errors": BASE,
     "result": BASE,
@@ -29,8 +29,12 @@ MAY_IMPORT = {
     "callbacks": BASE | {"events", "safety_log"},
     "telemetry": BASE | {"events", "safety_log", "callbacks"},
     "guard": FLOW,
-    "calling": FLOW,
-    "runnable": FLOW | {"calling", "events"},
+    "runs": BASE,
+    "calling": FLOW | {"runs"},
+    "hosting": FLOW | {"calling", "events", "runs"},
+    "runnable": FLOW | {"hosting"},
+    "chat_model": FLOW | {"hosting"},
+    "middleware": FLOW | {"calling", "hosting", "runs"},
     "testing": BASE,
     "models": BASE,
     "attacks": BASE | {"models"},
