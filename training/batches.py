@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from smoothguard_guardrail.models.reference.questions import KINDS, ask
+from smoothguard_guardrail.models.reference.questions import KINDS, SECRETS, ask
 from smoothguard_guardrail.models.reference.scenes import (
     COLOURS,
     COLUMNS,
@@ -25,7 +25,7 @@ from training.build import IMAGE_TOKENS, NO_PICTURE, SYSTEMS, WITHOUT_PICTURE
 if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.scenes import Item, Mark, Scene, Split
 
-ASKED = (*KINDS, "is_there", "is_there")
+ASKED = (*KINDS, "is_there", "secret", "secret")
 """Kinds of question asked about every training picture; some are asked more than once."""
 NOISY_SHARE = 0.6
 """Share of the training pictures that are disturbed; the others stay clean."""
@@ -89,6 +89,7 @@ class Batcher:
             "one",
             "two",
             "three",
+            *SECRETS.values(),
         }
         self._decisive = {self._encode(f" {word}")[-1] for word in words} | {self._encode(w)[0] for w in ("Yes", "No")}
         self._decisive |= set(self._encode("0123456789"))
