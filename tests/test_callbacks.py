@@ -9,7 +9,7 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from langchain.agents import create_agent
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.tracers import LangChainTracer
 from langgraph.errors import GraphInterrupt
 
@@ -37,12 +38,15 @@ from smoothguard_guardrail import (
     MediaError,
     QuorumError,
     SafetyLogHandler,
+    SmoothGuardChatModel,
+    SmoothGuardConfig,
+    SmoothGuardMiddleware,
 )
 from smoothguard_guardrail.events import VERDICT_EVENT, areported, reported
 from smoothguard_guardrail.safety_log import FileSink, json_schema, sinks
 from smoothguard_guardrail.safety_log.record import _plain
-from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
-from tests.asking import guarded, image_block, question
+from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel, WordEmbeddings
+from tests.asking import guarded, image_block, neutral, question
 
 SCHEMA_FILE = Path(smoothguard_guardrail.__file__).parent / "schemas" / "safety_log.schema.json"
 VALIDATOR = Draft202012Validator(
@@ -50,6 +54,8 @@ VALIDATOR = Draft202012Validator(
 )
 SECRET = "the vault code is 7391"
 SCRIPT = ["A cat.", "A cat.", "A cat.", "A dog."]
+CONFIG = SmoothGuardConfig(num_samples=4, early_stop=None, benign_weight=0.0)
+PARTS: Any = {"embedder": WordEmbeddings(), "benign_scorer": neutral}
 RESULT = GuardResult(answer=AIMessage("Hi."), verdict="passed", agreement=1.0, num_calls=1)
 
 
@@ -145,6 +151,43 @@ async def test_async_calls_are_logged_once_each(path: Path, config: RunnableConf
 def test_concurrent_calls_are_logged_once_each(path: Path, config: RunnableConfig) -> None:
     guarded(ScriptedChatModel(script=["A cat."])).batch([question()] * 8, {**config, "max_concurrency": 4})
     assert len({line["run_id"] for line in read(path)}) == 8
+
+
+HOSTS: dict[str, Callable[[ScriptedChatModel], Runnable[Any, Any]]] = {
+    "runnable": lambda model: guarded(model),
+    "chat model": lambda model: SmoothGuardChatModel(inner=model, config=CONFIG, **PARTS),
+    "bound chat model": lambda model: SmoothGuardChatModel(inner=model, config=CONFIG, **PARTS).bind(stop=["."]),
+    "chat model in an agent": lambda model: (
+        (lambda messages: {"messages": messages})
+        | create_agent(SmoothGuardChatModel(inner=model, config=CONFIG, **PARTS), tools=[])
+    ),
+    "middleware": lambda model: (
+        (lambda messages: {"messages": messages})
+        | create_agent(model, tools=[], middleware=[SmoothGuardMiddleware(CONFIG, **PARTS)])
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("host", HOSTS)
+async def test_every_host_is_logged_and_traced_once(path: Path, config: RunnableConfig, host: str, how: str) -> None:
+    client = MagicMock(spec=langsmith.Client)
+    config["callbacks"] = [*config["callbacks"], LangChainTracer(client=client)]  # type: ignore[misc]
+    runnable = HOSTS[host](ScriptedChatModel(script=["A cat."]))
+    if how == "invoke":
+        runnable.invoke(question(), config)
+    elif how == "stream":
+        list(runnable.stream(question(), config))
+    elif how == "ainvoke":
+        await runnable.ainvoke(question(), config)
+    else:
+        _ = [chunk async for chunk in runnable.astream(question(), config)]
+    (line,) = read(path)
+    assert (line["verdict"], line["num_calls"], line["metadata"]["user"]) == ("passed", 4, 7)
+    assert "shop" in line["tags"]
+    runs = [call.kwargs for call in client.update_run.call_args_list]
+    seen = [run["run_id"] for run in runs if "smoothguard_verdict" in run["extra"]["metadata"]]
+    assert [str(run_id) for run_id in seen] == [line["run_id"]]
 
 
 def test_every_guard_of_a_chain_has_its_line(path: Path, config: RunnableConfig) -> None:
