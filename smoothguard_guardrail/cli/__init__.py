@@ -7,6 +7,7 @@ import typer
 from smoothguard_guardrail.cli.ask import ask
 from smoothguard_guardrail.cli.demo import demo
 from smoothguard_guardrail.cli.log import log
+from smoothguard_guardrail.cli.serve import serve
 
 app = typer.Typer(
     name="smoothguard",
@@ -18,6 +19,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(ask)
 app.command()(log)
+app.command()(serve)
 
 
 def main() -> None:

@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "testing": BASE,
     "models": BASE,
     "attacks": BASE | {"models"},
-    "cli": FLOW | {"calling", "runnable", "models", "attacks", "safety_log"},
+    "serving": FLOW | {"calling", "runnable", "callbacks", "safety_log"},
+    "cli": FLOW | {"calling", "runnable", "models", "attacks", "callbacks", "safety_log", "serving"},
 }
 
 

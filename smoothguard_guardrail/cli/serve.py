@@ -1,0 +1,144 @@
+"""`smoothguard serve`: a guarded model as an OpenAI-compatible and LangServe server."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    from smoothguard_guardrail.serving import ServerSettings
+
+_PRESET_HELP = f"{presets.HELP} If not given: calibrated for `reference`, default for every other model."
+_ON_ABSTAIN_HELP = "When the answers disagree: answer all the same, answer with a refusal, or fail with 422."
+
+
+def serve(
+    model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
+    name: Annotated[str | None, typer.Option(help="What clients call the model; by default its own name.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
+    api_key_env: Annotated[
+        str, typer.Option(help="Environment variable with the API key, or several separated by commas.")
+    ] = "SMOOTHGUARD_API_KEY",
+    no_api_key: Annotated[
+        bool, typer.Option("--no-api-key", help="Listen at an address that others reach without asking for a key.")
+    ] = False,
+    preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,
+    num_samples: Annotated[int | None, typer.Option(help="Model calls per request at most.")] = None,
+    min_agreement: Annotated[float | None, typer.Option(help="Agreement below which the guard abstains.")] = None,
+    on_abstain: Annotated[Literal["answer", "refuse", "raise"] | None, typer.Option(help=_ON_ABSTAIN_HELP)] = None,
+    allow_urls: Annotated[
+        bool, typer.Option("--allow-urls", help="Fetch media that requests name by https URL; public hosts only.")
+    ] = False,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="With --allow-urls: the only hosts to fetch from; may be repeated.")
+    ] = None,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="Requests at once; one more is a 429.")] = 16,
+    max_body_mb: Annotated[float, typer.Option(min=0.001, help="MiB of one request; more is a 413.")] = 32.0,
+    request_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request; more is a 504.")] = 120.0,
+    shutdown_timeout: Annotated[int, typer.Option(min=0, help="Seconds that requests get at shutdown.")] = 30,
+    on_failure: Annotated[
+        Literal["error", "refuse"], typer.Option(help="What LangServe routes answer when guard or model fail.")
+    ] = "error",
+    record: Annotated[Literal["full", "verdict"], typer.Option(help="What clients learn of the vote.")] = "full",
+    safety_log: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Append one JSON line per guarded call to this file.")
+    ] = None,
+) -> None:
+    """Serve a guarded model: OpenAI's chat completions, LangServe with a playground, health and metrics.
+
+    Any OpenAI client gets the guard by changing its base URL to http://HOST:PORT/v1.
+    """
+    with exit_codes():
+        loading.quiet_libraries()
+        keys = _api_keys(api_key_env)
+        if not (keys or no_api_key or _is_loopback(host)):
+            raise ConfigurationError(
+                f"others reach {host}: set an API key in ${api_key_env}, or say --no-api-key if that is meant"
+            )
+        from smoothguard_guardrail.serving import ServerSettings
+
+        settings = ServerSettings(
+            api_keys=keys,
+            max_concurrency=max_concurrency,
+            max_body_bytes=int(max_body_mb * 2**20),
+            request_timeout=request_timeout,
+            on_failure=on_failure,
+            record=record,
+        )
+        config = presets.preset_config(
+            preset or ("calibrated" if model == "reference" else "default"),
+            num_samples=num_samples,
+            min_agreement=min_agreement,
+            on_abstain=on_abstain,
+            remote=_remote(allow_urls, allowed_host),
+        )
+        app = _app(model, name or served_name(model), config, settings, _callbacks(safety_log))
+        _run(app, host=host, port=port, shutdown_timeout=shutdown_timeout)
+
+
+def served_name(model: str) -> str:
+    """Return the name under which clients ask for a model: what stands last in how it is loaded.
+
+    Example:
+        >>> served_name("openai:gpt-4o"), served_name("hf:models/llava-1.5-7b/"), served_name("reference")
+        ('gpt-4o', 'llava-1.5-7b', 'reference')
+    """
+    kind, _, rest = model.partition(":")
+    return (rest or kind).rstrip("/").rpartition("/")[2] or kind
+
+
+def _app(model: str, name: str, config: Any, settings: ServerSettings, callbacks: list[BaseCallbackHandler]) -> Any:
+    from smoothguard_guardrail.runnable import SmoothGuardRunnable
+    from smoothguard_guardrail.serving import create_app
+
+    guard = SmoothGuardRunnable(loading.load_model(model), config=config)
+    return create_app({name: guard}, settings=settings, callbacks=callbacks)
+
+
+def _run(app: Any, *, host: str, port: int, shutdown_timeout: int) -> None:
+    import uvicorn
+
+    # SIGTERM and SIGINT: no new connections, and those under way are finished.
+    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=shutdown_timeout, server_header=False)
+
+
+def _api_keys(variable: str) -> tuple[Any, ...]:
+    from pydantic import SecretStr
+
+    return tuple(SecretStr(key.strip()) for key in os.environ.get(variable, "").split(",") if key.strip())
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _remote(allow_urls: bool, hosts: list[str] | None) -> Any:
+    from smoothguard_guardrail.config import RemotePolicy
+
+    if hosts and not allow_urls:
+        raise ConfigurationError("--allowed-host has no effect without --allow-urls")
+    return RemotePolicy(allow_urls=True, allowed_hosts=tuple(hosts) if hosts else None) if allow_urls else None
+
+
+def _callbacks(safety_log: Path | None) -> list[BaseCallbackHandler]:
+    if safety_log is None:
+        return []
+    from smoothguard_guardrail.callbacks import SafetyLogHandler
+
+    return [SafetyLogHandler(safety_log)]

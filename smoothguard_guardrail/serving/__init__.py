@@ -1,0 +1,22 @@
+"""A server in front of guarded models: OpenAI-compatible chat completions, LangServe routes, health and metrics.
+
+Needs the extra `serve`: `pip install 'smoothguard-guardrail[serve]'`.
+"""
+
+from __future__ import annotations
+
+from smoothguard_guardrail.errors import MissingDependencyError
+
+try:
+    import fastapi  # noqa: F401
+    import langserve  # noqa: F401
+    import prometheus_client  # noqa: F401
+    import sse_starlette  # noqa: F401
+    import uvicorn  # noqa: F401
+except ImportError as error:
+    raise MissingDependencyError(error.name or "fastapi", "serve") from error
+
+from smoothguard_guardrail.serving.app import create_app
+from smoothguard_guardrail.serving.settings import ServerSettings
+
+__all__ = ["ServerSettings", "create_app"]

@@ -1,0 +1,146 @@
+"""The application: chat completions, LangServe routes, health and metrics behind one gate."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+
+from smoothguard_guardrail import voting
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.serving.chat_routes import chat_router
+from smoothguard_guardrail.serving.failures import handle_framework_errors
+from smoothguard_guardrail.serving.gate import Gate
+from smoothguard_guardrail.serving.langserve_routes import chain_router
+from smoothguard_guardrail.serving.metrics import CONTENT_TYPE, Metrics, MetricsHandler
+from smoothguard_guardrail.serving.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.runnables import Runnable
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+
+
+def create_app(
+    guards: Mapping[str, SmoothGuardRunnable],
+    chains: Mapping[str, Runnable[Any, Any]] | None = None,
+    *,
+    settings: ServerSettings | None = None,
+    callbacks: Sequence[BaseCallbackHandler] = (),
+) -> FastAPI:
+    """Build a server of guarded models and chains.
+
+    Every guard answers `POST /v1/chat/completions` under its name and has LangServe routes below `/guards/NAME`;
+    every chain has them below `/chains/NAME`. `/healthz`, `/readyz` and `/metrics` tell how the server is.
+
+    Args:
+        guards: Guarded models by name.
+        chains: Chains that hold a guard, by name. They are served as they are: what is not guarded in them is not
+            guarded here.
+        settings: Limits and policies.
+        callbacks: Handlers of every guarded call, as a `SafetyLogHandler`.
+
+    Raises:
+        ConfigurationError: If a name does not fit into a URL, or a guard is none.
+
+    Example:
+        >>> from smoothguard_guardrail import SmoothGuardRunnable
+        >>> from smoothguard_guardrail.testing import ScriptedChatModel
+        >>> app = create_app({"scripted": SmoothGuardRunnable(ScriptedChatModel(script=["Hello."]))})
+        >>> app.title
+        'SmoothGuard'
+    """
+    chains = chains or {}
+    settings = settings or ServerSettings()
+    _check(guards, chains)
+    needs_embedder = bool(chains) or any(guard.embedder is None for guard in guards.values())
+    metrics = Metrics()
+    handlers = [MetricsHandler(metrics), *callbacks]
+    app = FastAPI(
+        title="SmoothGuard",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=_lifespan(settings, needs_embedder),
+    )
+    app.state.ready = None
+    handle_framework_errors(app)
+    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.include_router(chat_router(guards, settings=settings, callbacks=handlers))
+    paths: dict[str, Runnable[Any, Any]] = {f"/chains/{name}": chain for name, chain in chains.items()}
+    paths |= {f"/guards/{name}": guard for name, guard in guards.items()}
+    for path, chain in paths.items():
+        app.include_router(chain_router(path, chain, settings=settings, callbacks=handlers))
+    _add_status_routes(app, metrics, playground=next(iter(paths), None))
+    return app
+
+
+def _check(guards: Mapping[str, SmoothGuardRunnable], chains: Mapping[str, Any]) -> None:
+    for name in [*guards, *chains]:
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(f"{name!r} cannot name a model or chain: letters, digits and ._:- are taken")
+    for name, guard in guards.items():
+        if not isinstance(guard, SmoothGuardRunnable):
+            raise ConfigurationError(f"{name} is no SmoothGuardRunnable but a {type(guard).__name__}")
+
+
+def _add_status_routes(app: FastAPI, metrics: Metrics, *, playground: str | None) -> None:
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        ready = app.state.ready
+        status = {None: "starting", True: "ready", False: "failed"}[ready]
+        return JSONResponse({"status": status}, 200 if ready else 503)
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
+
+    if playground is not None:
+
+        @app.get("/")
+        async def index() -> Response:
+            return RedirectResponse(f"{playground}/playground/")
+
+
+def _lifespan(settings: ServerSettings, needs_embedder: bool) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # The loop's own pool has a few threads on a small machine; requests that wait for a model would use it up.
+        threads = ThreadPoolExecutor(2 * settings.max_concurrency + 4, thread_name_prefix="smoothguard")
+        asyncio.get_running_loop().set_default_executor(threads)
+        warming = asyncio.create_task(_warm_up(app, needs_embedder))
+        try:
+            yield
+        finally:
+            app.state.ready = None
+            warming.cancel()
+            with suppress(asyncio.CancelledError):
+                await warming
+
+    return lifespan
+
+
+async def _warm_up(app: FastAPI, needs_embedder: bool) -> None:
+    """Load what the first guarded call would load."""
+    try:
+        if needs_embedder:
+            await asyncio.to_thread(lambda: voting.default_embedder().embed_documents(["ready"]))
+        app.state.ready = True
+    except Exception:
+        logger.exception("the embedder of answers cannot be loaded")
+        app.state.ready = False

@@ -1,0 +1,108 @@
+"""A guarded answer in the shapes of OpenAI's chat completions: whole, or as a stream of chunks."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_core.messages.ai import UsageMetadata
+
+    from smoothguard_guardrail.result import GuardResult
+
+_FINISH_REASONS = {
+    "length": "length",
+    "max_tokens": "length",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "content_filter": "content_filter",
+    "refusal": "content_filter",
+    "safety": "content_filter",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatAnswer:
+    """One answer, ready to be told."""
+
+    model: str
+    result: GuardResult
+    record: dict[str, Any]
+    """What clients may know of the guarded call."""
+    is_refusal: bool
+    """Whether the guard's refusal stands in the place of the model's answer."""
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def completion(self) -> dict[str, Any]:
+        """Return it as one `chat.completion`."""
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "refusal": None, **self._content()},
+            "logprobs": None,
+            "finish_reason": self._finish_reason(),
+        }
+        return {**self._head("chat.completion"), "choices": [choice], **self._tail()}
+
+    def chunks(self, *, include_usage: bool) -> Iterator[str]:
+        """Yield it as server-sent events of `chat.completion.chunk`; the record stands on the last choice's chunk."""
+        content = self._content()
+        calls = content.pop("tool_calls", None)
+        yield self._chunk({"role": "assistant", "content": content["content"]})
+        if calls:
+            yield self._chunk({"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]})
+        yield self._chunk({}, finish_reason=self._finish_reason(), smoothguard=self.record)
+        if include_usage:
+            yield _event({**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage()})
+        yield "data: [DONE]\n\n"
+
+    def _chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None, **extra: Any) -> str:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return _event({**self._head("chat.completion.chunk"), "choices": [choice], **extra})
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def _tail(self) -> dict[str, Any]:
+        return {"usage": self._usage(), "smoothguard": self.record}
+
+    def _content(self) -> dict[str, Any]:
+        answer = self.result.answer
+        calls = [
+            {
+                "id": call["id"] or f"call_{uuid4().hex}",
+                "type": "function",
+                "function": {"name": call["name"], "arguments": json.dumps(call["args"], ensure_ascii=False)},
+            }
+            for call in answer.tool_calls
+        ]
+        text = str(answer.text)
+        return {"content": text if text or not calls else None} | ({"tool_calls": calls} if calls else {})
+
+    def _finish_reason(self) -> str:
+        if self.is_refusal:
+            return "content_filter"
+        if self.result.answer.tool_calls:
+            return "tool_calls"
+        metadata = self.result.answer.response_metadata
+        told = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop").lower()
+        return _FINISH_REASONS.get(told, "stop")
+
+    def _usage(self) -> dict[str, int] | None:
+        usage: UsageMetadata | None = self.result.usage
+        if usage is None:
+            return None
+        return {
+            "prompt_tokens": usage["input_tokens"],
+            "completion_tokens": usage["output_tokens"],
+            "total_tokens": usage["total_tokens"],
+        }
+
+
+def _event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,0 +1,87 @@
+"""OpenAI-compatible routes: `POST /v1/chat/completions` and `GET /v1/models`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from langchain_core.runnables import RunnableConfig
+
+from smoothguard_guardrail.calling import unwrap
+from smoothguard_guardrail.errors import AbstainedError, SmoothGuardError
+from smoothguard_guardrail.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.serving.chat_answer import ChatAnswer
+from smoothguard_guardrail.serving.chat_request import model_arguments, parse_request, request_messages
+from smoothguard_guardrail.serving.failures import ApiError, UpstreamError
+from smoothguard_guardrail.serving.langserve_routes import read_json
+from smoothguard_guardrail.serving.records import public_record
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    from smoothguard_guardrail.serving.settings import ServerSettings
+
+
+def chat_router(
+    guards: Mapping[str, SmoothGuardRunnable], *, settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
+) -> APIRouter:
+    """Return the routes.
+
+    Args:
+        guards: Guarded models by the name under which clients ask for them.
+        settings: Limits and policies.
+        callbacks: The server's own; a client can add none.
+    """
+    router = APIRouter(prefix="/v1", include_in_schema=False)
+    created = int(time.time())
+
+    @router.get("/models")
+    async def models() -> Response:
+        return JSONResponse({"object": "list", "data": [_model(name, created) for name in guards]})
+
+    @router.get("/models/{name:path}")
+    async def model(name: str) -> Response:
+        _named(guards, name)
+        return JSONResponse(_model(name, created))
+
+    @router.post("/chat/completions")
+    async def complete(request: Request) -> Response:
+        asked = parse_request(await read_json(request))
+        guard = _named(guards, asked.model)
+        arguments = model_arguments(asked, unwrap(guard.model).model)
+        config: RunnableConfig = {"callbacks": list(callbacks), "run_name": "/v1/chat/completions"}
+        try:
+            result = await guard.aguard(request_messages(asked), config, **arguments)
+        except AbstainedError as error:
+            record = public_record(error.result.to_metadata(), settings.record)
+            raise ApiError(422, "abstained", str(error), record=record) from error
+        except (SmoothGuardError, ApiError, TimeoutError):
+            raise
+        except Exception as error:
+            raise UpstreamError from error
+        answer = ChatAnswer(
+            model=asked.model,
+            result=result,
+            record=public_record(result.to_metadata(), settings.record),
+            is_refusal=result.verdict == "abstained" and guard.config.on_abstain == "refuse",
+        )
+        if not asked.stream:
+            return JSONResponse(answer.completion())
+        include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
+        chunks = answer.chunks(include_usage=include_usage)
+        return StreamingResponse(chunks, media_type="text/event-stream", headers={"cache-control": "no-store"})
+
+    return router
+
+
+def _named(guards: Mapping[str, SmoothGuardRunnable], name: str) -> SmoothGuardRunnable:
+    if name not in guards:
+        raise ApiError(404, "model_not_found", f"the models here are {', '.join(guards) or 'none'}", param="model")
+    return guards[name]
+
+
+def _model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "smoothguard"}

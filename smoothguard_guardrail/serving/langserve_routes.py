@@ -1,0 +1,178 @@
+"""LangServe routes of one chain, cut down to what is safe: nothing of any sample leaves, nothing is configurable.
+
+`invoke` and `batch` are LangServe's own. `stream` and `stream_log`, which the playground uses, carry the result of an
+`invoke`: an answer is known after the vote and not before, and this way its failure still has a status.
+`stream_events`, feedback, trace links and configuration in URLs do not exist.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+from fastapi import APIRouter, Request, Response
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
+from langchain_core.prompt_values import ChatPromptValueConcrete, StringPromptValue
+from langchain_core.runnables import Runnable, RunnableLambda
+from langserve import APIHandler
+from pydantic import ValidationError
+
+from smoothguard_guardrail.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.serving.failures import ApiError, problems
+from smoothguard_guardrail.serving.records import public_output
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    from smoothguard_guardrail.serving.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+Messages = ChatPromptValueConcrete | StringPromptValue | list[AnyMessage] | str
+
+
+def chain_router(
+    path: str, chain: Runnable[Any, Any], *, settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
+) -> APIRouter:
+    """Return the routes of one chain.
+
+    Args:
+        path: Where they stand, as `/chains/pictures`; the last part names the chain.
+        chain: A guarded model, or a chain that holds one.
+        settings: Limits and policies.
+        callbacks: The server's own; a client can add none.
+    """
+    served = _served(path, chain, settings, callbacks)
+    handler = APIHandler(served, path=path, config_keys=())
+    router = APIRouter(prefix=path, include_in_schema=False)
+
+    @router.post("/invoke")
+    async def invoke(request: Request) -> Response:
+        await read_json(request)
+        answer: Response = await handler.invoke(request)
+        return answer
+
+    @router.post("/batch")
+    async def batch(request: Request) -> Response:
+        _check_batch(await read_json(request), served, settings.max_batch)
+        answer: Response = await handler.batch(request)
+        return answer
+
+    @router.post("/stream")
+    async def stream(request: Request) -> Response:
+        answer = json.loads(bytes((await invoke(request)).body))
+        metadata = {"run_id": answer["metadata"]["run_id"]}
+        return _events([("metadata", metadata), ("data", answer["output"]), ("end", None)])
+
+    @router.post("/stream_log")
+    async def stream_log(request: Request) -> Response:
+        answer = json.loads(bytes((await invoke(request)).body))
+        return _events([*(("data", {"ops": ops}) for ops in _patches(answer, path)), ("end", None)])
+
+    @router.get("/input_schema")
+    async def input_schema(request: Request) -> Any:
+        return await handler.input_schema(request)
+
+    @router.get("/output_schema")
+    async def output_schema(request: Request) -> Any:
+        return await handler.output_schema(request)
+
+    @router.get("/config_schema")
+    async def config_schema(request: Request) -> Any:
+        return await handler.config_schema(request)
+
+    @router.get("/playground/{file_path:path}")
+    async def playground(file_path: str, request: Request) -> Any:
+        return await handler.playground(file_path, request)
+
+    return router
+
+
+async def read_json(request: Request) -> Any:
+    """Return the body's JSON; what reads it next finds it there.
+
+    Raises:
+        ApiError: If it is none.
+    """
+    try:
+        return await request.json()
+    except (ValueError, RecursionError):
+        raise ApiError(400, "invalid_request", "the body is no JSON, or nested too deeply") from None
+
+
+def _served(
+    path: str, chain: Runnable[Any, Any], settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
+) -> Runnable[Any, Any]:
+    """Wrap a chain so that the client's configuration ends here, and the guard's records leave in public form."""
+    refusal = _refusal(chain, settings.refusal_text) if settings.on_failure == "refuse" else None
+
+    async def answer(value: Any) -> Any:
+        try:
+            output = await chain.ainvoke(value, {"callbacks": list(callbacks), "run_name": path})
+        except Exception as error:
+            if refusal is None:
+                raise
+            logger.warning("%s refused after %s", path, type(error).__name__, exc_info=error)
+            return refusal()
+        return public_output(output, settings.record)
+
+    input_type: Any = Messages if isinstance(chain, SmoothGuardRunnable) else chain.get_input_schema()
+    output_type: Any = AIMessage if isinstance(chain, SmoothGuardRunnable) else chain.get_output_schema()
+    served = RunnableLambda(answer, name=path).with_types(input_type=input_type, output_type=output_type)
+    return served.with_config(max_concurrency=settings.batch_concurrency)
+
+
+def _refusal(chain: Runnable[Any, Any], text: str) -> Callable[[], Any] | None:
+    """Return what makes a refusal of the chain's own output type, or None where a text would not fit."""
+    kind: Any = chain.OutputType
+    if kind is str:
+        return lambda: text
+    members = get_args(get_args(AnyMessage)[0]) if kind == AnyMessage else (kind,)
+    if any(inspect.isclass(member) and issubclass(member, BaseMessage) for member in members):
+        return lambda: AIMessage(content=text)
+    return None
+
+
+def _check_batch(body: Any, served: Runnable[Any, Any], limit: int) -> None:
+    inputs = body.get("inputs") if isinstance(body, dict) else None
+    if not isinstance(inputs, list):
+        raise ApiError(422, "invalid_request", "inputs: a list is needed", param="inputs")
+    if len(inputs) > limit:
+        raise ApiError(413, "batch_too_large", f"inputs: {len(inputs)} given, {limit} are allowed", param="inputs")
+    schema: Any = served.input_schema
+    for each in inputs:
+        try:
+            schema.model_validate(each)
+        except ValidationError as error:
+            raise ApiError(422, "invalid_request", problems(error.errors()), param="inputs") from None
+
+
+def _patches(answer: dict[str, Any], path: str) -> list[list[dict[str, Any]]]:
+    """Return an answer as a run log that shows no step."""
+    state = {
+        "id": answer["metadata"]["run_id"],
+        "name": path,
+        "type": "chain",
+        "streamed_output": [],
+        "final_output": None,
+        "logs": {},
+    }
+    output = answer["output"]
+    return [
+        [{"op": "replace", "path": "", "value": state}],
+        [
+            {"op": "add", "path": "/streamed_output/-", "value": output},
+            {"op": "replace", "path": "/final_output", "value": output},
+        ],
+    ]
+
+
+def _events(events: Iterable[tuple[str, Any]]) -> Response:
+    text = "".join(
+        f"event: {name}\r\n" + (f"data: {json.dumps(data)}\r\n" if data is not None else "") + "\r\n"
+        for name, data in events
+    )
+    return Response(text, media_type="text/event-stream", headers={"cache-control": "no-store"})
