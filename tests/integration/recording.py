@@ -14,11 +14,17 @@ Answer = Callable[[str, bytes], bytes]
 
 
 class Recorder:
-    """What a recording server was sent, in order of arrival."""
+    """What a recording server was sent and sent back, in order of arrival."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
         self.bodies: list[Any] = []
+        self.replies: list[Any] = []
+
+    def clear(self) -> None:
+        """Forget what was recorded."""
+        self.bodies.clear()
+        self.replies.clear()
 
 
 @contextmanager
@@ -31,6 +37,7 @@ def recording_server(answer: Answer) -> Iterator[Recorder]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             recorder.bodies.append(json.loads(body))
             reply = answer(self.path, body)
+            recorder.replies.append(json.loads(reply))
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(reply)))
