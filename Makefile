@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-robustness reference-model clean
+.PHONY: help demo test lint docs bench bench-robustness reference-model clean
 
 help:  ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help:  ## Show this help.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plots,serve,vision]" --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plots,serve,vision]" --group dev --group docs
 	@touch $@
 
 demo: $(STAMP)  ## Guard the shipped model against the shipped adversarial pictures, offline.
@@ -26,6 +26,9 @@ lint: $(STAMP)  ## Run ruff and mypy.
 
 test: lint  ## Run lint, types and the whole test suite.
 	$(BIN)/pytest
+
+docs: $(STAMP)  ## Build the documentation under build/docs; `.venv/bin/mkdocs serve` shows it while you write.
+	$(BIN)/mkdocs build --strict
 
 bench: $(STAMP)  ## Measure the guard's own cost: perturbing, encoding, embedding, voting.
 	$(BIN)/python -m benchmarks.speed
