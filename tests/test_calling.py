@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -177,6 +178,20 @@ async def test_a_batch_of_the_wrong_length_is_a_failure(call: str) -> None:
 
     with pytest.raises(QuorumError, match="generate_batch answered 3 of 4 requests"):
         await ask(guarded(Short(script=["cat"])), call, question())
+
+
+async def test_a_batch_does_not_hold_up_the_event_loop() -> None:
+    loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+    class Waiting(BatchedModel):
+        def generate_batch(self, batch: Any, **kwargs: Any) -> list[Any]:
+            assert threading.get_ident() != thread
+            ran = threading.Event()
+            loop.call_soon_threadsafe(ran.set)
+            assert ran.wait(30)
+            return super().generate_batch(batch, **kwargs)
+
+    assert (await guarded(Waiting(script=["cat"])).ainvoke(question())).content == "cat"
 
 
 def test_an_interrupted_batch_ends_its_runs() -> None:
