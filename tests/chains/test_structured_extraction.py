@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage
+
+from chains.structured_extraction import (
+    INSTRUCTION,
+    Picture,
+    Shape,
+    build_chain,
+    build_reading_chain,
+    chain_input,
+    main,
+    read_description,
+)
+from smoothguard_guardrail import SmoothGuardConfig, ballot
+from smoothguard_guardrail.errors import AbstainedError, QuorumError
+from smoothguard_guardrail.models import ChatTransformersMultimodal
+from smoothguard_guardrail.models.reference import reference_path
+from smoothguard_guardrail.models.reference.scenes import Scene, draw, scenes
+from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
+from tests.asking import png
+from tests.scripted import StreamingChatModel
+
+RED = "A red circle at the top left and a blue cross at the centre, with a badge and a stop sign."
+GREEN = "A green circle at the top left and a blue cross at the centre, with a badge and a stop sign."
+CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, benign_weight=0.0)
+
+
+@pytest.fixture
+def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(ballot, "default_embedder", WordEmbeddings)
+    path = tmp_path / "picture.png"
+    path.write_bytes(png())
+    return path
+
+
+def test_a_description_is_read() -> None:
+    assert read_description(RED) == Picture(
+        shapes=[
+            Shape(colour="red", shape="circle", position="top left"),
+            Shape(colour="blue", shape="cross", position="centre"),
+        ],
+        marks=["badge", "stop sign"],
+    )
+    with pytest.raises(ValueError, match="no shape"):
+        read_description("I'm sorry, I can't share that.")
+
+
+def test_objects_are_voted_on_not_sentences(picture: Path) -> None:
+    model = ScriptedChatModel(script=[GREEN, RED, f"  {RED.upper()} ", GREEN, RED])
+    given = chain_input(picture)
+    assert build_reading_chain(model, Picture, read_description, CONFIG).invoke(given) == read_description(RED)
+    for (human,) in model.received:
+        image, text = human.content_blocks
+        assert image["base64"] != given["image"]
+        assert text["text"] == INSTRUCTION  # type: ignore[typeddict-item]
+
+
+def test_what_cannot_be_read_does_not_count(picture: Path) -> None:
+    model = ScriptedChatModel(script=["What?", RED, RED, "Hm.", RED])
+    chain = build_reading_chain(model, Picture, read_description, CONFIG)
+    assert chain.invoke(chain_input(picture)) == read_description(RED)
+    chain = build_reading_chain(ScriptedChatModel(script=["What?"]), Picture, read_description, CONFIG)
+    with pytest.raises(QuorumError, match="no shape"):
+        chain.invoke(chain_input(picture))
+
+
+def test_nothing_comes_out_that_the_samples_do_not_agree_on(picture: Path) -> None:
+    config = CONFIG.override(min_agreement=0.7, on_abstain="raise")
+    chain = build_reading_chain(ScriptedChatModel(script=[RED, GREEN]), Picture, read_description, config)
+    with pytest.raises(AbstainedError):
+        chain.invoke(chain_input(picture))
+
+
+def _extracted(colour: str) -> AIMessage:
+    call: Any = {"name": "Shape", "args": {"position": "centre", "shape": "circle", "colour": colour}, "id": colour}
+    return AIMessage("", tool_calls=[call])
+
+
+async def test_a_model_with_tools_extracts_by_its_own_structured_output(picture: Path) -> None:
+    model = StreamingChatModel(script=[_extracted(colour) for colour in ("green", "red", "red", "green", "red")])
+    given = chain_input(picture)
+    expected = Shape(colour="red", shape="circle", position="centre")
+    chain = build_chain(model, Shape, CONFIG, instruction="Extract {the} shape.")
+    assert chain.invoke(given) == expected
+    assert await chain.ainvoke(given) == expected
+    assert len(model.received) == 10
+    for (human,) in model.received:
+        image, text = human.content_blocks
+        assert image["base64"] != given["image"]
+        assert text["text"] == "Extract {the} shape."  # type: ignore[typeddict-item]
+
+
+def _shown(scene: Scene) -> Picture:
+    shapes = [Shape(colour=item.colour, shape=item.shape, position=item.position) for item in scene.items]
+    marks = ["stop sign" if name == "sign" else name for name in scene.mark_names]
+    return Picture(shapes=shapes, marks=marks)
+
+
+def test_the_reference_model_extracts_what_is_there(tmp_path: Path) -> None:
+    model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
+    chain = build_reading_chain(model, Picture, read_description, SmoothGuardConfig.calibrated("reference", seed=1))
+    right = 0
+    for scene in scenes(5, seed=3):
+        path = tmp_path / f"{scene.seed}.png"
+        draw(scene).save(path)
+        assert base64.b64decode(chain_input(path)["image"]) == path.read_bytes()
+        right += chain.invoke(chain_input(path)) == _shown(scene)
+    assert right >= 4
+
+
+def test_main_extracts_offline(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    assert Picture.model_validate(json.loads(capsys.readouterr().out)).shapes
