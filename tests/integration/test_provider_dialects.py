@@ -11,83 +11,23 @@ import numpy as np
 import pytest
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
 
+from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
 from smoothguard_guardrail.errors import QuorumError
+from smoothguard_guardrail.testing import WordEmbeddings
 from tests.asking import guarded, pixels
 from tests.integration.payloads import MASK, goes_out_unperturbed, masked, media_in, values
 from tests.integration.recording import Recorder, recording_server
+from tests.integration.replies import TEXT, TOKENS, answering
 from tests.media import corpus
 
 NUM_SAMPLES = 3
 SIGMA = 0.1
-TOKENS = (10, 2)
-
-REPLIES: dict[str, dict[str, Any]] = {
-    "/chat/completions": {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "gpt",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "A cat."}}],
-        "usage": {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12},
-    },
-    "/responses": {
-        "id": "resp_1",
-        "object": "response",
-        "created_at": 1,
-        "model": "gpt",
-        "status": "completed",
-        "output": [
-            {
-                "type": "message",
-                "id": "msg_1",
-                "role": "assistant",
-                "status": "completed",
-                "content": [{"type": "output_text", "text": "A cat.", "annotations": []}],
-            }
-        ],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "usage": {
-            "input_tokens": 10,
-            "input_tokens_details": {"cached_tokens": 0},
-            "output_tokens": 2,
-            "output_tokens_details": {"reasoning_tokens": 0},
-            "total_tokens": 12,
-        },
-    },
-    "/v1/messages": {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": "claude",
-        "content": [{"type": "text", "text": "A cat."}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": 10, "output_tokens": 2},
-    },
-    ":generateContent": {
-        "candidates": [
-            {"content": {"role": "model", "parts": [{"text": "A cat."}]}, "finishReason": "STOP", "index": 0}
-        ],
-        "usageMetadata": {"promptTokenCount": 10, "candidatesTokenCount": 2, "totalTokenCount": 12},
-        "modelVersion": "gemini",
-    },
-    "/api/chat": {
-        "model": "llava",
-        "created_at": "2026-01-01T00:00:00Z",
-        "message": {"role": "assistant", "content": "A cat."},
-        "done": True,
-        "done_reason": "stop",
-        "prompt_eval_count": 10,
-        "eval_count": 2,
-    },
-}
 
 PROVIDERS: dict[str, Callable[[str], BaseChatModel]] = {
     "openai": lambda url: ChatOpenAI(model="gpt-none", api_key="none", base_url=f"{url}/v1", max_retries=0),
@@ -99,7 +39,8 @@ PROVIDERS: dict[str, Callable[[str], BaseChatModel]] = {
     "ollama": lambda url: ChatOllama(model="llava", base_url=url),
 }
 
-EVERYWHERE = {"v1 base64", "v0 base64", "image_url", "image_url with extras", "history", "data URI in a text"}
+EVERYWHERE = {"v1 base64", "v0 base64", "image_url", "image_url with extras", "history"}
+EVERYWHERE |= {"data URI in a text", "an agent's conversation"}
 TAKEN = {
     "openai": {"v1 data URI", "v1 audio", "v0 audio", "image_url as string", "input_audio", "file_data picture"}
     | {"anthropic base64", "system", "tool", "answer", "two data URIs in a text"},
@@ -112,7 +53,18 @@ TAKEN = {
 }
 """The corpus's cases whose media each package sends on as media, beside `EVERYWHERE`."""
 
-CASES = {case.name: case for case in corpus.CASES}
+_PICTURE: dict[str, Any] = {"type": "image", "base64": corpus.PNG64, "mime_type": "image/png"}
+AGENT = corpus.Case(
+    name="an agent's conversation",
+    messages=[
+        SystemMessage("Be brief."),
+        HumanMessage("What is on the screen?"),
+        AIMessage("", tool_calls=[{"name": "screen", "args": {"display": 1}, "id": "call_1", "type": "tool_call"}]),
+        ToolMessage([_PICTURE], tool_call_id="call_1", name="screen"),
+    ],
+    media=("image",),
+)
+CASES = {case.name: case for case in (*corpus.CASES, AGENT)}
 TAKEN_CASES = [(provider, name) for provider, more in TAKEN.items() for name in sorted(EVERYWHERE | more)]
 
 pytestmark = [
@@ -121,13 +73,16 @@ pytestmark = [
 ]
 
 
+class Shape(BaseModel):
+    """A coloured shape."""
+
+    colour: str
+    size: int
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Recorder]:
-    def answer(path: str, _: bytes) -> bytes:
-        route = path.partition("?")[0]
-        return json.dumps(next(reply for end, reply in REPLIES.items() if route.endswith(end))).encode()
-
-    with recording_server(answer) as recorder:
+    with recording_server(answering([TEXT])) as recorder:
         yield recorder
 
 
@@ -167,7 +122,7 @@ def test_the_payload_is_the_unguarded_one_with_perturbed_media(
     unguarded = wire.pop()
     assert goes_out_unperturbed(unguarded)
     result = guard(models[provider]).guard(case.messages)
-    assert result.answer.text == "A cat."
+    assert result.answer.text == TEXT
     assert (result.verdict, result.num_calls) == ("passed", NUM_SAMPLES)
     check_wave(wire, case.media)
     assert MASK in str(masked(unguarded))
@@ -179,7 +134,7 @@ def test_nothing_of_the_original_goes_out_in_any_dialect(
     models: dict[str, BaseChatModel], wire: list[Any], provider: str
 ) -> None:
     answered = 0
-    for case in corpus.CASES:
+    for case in CASES.values():
         if not case.media:
             continue
         wire.clear()
@@ -195,7 +150,7 @@ def test_nothing_of_the_original_goes_out_in_any_dialect(
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_async_calls_send_the_same(models: dict[str, BaseChatModel], wire: list[Any], provider: str) -> None:
     result = await guard(models[provider]).aguard(CASES["v1 base64"].messages)
-    assert result.answer.text == "A cat."
+    assert result.answer.text == TEXT
     check_wave(wire, ("image",))
     assert not any(map(goes_out_unperturbed, wire))
 
@@ -216,6 +171,24 @@ def test_the_declared_type_follows_the_bytes(models: dict[str, BaseChatModel], w
         assert np.std(values(medium) - pixels(corpus.JPEG)) == pytest.approx(SIGMA, rel=0.08)
         assert "image/jpeg" not in json.dumps(body)
         assert "image/png" in json.dumps(body) or provider == "ollama"  # which sends bare bytes
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_structured_output_is_voted_on_as_objects_in_each_providers_own_way(provider: str) -> None:
+    texts = ['{"colour": "red", "size": 2}', '{"size": 2, "colour": "red"}', '{"colour": "green", "size": 2}']
+    with recording_server(answering(texts)) as recorder:
+        model = PROVIDERS[provider](recorder.base_url)
+        config = SmoothGuardConfig(num_samples=NUM_SAMPLES, early_stop=None, benign_weight=0.0, sigma=SIGMA)
+        chat = SmoothGuardChatModel(inner=model, config=config, embedder=WordEmbeddings())
+        found = chat.with_structured_output(Shape, include_raw=True).invoke(CASES["v1 base64"].messages)
+        model.with_structured_output(Shape).invoke(CASES["v1 base64"].messages)
+    assert isinstance(found, dict)
+    assert found["parsed"] == Shape(colour="red", size=2)
+    assert found["raw"].response_metadata["smoothguard"]["agreement"] == pytest.approx(2 / 3)
+    *guarded_bodies, unguarded = recorder.bodies
+    check_wave(guarded_bodies, ("image",))
+    assert [masked(body) for body in guarded_bodies] == [masked(unguarded)] * NUM_SAMPLES
+    assert "colour" in json.dumps(unguarded)  # the schema
 
 
 EPHEMERAL = {"type": "ephemeral"}
