@@ -98,8 +98,8 @@ class SmoothGuardConfig(_Frozen):
     audio_sigma: float | None = Field(None, gt=0)
     """Sd of the noise on waveforms in [-1, 1]; takes the place of `audio_snr_db`."""
     resolution: Literal["auto"] | int | None = "auto"
-    """Longest side in pixels at which noise is added. `auto`: the side that the model sees where it tells, and
-    1024 at most elsewhere; None: the image's own."""
+    """Longest side in pixels at which noise is added. `auto`: the side that the model sees where it tells (pictures
+    more than 32 times as long as wide are refused then), and 1024 at most elsewhere; None: the image's own."""
     seed: int | None = Field(None, ge=0, lt=2**63)
     """Makes the noise repeatable; None draws it from the operating system's entropy."""
     device: str = "auto"
