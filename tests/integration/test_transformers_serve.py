@@ -161,6 +161,17 @@ def test_answers_and_verdicts_are_right_on_clean_and_on_adversarial_pictures(wir
     assert kept == known
 
 
+def test_a_model_that_streams_to_itself_is_guarded_and_counted_alike(upstream: str) -> None:
+    config = SmoothGuardConfig.calibrated("reference", seed=1)
+    model = endpoint(upstream, streaming=True)
+    result = SmoothGuardRunnable(model, config=config).guard(messages(ATTACK))
+    assert ATTACK.is_right(result.answer.text)
+    totals = [sample.usage["total_tokens"] for sample in result.samples if sample.usage]
+    assert len(totals) == result.num_calls
+    assert result.usage is not None
+    assert result.usage["total_tokens"] == sum(totals)
+
+
 async def test_async_calls_are_guarded_alike(wire: Recorder) -> None:
     result = await guard(wire.base_url).aguard(messages(ATTACK))
     assert ATTACK.is_right(result.answer.text)
