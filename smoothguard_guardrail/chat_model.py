@@ -11,7 +11,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableParallel, RunnableSequence
+from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field
 
@@ -21,6 +21,7 @@ from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosting import GuardedModel, named_model, with_record
 from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
 from smoothguard_guardrail.result import GuardResult
+from smoothguard_guardrail.rewiring import rewired
 
 if TYPE_CHECKING:
     from langchain_core.language_models.base import LangSmithParams
@@ -127,7 +128,7 @@ class SmoothGuardChatModel(BaseChatModel):
 
     def _guarding(self, runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
         """Put this guard around every chat model inside of what the inner model made of itself."""
-        guarded: Runnable[Any, Any] = self._replaced(runnable)
+        guarded: Runnable[Any, Any] = rewired(runnable, self._around)
         if guarded is runnable:
             raise ConfigurationError(
                 f"{type(self.inner).__name__} hides its chat model in a {type(runnable).__name__}, where it cannot be"
@@ -135,21 +136,8 @@ class SmoothGuardChatModel(BaseChatModel):
             )
         return guarded
 
-    def _replaced(self, runnable: Any) -> Any:
-        if isinstance(runnable, BaseChatModel):
-            return self if runnable is self.inner else self.model_copy(update={"inner": runnable})
-        if isinstance(runnable, RunnableBinding):
-            bound = self._replaced(runnable.bound)
-            return runnable if bound is runnable.bound else runnable.model_copy(update={"bound": bound})
-        if isinstance(runnable, RunnableSequence):
-            steps = [self._replaced(step) for step in runnable.steps]
-            changed = any(new is not old for new, old in zip(steps, runnable.steps, strict=True))
-            return RunnableSequence(*steps, name=runnable.name) if changed else runnable
-        if isinstance(runnable, RunnableParallel):
-            branches = {name: self._replaced(step) for name, step in runnable.steps__.items()}
-            changed = any(branches[name] is not step for name, step in runnable.steps__.items())
-            return RunnableParallel(branches) if changed else runnable
-        return runnable
+    def _around(self, model: BaseChatModel) -> BaseChatModel:
+        return self if model is self.inner else self.model_copy(update={"inner": model})
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
@@ -223,6 +211,9 @@ class SmoothGuardChatModel(BaseChatModel):
             answer.id = f"lc_run--{run_manager.run_id}"
         if self._traces_samples:
             answer.usage_metadata = None
+        if self.output_version == "v1":
+            answer.content = [*answer.content_blocks]  # type: ignore[list-item]
+            answer.response_metadata["output_version"] = "v1"
         return answer
 
     @property

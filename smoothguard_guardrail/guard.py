@@ -141,7 +141,7 @@ class Guard:
         abstained = agreement < self.config.min_agreement
         refuse = abstained and self.config.on_abstain == "refuse"
         result = GuardResult(
-            answer=AIMessage(content=self.config.refusal_text) if refuse else ballot.winner,
+            answer=_refusal(self.config.refusal_text, ballot.winner) if refuse else ballot.winner,
             verdict="abstained" if abstained else "passed",
             agreement=agreement,
             clean_overruled=ballot.clean_overruled,
@@ -184,6 +184,14 @@ class Guard:
             timings=clock.read(),
             num_calls=1,
         )
+
+
+def _refusal(text: str, refused: AIMessage) -> AIMessage:
+    """Return a refusal in the name of the model, by which handlers book its tokens."""
+    kept = {
+        name: value for name, value in refused.response_metadata.items() if name in ("model_name", "model_provider")
+    }
+    return AIMessage(text, response_metadata=kept, name=refused.name)
 
 
 def drive(flow: Flow, call_model: Callable[[CallModel], Sequence[Outcome]]) -> GuardResult:

@@ -35,7 +35,7 @@ class SmoothGuardState(AgentState[ResponseT]):
     """What the middleware adds to an agent's state."""
 
     smoothguard: NotRequired[Annotated[dict[str, Any], OmitFromInput]]
-    """Record of the last model call, as in the answer's `response_metadata`; no caller can set it."""
+    """Record of the last model call, as in the answer's `response_metadata`; no part of the agent's input."""
 
 
 class SmoothGuardMiddleware(AgentMiddleware[SmoothGuardState[ResponseT], ContextT, ResponseT]):

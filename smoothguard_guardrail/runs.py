@@ -6,7 +6,8 @@ import asyncio
 import copy
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.callbacks import (
@@ -143,11 +144,15 @@ def _reads_tokens(handler: BaseCallbackHandler) -> bool:
 
 
 def _deaf(handler: BaseCallbackHandler) -> BaseCallbackHandler:
-    twin = copy.copy(handler)
-    kind = type(handler)
-    object.__setattr__(twin, "__class__", type(kind.__name__, (kind,), dict.fromkeys(_TOKEN_METHODS, _ignore)))
+    twin, kind = copy.copy(handler), cast("Any", type(handler))
+    object.__setattr__(twin, "__class__", _deaf_kind(kind))
     object.__setattr__(twin, "__dict__", handler.__dict__)
     return twin
+
+
+@lru_cache(maxsize=64)
+def _deaf_kind(kind: Any) -> Any:
+    return type(kind.__name__, (kind,), dict.fromkeys(_TOKEN_METHODS, _ignore))
 
 
 _TOKEN_METHODS = ("on_llm_new_token", "on_stream_event")

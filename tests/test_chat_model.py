@@ -198,10 +198,13 @@ async def test_errors_pass_and_signals_are_no_failures() -> None:
             guarded.invoke(question())
         with pytest.raises(expected):
             await guarded.ainvoke(question())
-    guarded = chat(ScriptedChatModel(script=["one", "two", "three"]), min_agreement=0.9)
+    disagreeing = ScriptedChatModel(script=[answer("one"), answer("two"), answer("three")])
+    guarded = chat(disagreeing, min_agreement=0.9)
     assert guarded.invoke(question()).response_metadata["smoothguard"]["verdict"] == "abstained"
     refusing = guarded.model_copy(update={"config": guarded.config.override(on_abstain="refuse")})
-    assert refusing.invoke(question()).text == refusing.config.refusal_text
+    with get_usage_metadata_callback() as counted:
+        assert refusing.invoke(question()).text == refusing.config.refusal_text
+    assert counted.usage_metadata["scripted"]["total_tokens"] == 60
     raising = guarded.model_copy(update={"config": guarded.config.override(on_abstain="raise")})
     with pytest.raises(AbstainedError):
         raising.invoke(question())

@@ -24,8 +24,6 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_every_error_of_the_package_has_one_root() -> None:
-    errors = [
-        getattr(smoothguard_guardrail, name) for name in smoothguard_guardrail.__all__ if name.endswith("Error")
-    ]
+    errors = [getattr(smoothguard_guardrail, name) for name in smoothguard_guardrail.__all__ if name.endswith("Error")]
     assert len(errors) >= 10
     assert all(issubclass(error, smoothguard_guardrail.SmoothGuardError) for error in errors)
