@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.compat import ensure_torchvision
+from smoothguard_guardrail.errors import ConfigurationError
 
 _SHARED_WITH_PROCESSOR = ("token", "cache_dir", "subfolder", "trust_remote_code")
 
