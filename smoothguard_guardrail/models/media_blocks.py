@@ -76,7 +76,7 @@ def audio_from_block(block: Mapping[str, Any], *, sampling_rate: int, path: str)
         waveform, rate = _decoded(_data(block, kind="recording", path=path), path=path)
     if rate == sampling_rate:
         return waveform
-    from scipy.signal import resample_poly  # type: ignore[import-untyped]
+    from scipy.signal import resample_poly
 
     divisor = math.gcd(rate, sampling_rate)
     resampled = resample_poly(waveform, sampling_rate // divisor, rate // divisor)
