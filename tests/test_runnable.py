@@ -595,9 +595,20 @@ async def test_untraced_samples_are_seen_by_nobody(
             assert run.child_runs == []
 
 
+WRAPS: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda model: model,
+    "bound": lambda model: model.bind(stop=["x"]).with_config(tags=["mine"]),
+    "retried": lambda model: model.with_retry(),
+    "chain": lambda model: RunnableLambda(lambda messages: messages) | model,
+    "configurable": lambda model: model.configurable_fields(script=ConfigurableField(id="script")),
+    "fallback": lambda model: model.with_fallbacks([model]),
+}
+
+
 @pytest.mark.parametrize("traced", [True, False])
-async def test_langgraph_streams_no_token_of_a_sample(traced: bool) -> None:
-    guard = guarded(StopModel(script=["a b", "a b", "c d", "a b"]), trace_samples=traced)
+@pytest.mark.parametrize("wrap", WRAPS.values(), ids=WRAPS)
+async def test_langgraph_streams_no_token_of_a_sample(wrap: Callable[[Any], Any], traced: bool) -> None:
+    guard = guarded(wrap(StopModel(script=["a b", "a b", "c d", "a b"])), trace_samples=traced)
 
     def node(state: MessagesState) -> dict[str, Any]:
         return {"messages": [guard.invoke(state["messages"])]}
