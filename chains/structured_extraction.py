@@ -52,7 +52,8 @@ def build_chain(
     """Compose a chain from `{"image", "mime_type"}` to an object, for a model that knows structured output.
 
     Samples that extracted the same object form one cluster; one sample's object is returned whole. With
-    `min_agreement` and `on_abstain="raise"` nothing comes out that the samples do not agree on.
+    `min_agreement` and `on_abstain="raise"` nothing comes out that the samples do not agree on. `"refuse"` is not for
+    this chain: a refusal is no object.
 
     Args:
         model: A multimodal chat model with tools or structured output, or a string for `init_chat_model`.
