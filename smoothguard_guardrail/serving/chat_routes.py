@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from langchain_core.runnables import RunnableConfig
 
 from smoothguard_guardrail.calling import unwrap
-from smoothguard_guardrail.errors import AbstainedError, SmoothGuardError
+from smoothguard_guardrail.errors import AbstainedError
 from smoothguard_guardrail.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.chat_answer import ChatAnswer
 from smoothguard_guardrail.serving.chat_request import model_arguments, parse_request, request_messages
-from smoothguard_guardrail.serving.failures import ApiError, UpstreamError
+from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model
 from smoothguard_guardrail.serving.langserve_routes import read_json
 from smoothguard_guardrail.serving.records import public_record
 
@@ -58,10 +58,10 @@ def chat_router(
         except AbstainedError as error:
             record = public_record(error.result.to_metadata(), settings.record)
             raise ApiError(422, "abstained", str(error), record=record) from error
-        except (SmoothGuardError, ApiError, TimeoutError):
-            raise
         except Exception as error:
-            raise UpstreamError from error
+            if is_of_the_model(error):
+                raise UpstreamError from error
+            raise
         answer = ChatAnswer(
             model=asked.model,
             result=result,

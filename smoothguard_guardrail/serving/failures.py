@@ -29,6 +29,7 @@ from smoothguard_guardrail.errors import (
     MediaError,
     MediaFetchError,
     QuorumError,
+    SmoothGuardError,
 )
 
 _STATUS_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
@@ -73,6 +74,11 @@ class ApiError(Exception):
 
 class UpstreamError(Exception):
     """The model failed on a request that needs no vote; the cause is its own exception."""
+
+
+def is_of_the_model(error: Exception) -> bool:
+    """Whether a guarded call failed for its model's sake: the guard's own failures have types of their own."""
+    return not isinstance(error, SmoothGuardError | ApiError | TimeoutError)
 
 
 def api_error(error: Exception) -> ApiError:

@@ -155,10 +155,10 @@ def _given_key(headers: Headers) -> bytes:
     """Return the key in `Authorization: Bearer KEY`, `X-API-Key: KEY` or as the password of Basic; else b""."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return value.strip().encode()
+        return value.strip().encode("latin-1")
     if scheme.lower() == "basic":
         try:
             return base64.b64decode(value, validate=True).partition(b":")[2]
         except binascii.Error:
             return b""
-    return headers.get("x-api-key", "").encode()
+    return headers.get("x-api-key", "").encode("latin-1")

@@ -21,7 +21,7 @@ from langserve import APIHandler
 from pydantic import ValidationError
 
 from smoothguard_guardrail.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.failures import ApiError, problems
+from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model, problems
 from smoothguard_guardrail.serving.records import public_output
 
 if TYPE_CHECKING:
@@ -107,20 +107,23 @@ def _served(
     path: str, chain: Runnable[Any, Any], settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
 ) -> Runnable[Any, Any]:
     """Wrap a chain so that the client's configuration ends here, and the guard's records leave in public form."""
+    is_guard = isinstance(chain, SmoothGuardRunnable)
     refusal = _refusal(chain, settings.refusal_text) if settings.on_failure == "refuse" else None
 
     async def answer(value: Any) -> Any:
         try:
             output = await chain.ainvoke(value, {"callbacks": list(callbacks), "run_name": path})
         except Exception as error:
-            if refusal is None:
-                raise
-            logger.warning("%s refused after %s", path, type(error).__name__, exc_info=error)
-            return refusal()
+            if refusal is not None:
+                logger.warning("%s refused after %s", path, type(error).__name__, exc_info=error)
+                return refusal()
+            if is_guard and is_of_the_model(error):
+                raise UpstreamError from error
+            raise
         return public_output(output, settings.record)
 
-    input_type: Any = Messages if isinstance(chain, SmoothGuardRunnable) else chain.get_input_schema()
-    output_type: Any = AIMessage if isinstance(chain, SmoothGuardRunnable) else chain.get_output_schema()
+    input_type: Any = Messages if is_guard else chain.get_input_schema()
+    output_type: Any = AIMessage if is_guard else chain.get_output_schema()
     served = RunnableLambda(answer, name=path).with_types(input_type=input_type, output_type=output_type)
     return served.with_config(max_concurrency=settings.batch_concurrency)
 

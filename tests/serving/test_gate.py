@@ -1,0 +1,253 @@
+"""What every request passes: keys, limits, health, metrics, and how a server ends."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ValidationError
+
+from smoothguard_guardrail import SafetyLogHandler, SmoothGuardRunnable, voting
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.serving import ServerSettings, create_app, gate
+from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
+from tests.serving.conftest import Serve, about_picture, running, url_of
+
+KEYS = ("first-key", "schlüssel")
+HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "Hi."}]}
+
+
+def ask(url: str, body: Any = HELLO, **options: Any) -> httpx.Response:
+    return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=20, **options)
+
+
+def code(answer: httpx.Response) -> str:
+    return str(answer.json()["error"]["code"])
+
+
+def test_key_opens_every_route_and_nothing_else_does(serve: Serve, model: AsyncScriptedChatModel) -> None:
+    url = serve(api_keys=KEYS)
+    for path in ("/v1/models", "/metrics", "/guards/scripted/playground/", "/guards/scripted/input_schema", "/", "/x"):
+        assert httpx.get(url + path).status_code == 401
+        assert httpx.get(url + path, headers={"x-api-key": "first-key"}).status_code != 401
+    wrong: list[dict[str, str]] = [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer first-keys"},
+        {"authorization": "Basic first-key"},
+        {"authorization": "first-key"},
+        {"x-api-key": ""},
+    ]
+    for headers in wrong:
+        answer = ask(url, headers=headers)
+        assert (answer.status_code, code(answer)) == (401, "invalid_api_key")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert httpx.post(f"{url}/guards/scripted/invoke", json={"input": "Hi."}, headers=headers).status_code == 401
+    assert model.received == []
+    assert ask(url, headers={"authorization": "Bearer first-key"}).status_code == 200
+    assert ask(url, headers={"authorization": "bearer schlüssel".encode()}).status_code == 200
+    assert ask(url, auth=("anyone", "first-key")).status_code == 200
+    page = httpx.get(f"{url}/guards/scripted/playground/", headers={"accept": "text/html"})
+    assert page.headers["www-authenticate"].startswith("Basic")
+    for path in ("/healthz", "/readyz"):
+        assert httpx.get(url + path).status_code in (200, 503)
+
+
+def test_body_over_the_limit_is_a_413(serve: Serve, model: AsyncScriptedChatModel) -> None:
+    url = serve(max_body_bytes=2000)
+    big = HELLO | {"user": "x" * 2000}
+    told = ask(url, big)
+    assert (told.status_code, code(told)) == (413, "body_too_large")
+    streamed = _pieces(json.dumps(HELLO | {"user": "x" * 1_000_000}))
+    for path in ("/v1/chat/completions", "/guards/scripted/invoke", "/guards/scripted/batch"):
+        answer = httpx.post(url + path, content=streamed, headers={"content-type": "application/json"})
+        assert (answer.status_code, code(answer)) == (413, "body_too_large")
+        streamed = _pieces("{" * 1_000_000)
+    assert model.received == []
+    assert ask(url).status_code == 200
+
+
+def _pieces(text: str) -> Iterator[bytes]:
+    for start in range(0, len(text), 10_000):
+        yield text[start : start + 10_000].encode()
+
+
+def test_other_content_types_are_a_415(serve: Serve, model: AsyncScriptedChatModel) -> None:
+    url = serve()
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        answer = httpx.post(f"{url}/guards/scripted/invoke", content=b"{}", headers={"content-type": kind})
+        assert answer.status_code == 415
+    assert model.received == []
+
+
+def test_one_request_too_many_is_a_429(serve: Serve, model: AsyncScriptedChatModel) -> None:
+    blocked, release = threading.Barrier(3), threading.Event()
+
+    def wait(_: Any) -> str:
+        blocked.wait(10)
+        release.wait(10)
+        return "Done."
+
+    model.script = wait
+    url = serve(max_concurrency=2, retry_after=7, chains={"slow": _threaded(wait)})
+    with ThreadPoolExecutor(2) as pool:
+        first = [pool.submit(httpx.post, f"{url}/chains/slow/invoke", json={"input": "Hi."}) for _ in range(2)]
+        blocked.wait(10)
+        for path in ("/v1/chat/completions", "/guards/scripted/invoke", "/chains/slow/batch"):
+            answer = httpx.post(url + path, json={})
+            assert (answer.status_code, code(answer)) == (429, "overloaded")
+            assert answer.headers["retry-after"] == "7"
+        assert "smoothguard_requests_in_flight 2.0" in httpx.get(f"{url}/metrics").text
+        assert httpx.get(f"{url}/healthz").status_code == 200
+        release.set()
+        assert [each.result().status_code for each in first] == [200, 200]
+    assert "smoothguard_requests_in_flight 0.0" in httpx.get(f"{url}/metrics").text
+    model.script = ["Hi."]
+    assert httpx.post(f"{url}/guards/scripted/invoke", json={}).status_code == 422
+
+
+def _threaded(function: Any) -> Any:
+    from langchain_core.runnables import RunnableLambda
+
+    return RunnableLambda(function)
+
+
+def test_slow_answer_is_a_504(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+    model.delay = 30
+    url = serve(request_timeout=0.3)
+    for _ in range(2):
+        answer = ask(url, HELLO | {"messages": about_picture(picture)})
+        assert (answer.status_code, code(answer)) == (504, "timeout")
+    assert httpx.post(f"{url}/guards/scripted/stream", json={"input": "Hi."}).status_code == 504
+    assert "smoothguard_requests_in_flight 0.0" in httpx.get(f"{url}/metrics").text
+
+
+def test_body_that_never_ends_gives_its_place_back(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "_DRAIN_SECONDS", 0.1)
+    url = serve(request_timeout=0.3, max_concurrency=1)
+    host, port = url.removeprefix("http://").split(":")
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port))) as stalled:
+        stalled.sendall(head.encode() + b"content-length: 99\r\n\r\n{")
+        assert stalled.recv(100).startswith(b"HTTP/1.1 504")
+    assert ask(url).status_code == 200
+
+
+def test_framework_errors_have_our_shape(serve: Serve) -> None:
+    url = serve()
+    assert code(httpx.get(f"{url}/nothing")) == "not_found"
+    assert code(httpx.get(f"{url}/v1/chat/completions")) == "method_not_allowed"
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert httpx.get(url + path).status_code == 404
+    for bad in (b"", b"{", b"\xff", b"[" * 100_000, b"[]", b"null"):
+        answer = httpx.post(f"{url}/v1/chat/completions", content=bad, headers={"content-type": "application/json"})
+        assert (answer.status_code, code(answer)) == (400, "invalid_request")
+        assert len(answer.headers["x-request-id"]) == 32
+
+
+def test_own_bugs_are_told_as_500_without_internals(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_: Any) -> str:
+        raise KeyError("/etc/passwd")
+
+    answer = httpx.post(f"{serve(chains={'broken': _threaded(broken)})}/chains/broken/invoke", json={"input": "Hi."})
+    assert (answer.status_code, code(answer)) == (500, "internal_error")
+    assert "passwd" not in answer.text
+    assert answer.headers["x-request-id"] in caplog.text
+    assert "passwd" in caplog.text
+
+
+def test_metrics_count_what_happened(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+    model.script = ["One.", "One.", "Two.", "One."]
+    url = serve(config={"min_agreement": 0.9, "include_clean": True})
+    ask(url, HELLO | {"messages": about_picture(picture)})
+    httpx.post(f"{url}/guards/scripted/batch", json={"inputs": ["Hi.", "Hi."]})
+    ask(url, HELLO | {"messages": [{"role": "user", "content": [{"type": "x"}]}]})
+    text = httpx.get(f"{url}/metrics").text
+    for line in (
+        'smoothguard_verdicts_total{verdict="abstained"} 1.0',
+        'smoothguard_verdicts_total{verdict="passed"} 0.0',
+        'smoothguard_verdicts_total{verdict="skipped"} 2.0',
+        'smoothguard_agreement_bucket{le="0.8"} 1.0',
+        "smoothguard_agreement_sum 0.75",
+        "smoothguard_model_calls_total 6.0",
+        'smoothguard_failures_total{error="UnsupportedMediaError"} 1.0',
+        'smoothguard_http_requests_total{route="/v1/chat/completions",status="200"} 1.0',
+        'smoothguard_http_requests_total{route="/v1/chat/completions",status="400"} 1.0',
+        'smoothguard_http_request_seconds_count{route="/guards/scripted/batch"} 1.0',
+    ):
+        assert line in text.splitlines()
+
+
+def test_safety_log_gets_every_guarded_call(serve: Serve, tmp_path: Path, picture: str) -> None:
+    log = tmp_path / "log.jsonl"
+    url = serve(callbacks=[SafetyLogHandler(log)])
+    ask(url, HELLO | {"messages": about_picture(picture)})
+    httpx.post(f"{url}/guards/scripted/invoke", json={"input": "Hi."})
+    assert [json.loads(line)["verdict"] for line in log.read_text().splitlines()] == ["passed", "skipped"]
+
+
+def test_readiness_waits_for_the_embedder(model: AsyncScriptedChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = threading.Event()
+
+    def slow() -> WordEmbeddings:
+        loaded.wait(10)
+        return WordEmbeddings()
+
+    monkeypatch.setattr(voting, "default_embedder", slow)
+    with running(create_app({"scripted": SmoothGuardRunnable(model)})) as server:
+        url = url_of(server)
+        assert httpx.get(f"{url}/readyz").json() == {"status": "starting"}
+        assert httpx.get(f"{url}/healthz").json() == {"status": "ok"}
+        loaded.set()
+        assert _becomes(url, "ready") == 200
+
+
+def test_server_without_its_embedder_never_gets_ready(
+    model: AsyncScriptedChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> WordEmbeddings:
+        raise ConfigurationError("no weights")
+
+    monkeypatch.setattr(voting, "default_embedder", missing)
+    with running(create_app({"scripted": SmoothGuardRunnable(model)})) as server:
+        assert _becomes(url_of(server), "failed") == 503
+
+
+def _becomes(url: str, status: str) -> int:
+    for _ in range(1000):
+        answer = httpx.get(f"{url}/readyz")
+        if answer.json()["status"] == status:
+            return answer.status_code
+    raise AssertionError(f"never {status}")
+
+
+def test_shutdown_finishes_what_is_under_way(model: AsyncScriptedChatModel, picture: str) -> None:
+    model.delay = 0.7
+    app = create_app({"scripted": SmoothGuardRunnable(model, embedder=WordEmbeddings())})
+    with ThreadPoolExecutor(1) as pool:
+        with running(app) as server:
+            url = url_of(server)
+            answer = pool.submit(ask, url, HELLO | {"messages": about_picture(picture)})
+            while not model.received:
+                pass
+        assert answer.result().status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            ask(url)
+
+
+def test_settings_make_sense() -> None:
+    with pytest.raises(ValidationError, match="empty"):
+        ServerSettings(api_keys=(" ",))
+    with pytest.raises(ValidationError):
+        ServerSettings(max_concurrency=0)
+    assert "first-key" not in repr(ServerSettings(api_keys=KEYS))
