@@ -14,7 +14,8 @@ from pydantic import Field
 from smoothguard_guardrail.serving import create_app
 from smoothguard_guardrail.testing import AsyncScriptedChatModel
 from tests.scripted import StreamingChatModel
-from tests.serving.conftest import Serve, about_picture
+from tests.serving.conftest import Serve
+from tests.serving.servers import about_picture
 
 USAGE = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
 

@@ -18,7 +18,8 @@ from smoothguard_guardrail import SafetyLogHandler, SmoothGuardRunnable, voting
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.serving import ServerSettings, create_app, gate
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
-from tests.serving.conftest import Serve, about_picture, running, url_of
+from tests.serving.conftest import Serve
+from tests.serving.servers import about_picture, running, url_of
 
 KEYS = ("first-key", "schlüssel")
 HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "Hi."}]}

@@ -15,7 +15,7 @@ from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.serving import ServerSettings
-from tests.serving.conftest import running, url_of
+from tests.serving.servers import running, url_of
 
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = [

@@ -1,0 +1,49 @@
+"""Servers in threads, and what they are asked."""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[uvicorn.Server]:
+    """Run a server in a thread until the block ends, and let it finish what is under way."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=20))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    assert server.started
+    try:
+        yield server
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def url_of(server: uvicorn.Server) -> str:
+    return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+
+def grey_png() -> str:
+    """Base64 of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(np.full((24, 32, 3), 128, np.uint8)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def about_picture(picture: str, text: str = "What is it?") -> list[dict[str, Any]]:
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}", "detail": "low"}}
+    return [{"role": "user", "content": [{"type": "text", "text": text}, image]}]
