@@ -123,12 +123,9 @@ class Guard:
     def _next_wave(self, ballot: Ballot) -> int:
         """Return how many samples to ask next; 0 ends the vote."""
         pending = self.config.num_samples - ballot.num_calls
-        successes = len(ballot.answers)
-        if successes + pending < self._required(self.config.num_samples):
+        if len(ballot.answers) + pending < self._required(self.config.num_samples):
             return 0  # the quorum is out of reach: asking on would only cost
-        wave = self._rule.next_wave(ballot.keys, ballot.labels, ballot.benign, num_failed=len(ballot.failures))
-        missing = self._required(ballot.num_calls) - successes
-        return min(pending, max(wave, missing))
+        return self._rule.next_wave(ballot.keys, ballot.labels, ballot.benign, num_failed=len(ballot.failures))
 
     def _required(self, num_asked: int) -> int:
         return self.config.min_successes or num_asked // 2 + 1

@@ -408,6 +408,11 @@ def test_broken_judges_are_named(parts: dict[str, Any]) -> None:
         ask(["cat", "dog"], parts=parts)
 
 
+def test_vectors_too_many_are_counted() -> None:
+    with pytest.raises(AdapterError, match="returned 9 vectors for 2 texts"):
+        ask(["cat", "dog"], parts={"embedder": BrokenEmbedder([[1.0]] * 9)})
+
+
 def test_the_order_of_the_answers_does_not_matter_to_who_wins() -> None:
     script = ["cat"] * 4 + ["dog"] * 3 + ["cow"] * 3
     for seed in range(5):

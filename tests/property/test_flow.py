@@ -70,6 +70,13 @@ def test_stopping_early_never_changes_the_winner(script: list[str | None], knobs
             assert early.answer.content == full.answer.content
 
 
+@settings(deadline=None, max_examples=40)
+@given(scripts, knobs, st.sampled_from([0.01, 0.1, 0.4]))
+def test_no_stop_is_short_of_a_quorum(script: list[str | None], knobs: dict[str, Any], alpha: float) -> None:
+    if isinstance(run(script, knobs, alpha), QuorumError):
+        assert isinstance(run(script, knobs, None), QuorumError)
+
+
 @settings(deadline=None, max_examples=30)
 @given(scripts, knobs, st.sampled_from([None, "lossless", 0.05]))
 def test_the_record_is_consistent(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> None:
