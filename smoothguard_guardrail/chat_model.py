@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
+from langchain_core.callbacks.manager import BaseRunManager
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import ConfigDict, Field
 
+from smoothguard_guardrail.around import AroundChatModel
 from smoothguard_guardrail.ballot import Judges
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError
@@ -22,12 +24,10 @@ from smoothguard_guardrail.hosting import GuardedModel, named_model, with_record
 from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
 from smoothguard_guardrail.result import GuardResult
 from smoothguard_guardrail.rewiring import rewired
-
-if TYPE_CHECKING:
-    from langchain_core.language_models.base import LangSmithParams
+from smoothguard_guardrail.streaming import RunKeeper, as_chunk, current_keeper
 
 
-class SmoothGuardChatModel(BaseChatModel):
+class SmoothGuardChatModel(AroundChatModel):
     """A chat model around another: every answer is elected among samples over noisy copies of the media.
 
     Goes wherever a chat model goes: `create_agent(model=...)`, `bind_tools`, `with_structured_output`, streaming.
@@ -62,7 +62,6 @@ class SmoothGuardChatModel(BaseChatModel):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, ignored_types=(cached_property,))
 
-    inner: Any = Field(exclude=True)
     config: SmoothGuardConfig = Field(default_factory=SmoothGuardConfig)
     embedder: Any = Field(default=None, exclude=True)
     clusterer: Any = Field(default=None, exclude=True)
@@ -143,18 +142,34 @@ class SmoothGuardChatModel(BaseChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Yield the elected answer as one chunk, after the vote."""
-        yield _as_chunk(self.invoke(input, config, **kwargs))
+        keeper = RunKeeper(config, self.callbacks)
+        stream = super().stream(input, keeper.config, **kwargs)
+        token = current_keeper.set(keeper)
+        try:
+            chunk = next(stream)
+        finally:
+            current_keeper.reset(token)
+        yield chunk
+        yield from stream
 
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Yield the elected answer as one chunk, after the vote."""
-        yield _as_chunk(await self.ainvoke(input, config, **kwargs))
+        keeper = RunKeeper(config, self.callbacks)
+        stream = super().astream(input, keeper.config, **kwargs)
+        token = current_keeper.set(keeper)
+        try:
+            chunk = await anext(stream)
+        finally:
+            current_keeper.reset(token)
+        yield chunk
+        async for rest in stream:
+            yield rest
 
-    def _should_stream(self, **_: Any) -> bool:
-        # LangChain's way to stream gives `_stream` no run manager, hence no callbacks for samples. `_generate` tells
-        # those who listen for tokens of its one chunk itself.
-        return False
+    def _should_stream(self, *, run_manager: Any = None, **_: Any) -> bool:
+        # An `invoke` that someone listens to comes with a manager: `_generate`, unlike `_stream`, is given it.
+        return run_manager is None
 
     def _generate(
         self,
@@ -165,7 +180,7 @@ class SmoothGuardChatModel(BaseChatModel):
     ) -> ChatResult:
         answer = self._answer(self._guarded.run(messages, run_manager, **_given(stop), **kwargs), run_manager)
         if run_manager:
-            run_manager.on_llm_new_token(answer.text, chunk=ChatGenerationChunk(message=_as_chunk(answer)))
+            run_manager.on_llm_new_token(answer.text, chunk=ChatGenerationChunk(message=as_chunk(answer)))
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
     async def _agenerate(
@@ -178,7 +193,7 @@ class SmoothGuardChatModel(BaseChatModel):
         result = await self._guarded.arun(messages, run_manager, **_given(stop), **kwargs)
         answer = self._answer(result, run_manager)
         if run_manager:
-            await run_manager.on_llm_new_token(answer.text, chunk=ChatGenerationChunk(message=_as_chunk(answer)))
+            await run_manager.on_llm_new_token(answer.text, chunk=ChatGenerationChunk(message=as_chunk(answer)))
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
     def _stream(
@@ -188,9 +203,9 @@ class SmoothGuardChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        """Yield one chunk; LangChain's protocol of events (version 3) alone comes here, with a run manager."""
-        answer = self._answer(self._guarded.run(messages, run_manager, **_given(stop), **kwargs), run_manager)
-        yield ChatGenerationChunk(message=_as_chunk(answer))
+        parent = run_manager or _kept_run()
+        answer = self._answer(self._guarded.run(messages, parent, **_given(stop), **kwargs), parent)
+        yield ChatGenerationChunk(message=as_chunk(answer))
 
     async def _astream(
         self,
@@ -199,16 +214,15 @@ class SmoothGuardChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        result = await self._guarded.arun(messages, run_manager, **_given(stop), **kwargs)
-        yield ChatGenerationChunk(message=_as_chunk(self._answer(result, run_manager)))
+        parent = run_manager or _kept_run()
+        answer = self._answer(await self._guarded.arun(messages, parent, **_given(stop), **kwargs), parent)
+        yield ChatGenerationChunk(message=as_chunk(answer))
 
-    def _answer(
-        self, result: GuardResult, run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None
-    ) -> AIMessage:
+    def _answer(self, result: GuardResult, run: BaseRunManager | None) -> AIMessage:
         answer = with_record(result)
-        if answer.id is None and run_manager:
+        if answer.id is None and run:
             # Before anyone is told of a token: graphs know by the id that the token and the answer are one.
-            answer.id = f"lc_run--{run_manager.run_id}"
+            answer.id = f"lc_run--{run.run_id}"
         if self._traces_samples:
             answer.usage_metadata = None
         if self.output_version == "v1":
@@ -240,35 +254,9 @@ class SmoothGuardChatModel(BaseChatModel):
         return copied
 
     @property
-    def model_name(self) -> str | None:
-        """Name of the inner model, by which agents tell what it can do."""
-        name = getattr(self.inner, "model_name", None) or getattr(self.inner, "model", None)
-        return name if isinstance(name, str) else None
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """Return the inner model's tokens of a text."""
-        return self.inner.get_token_ids(text)  # type: ignore[no-any-return]
-
-    def get_num_tokens(self, text: str) -> int:
-        """Return how many tokens a text is to the inner model."""
-        return self.inner.get_num_tokens(text)  # type: ignore[no-any-return]
-
-    def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
-        """Return how many tokens messages are to the inner model, one sample's worth."""
-        return self.inner.get_num_tokens_from_messages(messages, *args, **kwargs)  # type: ignore[no-any-return]
-
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        profile: ModelProfile | None = self.inner.profile
-        return profile
-
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        params: LangSmithParams = self.inner._get_ls_params(stop=stop, **kwargs)
-        return params
-
-    @property
     def _identifying_params(self) -> dict[str, Any]:
         config = self.config.model_dump(mode="json", exclude={"seed"})
-        return {"inner": self.inner._dict_for_compat(), "guard": config}
+        return {**super()._identifying_params, "guard": config}
 
     @property
     def _llm_type(self) -> str:
@@ -280,6 +268,6 @@ def _given(stop: list[str] | None) -> dict[str, Any]:
     return {} if stop is None else {"stop": stop}
 
 
-def _as_chunk(message: AIMessage) -> AIMessageChunk:
-    fields = {name: getattr(message, name) for name in AIMessage.model_fields if name != "type"}
-    return AIMessageChunk(**fields, chunk_position="last")
+def _kept_run() -> BaseRunManager | None:
+    keeper = current_keeper.get()
+    return keeper.run if keeper else None

@@ -168,6 +168,8 @@ async def test_events_of_version_2(chat: tuple[Any, Trap]) -> None:
     assert sum("smoothguard.sample" in item for item in told) == 5
     assert sum("smoothguard.verdict" in item for item in told) == 1
     assert not any("WINNER" in item for item in told)
+    if isinstance(guarded, SmoothGuardChatModel):
+        assert sum("'on_chat_model_stream'" in item for item in trap.items) == 1
 
 
 @pytest.mark.parametrize("traced", [None, True])
