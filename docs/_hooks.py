@@ -1,4 +1,7 @@
-"""Puts sections of the README into pages, so that figures stand in one place: `{{ README: Heading }}`."""
+"""Puts sections of the README into pages, so that figures stand in one place.
+
+A page says `{{ README: Heading }}`.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,10 @@ def section(heading: str) -> str:
         ValueError: If there is none.
     """
     text = _README.read_text(encoding="utf-8")
-    found = re.search(rf"^## {re.escape(heading)}\n(?P<body>.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    if not found:
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n?)*)", text, re.MULTILINE))
+    if heading not in sections:
         raise ValueError(f"the README has no section {heading!r}")
     # A blank line after headings, which Python-Markdown wants before a table.
-    return re.sub(r"^(#+ .*)\n(?!\n)", r"\1\n\n", found["body"].strip(), flags=re.MULTILINE)
+    return re.sub(
+        r"^(#+ .*)\n(?!\n)", r"\1\n\n", sections[heading].strip(), flags=re.MULTILINE
+    )
