@@ -1,0 +1,215 @@
+"""Many clients at once against `smoothguard serve`: is an answer lost or mixed up, and does memory stay bounded?
+
+`python -m benchmarks.soak [--seconds 60] [--clients 64]` starts the server as a process of its own, with a scripted
+model behind the guard and everything else as shipped: perturbing, encoding, the sentence embedder, the vote. Every
+request carries a token and a picture of a shade of grey of its own. The model answers with the token that it was sent
+and the shade that it sees, so an answer that belongs to another request, or a vote over copies of another's picture,
+shows. A third of the requests each go to chat completions, to their stream, and to LangServe. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import numpy as np
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from PIL import Image
+
+STEP = 16
+"""Between two shades, in levels of 256: noise moves the mean of a picture by less."""
+SIDE = 48
+MODEL_SECONDS = 0.05
+
+
+class EchoModel(BaseChatModel):
+    """Answers with the token in the text and the shade in the picture, and remembers nothing."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "echo"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        blocks: list[Any] = list(messages[-1].content_blocks)
+        token = next(block["text"] for block in blocks if block["type"] == "text")
+        data = next(block["base64"] for block in blocks if block["type"] == "image")
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            shade = round(float(np.asarray(picture).mean()) / STEP)
+        answer = AIMessage(expected(token, shade))
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        await asyncio.sleep(MODEL_SECONDS)
+        return self._generate(messages, stop)
+
+
+def expected(token: str, shade: int) -> str:
+    """Return the right answer."""
+    return f"Token {token}, shade {shade}."
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the clients saw."""
+
+    seconds: list[float] = field(default_factory=list)
+    calls: int = 0
+    mixed: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+
+
+async def ask(http: httpx.AsyncClient, route: int, token: str, shade: int) -> tuple[str, dict[str, Any]]:
+    """Send one request; return the answer and the guard's record."""
+    file = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), (shade * STEP,) * 3).save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    text = {"type": "text", "text": token}
+    if route == 2:
+        image: dict[str, Any] = {"type": "image", "base64": data, "mime_type": "image/png"}
+        body: dict[str, Any] = {"input": [{"type": "human", "content": [text, image]}]}
+        output = (await _post(http, "/guards/echo/invoke", body)).json()["output"]
+        return output["content"], output["response_metadata"]["smoothguard"]
+    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    body = {"model": "echo", "messages": [{"role": "user", "content": [text, image]}]}
+    if route == 0:
+        whole = (await _post(http, "/v1/chat/completions", body)).json()
+        return whole["choices"][0]["message"]["content"], whole["smoothguard"]
+    answer = await _post(http, "/v1/chat/completions", body | {"stream": True})
+    *events, done = answer.text.strip().split("\n\n")
+    if done != "data: [DONE]":
+        raise ValueError("the stream was cut")
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events]
+    said = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+    return said, chunks[-1]["smoothguard"]
+
+
+async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> httpx.Response:
+    return (await http.post(path, json=body)).raise_for_status()
+
+
+async def client(http: httpx.AsyncClient, number: int, until: float, tally: Tally) -> None:
+    """Send one request after the other."""
+    turn = number
+    while time.monotonic() < until:
+        token, shade, turn = uuid4().hex, 3 + turn % 10, turn + 1
+        start = time.monotonic()
+        try:
+            said, record = await ask(http, turn % 3, token, shade)
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            tally.lost[f"{type(error).__name__}: {error}"[:100]] += 1
+            continue
+        tally.seconds.append(time.monotonic() - start)
+        tally.calls += record["num_calls"]
+        tally.mixed += said != expected(token, shade) or record["agreement"] != 1.0
+
+
+async def soak(url: str, pid: int, *, clients: int, seconds: float) -> tuple[Tally, list[float]]:
+    """Run the clients; return what they saw and the server's memory every second, in MiB."""
+    tally, memory = Tally(), []
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
+        until = time.monotonic() + seconds
+        running = [asyncio.create_task(client(http, number, until, tally)) for number in range(clients)]
+        while not all(task.done() for task in running):
+            memory.append(resident(pid))
+            await asyncio.sleep(1)
+        await asyncio.gather(*running)
+    memory.append(resident(pid))
+    return tally, memory
+
+
+def resident(pid: int) -> float:
+    """Return the resident memory of a process in MiB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def start_server(clients: int, log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start the command in a process of its own; return it and its URL once it is ready."""
+    command = [sys.executable, "-m", "benchmarks.soak", "--serve", "--clients", str(clients)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, stderr=output, stdout=subprocess.DEVNULL)  # noqa: S603
+    while not (found := re.search(r"running on (\S+)", log.read_text())):
+        if server.poll() is not None:
+            raise SystemExit(log.read_text())
+        time.sleep(0.2)
+    while httpx.get(f"{found[1]}/readyz").status_code != 200:
+        time.sleep(0.2)
+    return server, found[1]
+
+
+def serve(clients: int) -> None:
+    """Run `smoothguard serve` with the scripted model."""
+    from smoothguard_guardrail.cli import app, loading
+
+    loading.load_model = lambda spec: EchoModel()
+    app(["serve", "--model", "test:echo", "--port", "0", "--max-concurrency", str(clients)])
+
+
+def report(tally: Tally, memory: list[float], *, before: float, seconds: float, clients: int) -> None:
+    """Print the figures."""
+    answered = len(tally.seconds)
+    times = np.quantile(tally.seconds, [0.5, 0.95, 0.99, 1.0]) if answered else [0.0] * 4
+    quarters = [memory[(len(memory) - 1) * quarter // 4] for quarter in (1, 2, 3, 4)]
+    print(f"clients        {clients}, for {seconds:.0f} s")
+    print(f"answered       {answered:,} requests, {answered / seconds:.1f} per second; {tally.calls:,} model calls")
+    print(f"lost           {tally.lost.total():,} {dict(tally.lost) or ''}")
+    print(f"mixed          {tally.mixed:,}")
+    print("latency in s   median {:.2f}, 95 % {:.2f}, 99 % {:.2f}, most {:.2f}".format(*times))
+    print(f"memory in MiB  {before:.0f} when ready, then by quarters {' '.join(f'{value:.0f}' for value in quarters)}")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="Many clients against smoothguard serve.")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.serve:
+        serve(given.clients)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        server, url = start_server(given.clients, Path(folder, "log.txt"))
+        try:
+            before = resident(server.pid)
+            tally, memory = asyncio.run(soak(url, server.pid, clients=given.clients, seconds=given.seconds))
+        finally:
+            server.terminate()
+            server.wait()
+    report(tally, memory, before=before, seconds=given.seconds, clients=given.clients)
+    if tally.mixed or tally.lost:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
