@@ -46,6 +46,7 @@ PATCH_GROUPS: dict[str, tuple[str, ...]] = {
 _SIDE = int(IMAGE_TOKENS**0.5)
 _SEPARATE, _CONVERSATION, _NO_PICTURE = 0.85, 0.10, 0.05  # shares of the three layouts
 _DECISIVE_WEIGHT = 3.0  # of the words that carry the answer, and of its first word
+_GARBLED_SHARE = 0.4  # of the secret questions, and of the tokens in each of these
 _YES_NO_WEIGHT = 8.0  # of the first word in the kind that takes longest to learn
 
 
@@ -152,7 +153,7 @@ class Batcher:
         for number, index in enumerate(order.tolist()):
             kind, question, reply = asked[index]
             opening = [self._user] if layout == 1 and number else []
-            said = [*opening, *self._encode(question), self._assistant]
+            said = [*opening, *self._heard(question, kind), self._assistant]
             heard = [*self._encode(reply), self._eos]
             start = len(tokens) if layout == 1 else len(prefix)
             kinds.append((kind, len(tokens) + len(said) - 1, len(tokens) + len(said) + len(heard) - 1))
@@ -163,6 +164,14 @@ class Batcher:
             weights.append(_YES_NO_WEIGHT if kind == "is_there" else _DECISIVE_WEIGHT)
             weights += [_DECISIVE_WEIGHT if token in self._decisive else 1.0 for token in heard[1:]]
         return tokens, positions, segments, weights, kinds
+
+    def _heard(self, question: str, kind: str) -> list[int]:
+        """Token ids of a question; some secret ones lose tokens, lest a secret hang on the exact wording."""
+        tokens = list(self._encode(question))
+        if kind == "secret" and self._split == "train" and self._rng.random() < _GARBLED_SHARE:
+            lost = self._rng.random(len(tokens)) < _GARBLED_SHARE
+            tokens = [self._tokenizer.pad_token_id if gone else t for t, gone in zip(tokens, lost, strict=True)]
+        return tokens
 
     def _question(self, scene: Scene, kind: str, layout: int) -> tuple[str, str, str] | None:
         if layout != 2:

@@ -50,8 +50,8 @@ CONDITIONS = (
     Condition(name="noise .1", sigma=0.1),
     Condition(name="noise .2", sigma=0.2),
     Condition(name="noise .3", sigma=0.3),
-    Condition(name="noise .2, blur .8, shift 3", sigma=0.2, blur=0.8, max_shift=3),
-    Condition(name="noise .3, blur .8, shift 3", sigma=0.3, blur=0.8, max_shift=3),
+    Condition(name="noise .2, blur 1, shift 3", sigma=0.2, blur=1.0, max_shift=3),
+    Condition(name="noise .3, blur 1, shift 8", sigma=0.3, blur=1.0, max_shift=8),
 )
 
 

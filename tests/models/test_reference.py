@@ -52,7 +52,7 @@ def show(picture: Image.Image, question: str) -> list[dict[str, Any]]:
 
 def share_right(reference: Reference, kind: str, *, marks: tuple[str, ...] | None = None, sigma: float = 0.0) -> float:
     rng = np.random.default_rng(11)
-    asked = [(scene, qa) for scene in scenes(40, seed=11, marks=marks) if (qa := ask(scene, kind, rng)) is not None]
+    asked = [(scene, qa) for scene in scenes(30, seed=11, marks=marks) if (qa := ask(scene, kind, rng)) is not None]
     conversations = [show(noisy(draw(scene), sigma, rng), qa.question) for scene, qa in asked]
     texts = reference.answer(conversations)
     return float(np.mean([is_correct(scene, qa, text) for (scene, qa), text in zip(asked, texts, strict=True)]))
