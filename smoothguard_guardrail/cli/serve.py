@@ -22,6 +22,9 @@ _PRESET_HELP = f"{presets.HELP} If not given: calibrated for `reference`, defaul
 _ON_ABSTAIN_HELP = "When the answers disagree: answer all the same, answer with a refusal, or fail with 422."
 
 
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
 def serve(
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
     name: Annotated[str | None, typer.Option(help="What clients call the model; by default its own name.")] = None,
@@ -70,6 +73,7 @@ def serve(
 
         settings = ServerSettings(
             api_keys=keys,
+            allowed_hosts=None if keys or not _is_loopback(host) else (*_LOOPBACK_NAMES, host),
             max_concurrency=max_concurrency,
             max_body_bytes=int(max_body_mb * 2**20),
             request_timeout=request_timeout,

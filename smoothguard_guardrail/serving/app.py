@@ -121,7 +121,7 @@ def _lifespan(settings: ServerSettings, needs_embedder: bool) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # The loop's own pool has a few threads on a small machine; requests that wait for a model would use it up.
-        threads = ThreadPoolExecutor(2 * settings.max_concurrency + 4, thread_name_prefix="smoothguard")
+        threads = ThreadPoolExecutor(settings.max_concurrency + 8, thread_name_prefix="smoothguard")
         asyncio.get_running_loop().set_default_executor(threads)
         warming = asyncio.create_task(_warm_up(app, needs_embedder))
         try:

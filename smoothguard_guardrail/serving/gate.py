@@ -41,6 +41,7 @@ class Gate:
         self._settings = settings
         self._metrics = metrics
         self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._hosts = settings.allowed_hosts
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,6 +66,8 @@ class Gate:
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
+        if self._hosts is not None and _host_name(headers) not in self._hosts:
+            raise ApiError(403, "host_not_allowed", "the server does not answer under this host name")
         if self._keys and scope["path"] not in OPEN_PATHS and not self._is_known(headers):
             # Browsers that open a playground ask for a password; the key is one.
             scheme = "Basic" if "text/html" in headers.get("accept", "") else "Bearer"
@@ -99,7 +102,7 @@ class Gate:
     async def _fail(self, error: Exception, scope: Scope, exchange: _Exchange) -> None:
         told = api_error(error)
         if told.status >= 500:
-            logger.error("request %s, %s: %s", exchange.id, scope["path"], told.code, exc_info=error)
+            logger.error("request %s, %r: %s", exchange.id, scope["path"], told.code, exc_info=error)
         if exchange.status is not None:
             raise error
         await exchange.drain()
@@ -149,6 +152,12 @@ class _Exchange:
 
 def _too_large(limit: int) -> ApiError:
     return ApiError(413, "body_too_large", f"the body has more than {limit:,} bytes")
+
+
+def _host_name(headers: Headers) -> str:
+    """Return the name in `Host: NAME:PORT`, without the brackets of IPv6."""
+    name = headers.get("host", "").lower()
+    return name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
 
 
 def _given_key(headers: Headers) -> bytes:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from fastapi import APIRouter, Request, Response
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.prompt_values import ChatPromptValueConcrete, StringPromptValue
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
+from langchain_core.runnables.config import get_config_list
 from langserve import APIHandler
 from pydantic import ValidationError
 
@@ -124,8 +126,27 @@ def _served(
 
     input_type: Any = Messages if is_guard else chain.get_input_schema()
     output_type: Any = AIMessage if is_guard else chain.get_output_schema()
-    served = RunnableLambda(answer, name=path).with_types(input_type=input_type, output_type=output_type)
+    served = _Served(answer, name=path).with_types(input_type=input_type, output_type=output_type)
     return served.with_config(max_concurrency=settings.batch_concurrency)
+
+
+class _Served(RunnableLambda[Any, Any]):
+    """Ends a batch with its first failure: nothing of it goes on when the request is answered."""
+
+    async def abatch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
+        configs = get_config_list(config, len(inputs))
+        places = asyncio.Semaphore((configs[0].get("max_concurrency") or len(inputs)) if configs else 1)
+
+        async def answer(given: Any, its_config: RunnableConfig) -> Any:
+            async with places:
+                return await self.ainvoke(given, its_config)
+
+        tasks = [asyncio.ensure_future(answer(*pair)) for pair in zip(inputs, configs, strict=True)]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
 
 def _refusal(chain: Runnable[Any, Any], text: str) -> Callable[[], Any] | None:

@@ -21,6 +21,9 @@ class ServerSettings(BaseModel):
 
     api_keys: tuple[SecretStr, ...] = ()
     """Any of them opens every route but `/healthz` and `/readyz`; none: no key is asked for."""
+    allowed_hosts: tuple[str, ...] | None = None
+    """Host names that requests may be addressed to; None: any. Without a key it keeps web pages, which a browser on
+    this machine may have open, from reaching a server on loopback under a name of theirs (DNS rebinding)."""
     max_body_bytes: int = Field(32 * 2**20, gt=0)
     """Bytes of one request's body; more is a 413."""
     max_concurrency: int = Field(16, ge=1)

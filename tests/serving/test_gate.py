@@ -144,6 +144,16 @@ def test_body_that_never_ends_gives_its_place_back(serve: Serve, monkeypatch: py
     assert ask(url).status_code == 200
 
 
+def test_other_host_names_are_refused_where_hosts_are_named(serve: Serve, model: AsyncScriptedChatModel) -> None:
+    url = serve(allowed_hosts=("127.0.0.1", "::1", "localhost"))
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::2]:80"):
+        answer = ask(url, headers={"host": host})
+        assert (answer.status_code, code(answer)) == (403, "host_not_allowed")
+    assert model.received == []
+    for host in ("localhost:8000", "[::1]:8000", "[::1]", "LOCALHOST"):
+        assert ask(url, headers={"host": host}).status_code == 200
+
+
 def test_framework_errors_have_our_shape(serve: Serve) -> None:
     url = serve()
     assert code(httpx.get(f"{url}/nothing")) == "not_found"

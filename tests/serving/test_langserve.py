@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.output_parsers import JsonOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 from langserve import RemoteRunnable
 from langserve.lzstring import LZString
 
@@ -179,6 +181,23 @@ def test_batch_has_a_limit_and_is_checked_first(serve: Serve, model: AsyncScript
     assert model.received == []
     assert httpx.post(url, json={"inputs": ["Hi."] * 2}).status_code == 200
     assert model.peak_concurrency == 1
+
+
+def test_batch_ends_with_its_first_failure(serve: Serve) -> None:
+    ended: list[str] = []
+
+    async def one(text: str) -> str:
+        try:
+            await asyncio.sleep(0 if text == "bad" else 30)
+            raise ValueError(text)
+        finally:
+            ended.append(text)
+
+    url = serve(chains={"one": RunnableLambda(one)}, batch_concurrency=2)
+    answer = httpx.post(f"{url}/chains/one/batch", json={"inputs": ["slow", "bad", "never"]})
+    assert answer.status_code == 500
+    assert httpx.post(f"{url}/chains/one/batch", json={"inputs": []}).json()["output"] == []
+    assert sorted(ended) == ["bad", "slow"]
 
 
 def test_names_do_not_collide(model: AsyncScriptedChatModel, serve: Serve) -> None:
