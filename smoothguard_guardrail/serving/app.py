@@ -18,6 +18,7 @@ from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.chat_routes import chat_router
 from smoothguard_guardrail.serving.failures import handle_framework_errors
+from smoothguard_guardrail.serving.form import form_chain
 from smoothguard_guardrail.serving.gate import Gate
 from smoothguard_guardrail.serving.langserve_routes import chain_router
 from smoothguard_guardrail.serving.metrics import CONTENT_TYPE, Metrics, MetricsHandler
@@ -41,8 +42,9 @@ def create_app(
 ) -> FastAPI:
     """Build a server of guarded models and chains.
 
-    Every guard answers `POST /v1/chat/completions` under its name and has LangServe routes below `/guards/NAME`;
-    every chain has them below `/chains/NAME`. `/healthz`, `/readyz` and `/metrics` tell how the server is.
+    Every guard answers `POST /v1/chat/completions` under its name and has LangServe routes below `/guards/NAME`, and
+    as a form with a playground below `/forms/NAME`; every chain has them below `/chains/NAME`. `/healthz`, `/readyz`
+    and `/metrics` tell how the server is.
 
     Args:
         guards: Guarded models by name.
@@ -79,6 +81,7 @@ def create_app(
     app.add_middleware(Gate, settings=settings, metrics=metrics)
     app.include_router(chat_router(guards, settings=settings, callbacks=handlers))
     paths: dict[str, Runnable[Any, Any]] = {f"/chains/{name}": chain for name, chain in chains.items()}
+    paths |= {f"/forms/{name}": form_chain(guard) for name, guard in guards.items()}
     paths |= {f"/guards/{name}": guard for name, guard in guards.items()}
     for path, chain in paths.items():
         app.include_router(chain_router(path, chain, settings=settings, callbacks=handlers))

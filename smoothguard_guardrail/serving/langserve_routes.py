@@ -86,9 +86,11 @@ def chain_router(
     async def config_schema(request: Request) -> Any:
         return await handler.config_schema(request)
 
-    @router.get("/playground/{file_path:path}")
-    async def playground(file_path: str, request: Request) -> Any:
-        return await handler.playground(file_path, request)
+    if not isinstance(chain, SmoothGuardRunnable):  # the page has no widget for messages
+
+        @router.get("/playground/{file_path:path}")
+        async def playground(file_path: str, request: Request) -> Any:
+            return await handler.playground(file_path, request)
 
     return router
 

@@ -200,6 +200,22 @@ def test_batch_ends_with_its_first_failure(serve: Serve) -> None:
     assert sorted(ended) == ["bad", "slow"]
 
 
+def test_form_takes_pictures_and_recordings(
+    serve: Serve, model: AsyncScriptedChatModel, picture: str, recording: str
+) -> None:
+    url = f"{serve()}/forms/scripted"
+    for file, kind, calls in ((picture, "image", 4), (recording, "audio", 4), ("", "text", 1)):
+        answer = httpx.post(f"{url}/invoke", json={"input": {"file": file, "question": "What is it?"}})
+        assert answer.json()["output"] == "A grey square."
+        assert [messages[0].content_blocks[0]["type"] for messages in model.received] == [kind] * calls
+        assert not file or file not in str(model.received)
+        model.received.clear()
+    for file in ("%%%", "JVBERi0xLjQK"):  # no base64, a PDF
+        assert httpx.post(f"{url}/invoke", json={"input": {"file": file}}).status_code == 400
+    assert model.received == []
+    assert "base64file" in httpx.get(f"{url}/playground/").text
+
+
 def test_names_do_not_collide(model: AsyncScriptedChatModel, serve: Serve) -> None:
     other = SmoothGuardRunnable(model, config=SmoothGuardConfig(num_samples=2))
     url = serve(chains={"scripted": other, "a-b": other, "a_b": other})
