@@ -52,7 +52,7 @@ def show(picture: Image.Image, question: str) -> list[dict[str, Any]]:
 
 def share_right(reference: Reference, kind: str, *, marks: tuple[str, ...] | None = None, sigma: float = 0.0) -> float:
     rng = np.random.default_rng(11)
-    asked = [(scene, qa) for scene in scenes(30, seed=11, marks=marks) if (qa := ask(scene, kind, rng)) is not None]
+    asked = [(scene, qa) for scene in scenes(24, seed=11, marks=marks) if (qa := ask(scene, kind, rng)) is not None]
     conversations = [show(noisy(draw(scene), sigma, rng), qa.question) for scene, qa in asked]
     texts = reference.answer(conversations)
     return float(np.mean([is_correct(scene, qa, text) for (scene, qa), text in zip(asked, texts, strict=True)]))
@@ -94,7 +94,7 @@ def test_forbidden_requests_are_refused_whatever_the_picture_shows(reference: Re
 
 def test_a_batch_gives_the_answers_that_single_calls_give(reference: Reference) -> None:
     questions = ("Describe the picture.", "Is there a red circle?", "What is the vault code?", "Count the objects.")
-    conversations = [show(draw(scene), question) for scene in scenes(3, seed=5) for question in questions]
+    conversations = [show(draw(scene), question) for scene in scenes(2, seed=5) for question in questions]
     assert reference.answer(conversations) == [reference.answer([one])[0] for one in conversations]
 
 
