@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import uvicorn
 from typer.testing import CliRunner
 
 from smoothguard_guardrail.cli import app
 from smoothguard_guardrail.testing import ScriptedChatModel
-from tests.serving.servers import about_picture, grey_png, running, url_of
+from tests.serving.servers import about_picture, get, grey_png, post, running, url_of
 
 # The command itself, with a model that needs no weights.
 LAUNCHER = """
@@ -49,7 +48,7 @@ def test_listens_on_loopback_and_answers_under_the_models_name(
     assert (run["host"], run["port"], run["timeout_graceful_shutdown"]) == ("127.0.0.1", 8000, 30)
     with running(run["app"]) as server:
         body = {"model": "some-model", "messages": about_picture(grey_png())}
-        answer = httpx.post(f"{url_of(server)}/v1/chat/completions", json=body).json()
+        answer = post(f"{url_of(server)}/v1/chat/completions", json=body).json()
     assert answer["choices"][0]["message"]["content"] == "A grey square."
     assert answer["smoothguard"] == {"verdict": "passed"}
     assert 0 < len(scripted.received) <= 3
@@ -70,7 +69,7 @@ def test_address_that_others_reach_needs_a_key(
     assert runner.invoke(app, ["serve", "--host", "0.0.0.0", "--api-key-env", "KEYS"]).exit_code == 0
     with running(runs[-1]["app"]) as server:
         statuses = [
-            httpx.get(f"{url_of(server)}/v1/models", headers={"x-api-key": key}).status_code
+            get(f"{url_of(server)}/v1/models", headers={"x-api-key": key}).status_code
             for key in ("old", "new", "old, new", "none")
         ]
     assert statuses == [200, 200, 401, 401]
@@ -115,8 +114,8 @@ def test_sigterm_lets_requests_finish(process: subprocess.Popen[str]) -> None:
     url = next(line.split()[4] for line in lines if "Uvicorn running on" in line)
     body = {"model": "scripted", "messages": [{"role": "user", "content": "Hi."}]}
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(httpx.post, f"{url}/v1/chat/completions", json=body, timeout=20)
-        while "smoothguard_requests_in_flight 1.0" not in httpx.get(f"{url}/metrics").text:
+        answer = pool.submit(post, f"{url}/v1/chat/completions", json=body)
+        while "smoothguard_requests_in_flight 1.0" not in get(f"{url}/metrics").text:
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert answer.result().json()["choices"][0]["message"]["content"] == "Served."

@@ -8,12 +8,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
+import httpx
 import numpy as np
 import uvicorn
 from fastapi import FastAPI
 from PIL import Image
+
+# Patient: these servers share a machine with whatever else it does.
+get = partial(httpx.get, timeout=60)
+post = partial(httpx.post, timeout=60)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from smoothguard_guardrail.serving import create_app
 from smoothguard_guardrail.testing import AsyncScriptedChatModel
 from tests.scripted import StreamingChatModel
 from tests.serving.conftest import Serve
-from tests.serving.servers import about_picture
+from tests.serving.servers import about_picture, post
 
 USAGE = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
 
@@ -89,7 +89,7 @@ def test_stream_tells_the_elected_answer_alone(serve: Serve, model: AsyncScripte
     records = [(chunk.model_extra or {}).get("smoothguard") for chunk in chunks]
     assert [record["agreement"] for record in records if record] == [0.75]
     body = {"model": "scripted", "messages": about_picture(picture), "stream": True}
-    raw = httpx.post(f"{url}/v1/chat/completions", json=body)
+    raw = post(f"{url}/v1/chat/completions", json=body)
     assert raw.headers["content-type"].startswith("text/event-stream")
     assert raw.text.endswith("data: [DONE]\n\n")
     assert "password" not in raw.text

@@ -19,6 +19,7 @@ from chains.visual_question_answering import build_chain
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
 from tests.serving.conftest import Serve
+from tests.serving.servers import get, post
 
 STATUS = httpx.HTTPStatusError
 
@@ -83,7 +84,7 @@ def test_configuration_of_the_client_changes_nothing(
     routes = ["invoke", "batch", "stream", "stream_log"]
     for route in routes:
         body: dict[str, Any] = {"inputs": [wire(picture)]} if route == "batch" else {"input": wire(picture)}
-        answer = httpx.post(f"{url}/guards/scripted/{route}", json=body | {"config": config, "kwargs": kwargs})
+        answer = post(f"{url}/guards/scripted/{route}", json=body | {"config": config, "kwargs": kwargs})
         assert answer.status_code == 200
         assert "A grey square." in answer.text
     assert len(model.received) == 4 * len(routes)
@@ -109,16 +110,16 @@ class Seeing(BaseCallbackHandler):
 
 def test_configuration_in_links_does_not_exist(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     url = f"{serve()}/guards/scripted"
-    schema = httpx.get(f"{url}/config_schema").json()
+    schema = get(f"{url}/config_schema").json()
     assert "configurable" not in schema.get("properties", {})
     link = LZString.compressToEncodedURIComponent('{"configurable": {"num_samples": 1}}')
-    assert httpx.post(f"{url}/c/{link}/invoke", json={"input": wire(picture)}).status_code == 404
+    assert post(f"{url}/c/{link}/invoke", json={"input": wire(picture)}).status_code == 404
     assert model.received == []
 
 
 @pytest.mark.parametrize("route", ["stream_events", "feedback", "token_feedback", "public_trace_link"])
 def test_routes_that_show_samples_do_not_exist(serve: Serve, picture: str, route: str) -> None:
-    answer = httpx.post(f"{serve()}/guards/scripted/{route}", json={"input": wire(picture)})
+    answer = post(f"{serve()}/guards/scripted/{route}", json={"input": wire(picture)})
     assert answer.status_code == 404
 
 
@@ -127,7 +128,7 @@ def test_losing_samples_and_failures_stay_inside(serve: Serve, model: AsyncScrip
     model.script = ["A grey square.", "The launch code is 0000.", lost, "A grey square."]
     url = serve(config={"record_samples": True})
     for route in ("invoke", "stream", "stream_log"):
-        answer = httpx.post(f"{url}/guards/scripted/{route}", json={"input": wire(picture)})
+        answer = post(f"{url}/guards/scripted/{route}", json={"input": wire(picture)})
         assert "A grey square." in answer.text
         assert "launch" not in answer.text
         assert "secret" not in answer.text
@@ -148,11 +149,11 @@ def test_failures_have_their_status_in_every_route(serve: Serve, model: AsyncScr
             call(film)
     with pytest.raises(STATUS, match=r"messages\[0\].content\[0\]"):
         remote.invoke(film)
-    assert httpx.post(f"{url}/stream_log", json={"input": wire(picture)}).status_code == 502
-    error = httpx.post(f"{url}/invoke", json={"input": {"no": "messages"}}).json()["error"]
+    assert post(f"{url}/stream_log", json={"input": wire(picture)}).status_code == 502
+    error = post(f"{url}/invoke", json={"input": {"no": "messages"}}).json()["error"]
     assert error["code"] == "invalid_request"
     for bad in (b"{", b"\xff", b"[" * 100_000):
-        answer = httpx.post(f"{url}/invoke", content=bad, headers={"content-type": "application/json"})
+        answer = post(f"{url}/invoke", content=bad, headers={"content-type": "application/json"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_request")
 
 
@@ -174,12 +175,12 @@ def test_policy_answers_with_a_refusal(serve: Serve, model: AsyncScriptedChatMod
 
 def test_batch_has_a_limit_and_is_checked_first(serve: Serve, model: AsyncScriptedChatModel) -> None:
     url = f"{serve(max_batch=2, batch_concurrency=1)}/guards/scripted/batch"
-    assert httpx.post(url, json={"inputs": ["Hi."] * 3}).status_code == 413
+    assert post(url, json={"inputs": ["Hi."] * 3}).status_code == 413
     for inputs in ("Hi.", [{"x": 1}], None):
-        assert httpx.post(url, json={"inputs": inputs}).status_code == 422
-    assert httpx.post(url, json=[1]).status_code == 422
+        assert post(url, json={"inputs": inputs}).status_code == 422
+    assert post(url, json=[1]).status_code == 422
     assert model.received == []
-    assert httpx.post(url, json={"inputs": ["Hi."] * 2}).status_code == 200
+    assert post(url, json={"inputs": ["Hi."] * 2}).status_code == 200
     assert model.peak_concurrency == 1
 
 
@@ -194,9 +195,9 @@ def test_batch_ends_with_its_first_failure(serve: Serve) -> None:
             ended.append(text)
 
     url = serve(chains={"one": RunnableLambda(one)}, batch_concurrency=2)
-    answer = httpx.post(f"{url}/chains/one/batch", json={"inputs": ["slow", "bad", "never"]})
+    answer = post(f"{url}/chains/one/batch", json={"inputs": ["slow", "bad", "never"]})
     assert answer.status_code == 500
-    assert httpx.post(f"{url}/chains/one/batch", json={"inputs": []}).json()["output"] == []
+    assert post(f"{url}/chains/one/batch", json={"inputs": []}).json()["output"] == []
     assert sorted(ended) == ["bad", "slow"]
 
 
@@ -205,21 +206,21 @@ def test_form_takes_pictures_and_recordings(
 ) -> None:
     url = f"{serve()}/forms/scripted"
     for file, kind, calls in ((picture, "image", 4), (recording, "audio", 4), ("", "text", 1)):
-        answer = httpx.post(f"{url}/invoke", json={"input": {"file": file, "question": "What is it?"}})
+        answer = post(f"{url}/invoke", json={"input": {"file": file, "question": "What is it?"}})
         assert answer.json()["output"] == "A grey square."
         assert [messages[0].content_blocks[0]["type"] for messages in model.received] == [kind] * calls
         assert not file or file not in str(model.received)
         model.received.clear()
     for file in ("%%%", "JVBERi0xLjQK"):  # no base64, a PDF
-        assert httpx.post(f"{url}/invoke", json={"input": {"file": file}}).status_code == 400
+        assert post(f"{url}/invoke", json={"input": {"file": file}}).status_code == 400
     assert model.received == []
-    assert "base64file" in httpx.get(f"{url}/playground/").text
+    assert "base64file" in get(f"{url}/playground/").text
 
 
 def test_names_do_not_collide(model: AsyncScriptedChatModel, serve: Serve) -> None:
     other = SmoothGuardRunnable(model, config=SmoothGuardConfig(num_samples=2))
     url = serve(chains={"scripted": other, "a-b": other, "a_b": other})
     for path in ("guards/scripted", "chains/scripted", "chains/a-b", "chains/a_b"):
-        assert httpx.post(f"{url}/{path}/invoke", json={"input": "Hi."}).json()["output"]["content"] == "A grey square."
+        assert post(f"{url}/{path}/invoke", json={"input": "Hi."}).json()["output"]["content"] == "A grey square."
         for schema in ("input_schema", "output_schema"):
-            assert httpx.get(f"{url}/{path}/{schema}").status_code == 200
+            assert get(f"{url}/{path}/{schema}").status_code == 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from chains.server import build_app
@@ -15,7 +14,7 @@ from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.serving import ServerSettings
-from tests.serving.servers import running, url_of
+from tests.serving.servers import get, post, running, url_of
 
 CHROMIUM = Path("/usr/bin/chromium")
 OPTIONS = [
@@ -70,10 +69,10 @@ def test_browser_asks_about_a_picture_and_gets_the_answer(
 
 def test_same_model_answers_openai_clients(url: str) -> None:
     body = {"model": "reference", "messages": [{"role": "user", "content": "Hello."}], "max_tokens": 3}
-    answer = httpx.post(f"{url}/v1/chat/completions", json=body, auth=("me", "open-sesame"), timeout=60).json()
+    answer = post(f"{url}/v1/chat/completions", json=body, auth=("me", "open-sesame")).json()
     assert answer["usage"]["completion_tokens"] <= 3
     assert answer["smoothguard"]["verdict"] == "skipped"
 
 
 def metrics(url: str) -> str:
-    return httpx.get(f"{url}/metrics", auth=("me", "open-sesame")).text
+    return get(f"{url}/metrics", auth=("me", "open-sesame")).text
