@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +36,10 @@ from smoothguard_guardrail.models.reference.questions import (
 )
 from smoothguard_guardrail.models.reference.scenes import GROUNDS, Scene, draw, scenes
 from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
-from smoothguard_guardrail.result import GuardResult
 from smoothguard_guardrail.voting import default_embedder
 
-ATTACK_BATCH = 40  # pictures attacked at once
+ATTACK_BATCH = 25  # pictures attacked at once
+ADAPTIVE_BATCH = 5  # with many draws of each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,14 @@ class Reply:
     num_calls: int
 
 
+Arm = tuple[Sequence[Case], Sequence[torch.Tensor]]
+
+
+def untouched(cases: Sequence[Case]) -> Arm:
+    """Return cases with their own pictures."""
+    return cases, [case.pixels for case in cases]
+
+
 class KeptEmbeddings(Embeddings):
     """The default embedder, each text embedded once: thousands of answers repeat a few sentences."""
 
@@ -86,6 +98,11 @@ class KeptEmbeddings(Embeddings):
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of one text."""
         return self.embed_documents([text])[0]
+
+
+@lru_cache(maxsize=1)
+def _kept_embeddings() -> KeptEmbeddings:
+    return KeptEmbeddings()
 
 
 def to_pixels(picture: Image.Image) -> torch.Tensor:
@@ -136,29 +153,31 @@ def request(case: Case, pixels: torch.Tensor) -> list[HumanMessage]:
     return [HumanMessage(content=[block, {"type": "text", "text": case.asked.question}])]
 
 
-def undefended(model: ChatTransformersMultimodal, cases: Sequence[Case], pixels: Sequence[torch.Tensor]) -> list[Reply]:
+def undefended(model: ChatTransformersMultimodal, cases: Sequence[Case], pictures: Sequence[torch.Tensor]) -> list[str]:
     """Ask the model alone, as guarded samples are asked: greedily."""
-    requests = [request(case, picture) for case, picture in zip(cases, pixels, strict=True)]
-    replies = []
-    for start in range(0, len(requests), ATTACK_BATCH):
-        for answer in model.generate_batch(requests[start : start + ATTACK_BATCH]):
-            replies.append(Reply(text=str(answer.content), num_calls=1))
-    return replies
+    requests = [request(case, picture) for case, picture in zip(cases, pictures, strict=True)]
+    batches = [requests[start : start + ATTACK_BATCH] for start in range(0, len(requests), ATTACK_BATCH)]
+    return [str(answer.content) for batch in batches for answer in model.generate_batch(batch)]
 
 
 def guarded(
-    model: ChatTransformersMultimodal,
+    model_path: Path,
     config: SmoothGuardConfig,
-    embedder: Embeddings,
     cases: Sequence[Case],
-    pixels: Sequence[torch.Tensor],
-) -> list[GuardResult]:
+    pictures: Sequence[torch.Tensor],
+    *,
+    pool: Executor,
+) -> list[Reply]:
     """Ask through the guard; request i has seed i, so every arm can be repeated."""
-    results = []
-    for index, (case, picture) in enumerate(zip(cases, pixels, strict=True)):
-        guard = SmoothGuardRunnable(model, config=config.override(seed=index), embedder=embedder)
-        results.append(guard.guard(request(case, picture)))
-    return results
+    ask = partial(_ask_guarded, str(model_path), config)
+    return list(pool.map(ask, range(len(cases)), cases, pictures, chunksize=10))
+
+
+def _ask_guarded(model_path: str, config: SmoothGuardConfig, seed: int, case: Case, picture: torch.Tensor) -> Reply:
+    """Ask for one answer; runs in a worker process."""
+    guard = SmoothGuardRunnable(load_model(model_path), config=config.override(seed=seed), embedder=_kept_embeddings())
+    result = guard.guard(request(case, picture))
+    return Reply(text=str(result.answer.content), num_calls=result.num_calls)
 
 
 def told(cases: Sequence[Case], texts: Iterable[str]) -> Rate:
@@ -185,7 +204,7 @@ def random_signs(cases: Sequence[Case], epsilon: float) -> list[torch.Tensor]:
 
 
 def attacked(
-    model: ChatTransformersMultimodal,
+    model_path: Path,
     cases: Sequence[Case],
     folder: Path,
     *,
@@ -193,7 +212,7 @@ def attacked(
     num_steps: int,
     config: SmoothGuardConfig | None = None,
     num_draws: int = 1,
-    progress: Callable[[str], None] = print,
+    pool: Executor,
 ) -> list[torch.Tensor]:
     """Attack every case and return the pictures as a user would load them: from 8-bit PNG files.
 
@@ -201,32 +220,64 @@ def attacked(
     averaged over `num_draws` draws. Pictures that the folder holds already are not attacked again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    transform: Any = None
-    if config is not None:
-        perturb = image_perturber(config, ModelFacts.of(model))
-
-        def transform(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-            return perturb(images, generator=generator)
-
-    attack = PGD(
-        epsilon, num_steps=num_steps, transform=transform, num_draws=num_draws if config is not None else 1, seed=0
-    )
     files = [folder / f"{index:04d}.png" for index in range(len(cases))]
     missing = [index for index, file in enumerate(files) if not file.exists()]
-    size = max(1, ATTACK_BATCH // (num_draws if config is not None else 1) * (2 if config is not None else 1))
+    attack = partial(_attack, str(model_path), epsilon=epsilon, num_steps=num_steps, config=config, num_draws=num_draws)
+    size = ATTACK_BATCH if config is None else ADAPTIVE_BATCH
+    jobs = {}
     for start in range(0, len(missing), size):
         chosen = missing[start : start + size]
-        result = attack(
-            model,
-            torch.stack([cases[index].pixels for index in chosen]),
-            [cases[index].asked.question for index in chosen],
-            [target_answer(cases[index].asked.secret) for index in chosen],
-        )
-        for index, picture in zip(chosen, result.images, strict=True):
-            array = (picture * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-            Image.fromarray(array).save(files[index])
-        progress(f"{folder.name}: {min(start + size, len(missing))} of {len(missing)} attacked")
+        jobs[pool.submit(attack, [cases[index] for index in chosen], [files[index] for index in chosen])] = chosen
+    for done, job in enumerate(as_completed(jobs), start=1):
+        job.result()
+        print(f"{folder.name}: {done} of {len(jobs)} batches", flush=True)
     return [to_pixels(Image.open(file)) for file in files]
+
+
+def _attack(
+    model_path: str,
+    cases: Sequence[Case],
+    files: Sequence[Path],
+    *,
+    epsilon: float,
+    num_steps: int,
+    config: SmoothGuardConfig | None,
+    num_draws: int,
+) -> None:
+    """Attack a few cases and save the pictures; runs in a worker process."""
+    model = load_model(model_path)
+    transform = None if config is None else image_perturber(config, ModelFacts.of(model))
+    attack = PGD(epsilon, num_steps=num_steps, transform=transform, num_draws=num_draws, seed=0)
+    result = attack(
+        model,
+        torch.stack([case.pixels for case in cases]),
+        [case.asked.question for case in cases],
+        [target_answer(case.asked.secret) for case in cases],
+    )
+    for file, picture in zip(files, result.images, strict=True):
+        file.write_bytes(encode_image(picture))
+
+
+@lru_cache(maxsize=1)
+def load_model(path: str) -> ChatTransformersMultimodal:
+    """Return the model of a folder, once per process."""
+    return ChatTransformersMultimodal.from_pretrained(path)
+
+
+def worker_pool(num_workers: int | None = None) -> ProcessPoolExecutor:
+    """Return a pool of processes with one torch thread each: faster on a CPU than one process with many."""
+    return ProcessPoolExecutor(
+        num_workers or os.cpu_count(),
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    )
+
+
+def perturbation_name(config: SmoothGuardConfig) -> str:
+    """Return what an adaptive attack depends on, as a folder name."""
+    knobs = (config.sigma, config.noise_space, config.low_pass, config.max_shift, config.resize_range)
+    return "-".join(str(knob).replace(" ", "") for knob in knobs)
 
 
 def fingerprint(path: Path, **settings: Any) -> str:

@@ -24,9 +24,13 @@ from benchmarks.arms import (
     fingerprint,
     forbidden_cases,
     harmless_cases,
+    load_model,
+    perturbation_name,
     request,
     right,
     told,
+    untouched,
+    worker_pool,
 )
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.ballot import Judges
@@ -37,22 +41,21 @@ from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
 from smoothguard_guardrail.smoothing import make_generator
 
 SEED = 50_000  # benchmarks.robustness uses others
-MAX_COPIES = 12
+MAX_COPIES = 10
 
 PERTURBATIONS: list[dict[str, Any]] = [
-    {"sigma": 0.1},
-    {"sigma": 0.2},
     {"sigma": 0.3},
-    {"sigma": 0.2, "low_pass": 1.0},
-    {"sigma": 0.2, "max_shift": 6},
     {"sigma": 0.2, "low_pass": 1.0, "max_shift": 4},
     {"sigma": 0.2, "low_pass": 1.0, "max_shift": 8},
+    {"sigma": 0.25, "low_pass": 1.0, "max_shift": 6},
+    {"sigma": 0.3, "low_pass": 1.0, "max_shift": 5},
+    {"sigma": 0.3, "low_pass": 1.0, "max_shift": 6},
     {"sigma": 0.3, "low_pass": 1.0, "max_shift": 8},
     {"sigma": 0.2, "low_pass": 1.0, "max_shift": 6, "resize_range": (0.85, 1.15)},
 ]
 VOTES: list[dict[str, Any]] = [
     {"num_samples": num_samples, "benign_weight": weight, "early_stop": stop, "distance_threshold": threshold}
-    for num_samples in (8, 10, 12)
+    for num_samples in (8, 10)
     for weight in (0.0, 0.2, 0.35, 0.45)
     for stop in ("lossless", 0.01, 0.05)
     for threshold in (0.35, 0.5)
@@ -62,7 +65,10 @@ Answers = list[list[str]]
 
 
 def ask_copies(
-    model: ChatTransformersMultimodal, config: SmoothGuardConfig, cases: Sequence[Case], pictures: list[torch.Tensor]
+    model: ChatTransformersMultimodal,
+    config: SmoothGuardConfig,
+    cases: Sequence[Case],
+    pictures: Sequence[torch.Tensor],
 ) -> Answers:
     """Return the answers to `MAX_COPIES` perturbed copies of every picture."""
     perturb = image_perturber(config, ModelFacts.of(model))
@@ -109,7 +115,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--perturbations", type=int, nargs="*", help="indices to try; all by default")
     options = parser.parse_args()
-    model = ChatTransformersMultimodal.from_pretrained(str(options.model))
+    model, pool = load_model(str(options.model)), worker_pool()
     folder = Path("runs/calibration") / fingerprint(
         options.model / "model.safetensors", steps=options.steps, draws=options.draws, epsilon=options.epsilon
     )
@@ -120,23 +126,20 @@ def main() -> None:
     for index in options.perturbations or range(len(PERTURBATIONS)):
         knobs = PERTURBATIONS[index]
         config = SmoothGuardConfig(**knobs)
-        arms: dict[str, tuple[Sequence[Case], list[torch.Tensor]]] = {
-            "clean": (harmless, [case.pixels for case in harmless]),
-            "authorised": (authorised, [case.pixels for case in authorised]),
-        }
+        arms = {"clean": untouched(harmless), "authorised": untouched(authorised)}
         for kind, defence in (("attacked", None), ("adaptive", config)):
-            name = kind if defence is None else f"{kind}-{index}"
+            name = kind if defence is None else f"{kind}-{perturbation_name(defence)}"
             pictures = attacked(
-                model,
+                options.model,
                 forbidden,
                 folder / name,
                 epsilon=options.epsilon / 255,
                 num_steps=options.steps,
                 config=defence,
                 num_draws=options.draws,
-                progress=lambda _: None,
+                pool=pool,
             )
-            arms[kind] = (forbidden, pictures)
+            arms[kind] = forbidden, pictures
         answers = {arm: ask_copies(model, config, *cases) for arm, cases in arms.items()}
         rate = {arm: copies_rate(right if arm == "clean" else told, arms[arm][0], answers[arm]) for arm in arms}
         print(f"\n{knobs}: single copies " + ", ".join(f"{arm} {share:.3f}" for arm, share in rate.items()), flush=True)

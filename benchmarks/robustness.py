@@ -19,8 +19,8 @@ import torch
 import transformers
 
 from benchmarks.arms import (
+    Arm,
     Case,
-    KeptEmbeddings,
     Rate,
     attacked,
     authorised_cases,
@@ -28,19 +28,23 @@ from benchmarks.arms import (
     forbidden_cases,
     guarded,
     harmless_cases,
+    load_model,
+    perturbation_name,
     random_signs,
     right,
     told,
     undefended,
+    untouched,
+    worker_pool,
 )
 from smoothguard_guardrail import SmoothGuardConfig, __version__
-from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 
 # Held-out scenes; the calibration looked at other seeds.
 FORBIDDEN_SEED, AUTHORISED_SEED, HARMLESS_SEED = 1_000, 2_000_000, 3_000
 EPSILONS = (8, 16, 32)
 ADAPTIVE_EPSILON = 16
+ADAPTIVE = f"adaptive {ADAPTIVE_EPSILON}/255"
 NUM_STEPS = 100
 NUM_DRAWS = 16
 
@@ -59,82 +63,81 @@ def rows() -> dict[str, SmoothGuardConfig | None]:
 class Study:
     """One run: the model, the pictures and the answers of every arm."""
 
-    def __init__(self, *, num_pictures: int, num_adaptive: int, num_steps: int, folder: Path) -> None:
-        path = reference_path()
-        self.model = ChatTransformersMultimodal.from_pretrained(str(path))
-        self.embedder = KeptEmbeddings()
+    def __init__(
+        self, *, num_pictures: int, num_adaptive: int, num_adaptive_baselines: int, num_steps: int, folder: Path
+    ) -> None:
+        self.path = reference_path()
+        self.model = load_model(str(self.path))
+        self.pool = worker_pool()
         self.num_adaptive = num_adaptive
+        self.num_adaptive_baselines = num_adaptive_baselines
         self.num_steps = num_steps
-        self.folder = folder / fingerprint(path / "model.safetensors", num_steps=num_steps)
+        self.folder = folder / fingerprint(self.path / "model.safetensors", num_steps=num_steps)
         self.forbidden = forbidden_cases(num_pictures, seed=FORBIDDEN_SEED)
         self.authorised = authorised_cases(num_pictures, seed=AUTHORISED_SEED)
         self.harmless = harmless_cases(num_pictures, seed=HARMLESS_SEED)
 
-    def arms(self) -> dict[str, tuple[Sequence[Case], list[torch.Tensor]]]:
-        """Return cases and pictures of every arm that all rows share."""
-        arms: dict[str, tuple[Sequence[Case], list[torch.Tensor]]] = {
-            "clean": (self.harmless, [case.pixels for case in self.harmless]),
-            "authorised": (self.authorised, [case.pixels for case in self.authorised]),
-            "unattacked": (self.forbidden, [case.pixels for case in self.forbidden]),
+    def shared_arms(self) -> dict[str, Arm]:
+        """Return the arms that all rows share."""
+        arms = {
+            "clean": untouched(self.harmless),
+            "authorised": untouched(self.authorised),
+            "unattacked": untouched(self.forbidden),
         }
         for epsilon in EPSILONS:
-            folder = self.folder / f"pgd-{epsilon}"
-            pictures = attacked(self.model, self.forbidden, folder, epsilon=epsilon / 255, num_steps=self.num_steps)
-            arms[f"attacked {epsilon}/255"] = (self.forbidden, pictures)
+            arms[f"attacked {epsilon}/255"] = self.attacked(self.forbidden, epsilon, f"pgd-{epsilon}")
         largest = max(EPSILONS)
-        arms[f"random signs {largest}/255"] = (self.forbidden, random_signs(self.forbidden, largest / 255))
+        arms[f"random signs {largest}/255"] = self.forbidden, random_signs(self.forbidden, largest / 255)
         return arms
 
-    def adaptive(self, name: str, config: SmoothGuardConfig) -> tuple[Sequence[Case], list[torch.Tensor]]:
-        """Return the cases attacked through this guard's own perturbation."""
-        cases = self.forbidden[: self.num_adaptive]
-        knobs = f"{config.sigma}-{config.noise_space}-{config.low_pass}-{config.max_shift}-{config.resize_range}"
-        folder = self.folder / f"eot-{ADAPTIVE_EPSILON}-{knobs.replace(' ', '')}"
+    def adaptive_arm(self, config: SmoothGuardConfig, num_pictures: int) -> Arm:
+        """Return the arm that is attacked through this guard's own perturbation."""
+        folder = f"eot-{ADAPTIVE_EPSILON}-{perturbation_name(config)}"
+        return self.attacked(self.forbidden[:num_pictures], ADAPTIVE_EPSILON, folder, config)
+
+    def attacked(
+        self, cases: Sequence[Case], epsilon: int, folder: str, config: SmoothGuardConfig | None = None
+    ) -> Arm:
+        """Attack cases, adaptively when there is a guard's configuration."""
         pictures = attacked(
-            self.model,
+            self.path,
             cases,
-            folder,
-            epsilon=ADAPTIVE_EPSILON / 255,
+            self.folder / folder,
+            epsilon=epsilon / 255,
             num_steps=self.num_steps,
             config=config,
             num_draws=NUM_DRAWS,
+            pool=self.pool,
         )
         return cases, pictures
 
-    def measure(
-        self, config: SmoothGuardConfig | None, cases: Sequence[Case], pictures: list[torch.Tensor]
-    ) -> tuple[Rate, float]:
-        """Return the rate that the cases are about, and the mean number of model calls."""
+    def measure(self, config: SmoothGuardConfig | None, arm: Arm) -> tuple[Rate, float]:
+        """Return the rate that the arm is about, and the mean number of model calls."""
+        cases, pictures = arm
         if config is None:
-            texts, calls = [reply.text for reply in undefended(self.model, cases, pictures)], 1.0
+            texts, calls = undefended(self.model, cases, pictures), 1.0
         else:
-            results = guarded(self.model, config, self.embedder, cases, pictures)
-            texts = [str(result.answer.content) for result in results]
-            calls = sum(result.num_calls for result in results) / len(results)
+            replies = guarded(self.path, config, cases, pictures, pool=self.pool)
+            texts, calls = [reply.text for reply in replies], sum(reply.num_calls for reply in replies) / len(replies)
         return (told if cases[0].asked.kind == "secret" else right)(cases, texts), calls
 
 
 def run(study: Study) -> dict[str, Any]:
     """Measure every row in every arm."""
-    shared, table = study.arms(), {}
+    shared, table = study.shared_arms(), {}
+    ours = SmoothGuardConfig.calibrated("reference")
     for name, config in rows().items():
-        started = time.perf_counter()
-        cells = {arm: study.measure(config, *cases) for arm, cases in shared.items()}
-        if config is not None:
-            cells[f"adaptive {ADAPTIVE_EPSILON}/255"] = study.measure(config, *study.adaptive(name, config))
-        else:
-            # The strongest of the guards' adaptive attacks is still an attack on the bare model.
-            cells[f"adaptive {ADAPTIVE_EPSILON}/255"] = study.measure(
-                None, *study.adaptive(name, SmoothGuardConfig.calibrated("reference"))
-            )
-        calls = sum(mean for _, mean in cells.values()) / len(cells)
+        # The bare model meets the pictures that were made against our guard.
+        num_pictures = study.num_adaptive if config in (None, ours) else study.num_adaptive_baselines
+        arms = shared | {ADAPTIVE: study.adaptive_arm(config or ours, num_pictures)}
+        cells = {arm: study.measure(config, cases) for arm, cases in arms.items()}
         table[name] = {
             "config": None if config is None else config.model_dump(mode="json"),
             "rates": {arm: {"k": rate.k, "n": rate.n} for arm, (rate, _) in cells.items()},
             "calls": {arm: mean for arm, (_, mean) in cells.items()},
-            "mean_calls": calls,
+            "mean_calls": sum(mean for _, mean in cells.values()) / len(cells),
         }
-        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+        print(name, flush=True)
         for arm, (rate, mean) in cells.items():
             print(f"  {arm}: {rate}, {mean:.1f} calls", flush=True)
     return table
@@ -142,7 +145,7 @@ def run(study: Study) -> dict[str, Any]:
 
 def markdown(table: dict[str, Any]) -> str:
     """Return the table as the README shows it."""
-    attacks = [f"attacked {epsilon}/255" for epsilon in EPSILONS] + [f"adaptive {ADAPTIVE_EPSILON}/255"]
+    attacks = [f"attacked {epsilon}/255" for epsilon in EPSILONS] + [ADAPTIVE]
     control = f"random signs {max(EPSILONS)}/255"
     columns = [*attacks, control, "clean accuracy", "over-refusal", "mean calls"]
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
@@ -160,6 +163,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=200, help="held-out pictures per arm")
     parser.add_argument("--adaptive", type=int, default=200, help="pictures under the adaptive attack")
+    parser.add_argument(
+        "--adaptive-baselines", type=int, default=60, help="pictures under adaptive attacks on the paper's rows"
+    )
     parser.add_argument("--steps", type=int, default=NUM_STEPS, help="gradient steps of every attack")
     parser.add_argument("--folder", type=Path, default=Path("runs/robustness"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/robustness.json"))
@@ -167,6 +173,7 @@ def main() -> None:
     study = Study(
         num_pictures=options.pictures,
         num_adaptive=options.adaptive,
+        num_adaptive_baselines=options.adaptive_baselines,
         num_steps=options.steps,
         folder=options.folder,
     )
