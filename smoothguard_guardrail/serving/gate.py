@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 
 from smoothguard_guardrail.serving.failures import ApiError, api_error
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _DRAIN_SECONDS = 5.0
+_CLIENT_GONE = 499
+"""As servers count requests whose client hung up; nobody receives it."""
 
 
 class Gate:
@@ -57,6 +60,8 @@ class Gate:
                 await self._admit(scope, exchange)
             else:
                 await self._app(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = _CLIENT_GONE
         except Exception as error:
             await self._fail(error, scope, exchange)
         finally:
@@ -94,10 +99,24 @@ class Gate:
         self._metrics.in_flight.set(self._in_flight)
         try:
             async with asyncio.timeout(self._settings.request_timeout):
-                await self._app(scope, exchange.receive, exchange.send)
+                await self._answer(scope, exchange)
         finally:
             self._in_flight -= 1
             self._metrics.in_flight.set(self._in_flight)
+
+    async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
+        """Answer one request, and stop at it when nobody waits for the answer any more: models cost."""
+        answering = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
+        watching = asyncio.ensure_future(exchange.gone())
+        try:
+            await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done() and exchange.status is None:
+                raise ClientDisconnect
+            await answering
+        finally:
+            for task in (answering, watching):
+                task.cancel()
+            await asyncio.gather(answering, watching, return_exceptions=True)
 
     async def _fail(self, error: Exception, scope: Scope, exchange: _Exchange) -> None:
         told = api_error(error)
@@ -119,7 +138,7 @@ class _Exchange:
         self._send = send
         self._max_bytes = max_bytes
         self._received = 0
-        self._is_complete = False
+        self._is_complete = asyncio.Event()
 
     async def receive(self) -> Message:
         message = await self._next()
@@ -133,12 +152,18 @@ class _Exchange:
             MutableHeaders(scope=message)["x-request-id"] = self.id
         await self._send(message)
 
+    async def gone(self) -> None:
+        """Wait until the client hung up, or has its answer."""
+        await self._is_complete.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
     async def drain(self) -> None:
         """Read on without keeping anything: who is still sending does not listen, and would lose the answer."""
         start = self._received
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
-                while not self._is_complete and self._received - start <= self._max_bytes:
+                while not self._is_complete.is_set() and self._received - start <= self._max_bytes:
                     await self._next()
         except TimeoutError:
             pass
@@ -146,7 +171,8 @@ class _Exchange:
     async def _next(self) -> Message:
         message = await self._receive()
         self._received += len(message.get("body", b""))
-        self._is_complete = message["type"] != "http.request" or not message.get("more_body", False)
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            self._is_complete.set()
         return message
 
 

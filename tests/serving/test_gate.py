@@ -131,6 +131,19 @@ def test_slow_answer_is_a_504(serve: Serve, model: AsyncScriptedChatModel, pictu
     assert "smoothguard_requests_in_flight 0.0" in get(f"{url}/metrics").text
 
 
+def test_client_that_hangs_up_stops_its_request(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+    model.delay = 60
+    url = serve(config={"max_concurrency": 1})
+    body = HELLO | {"messages": about_picture(picture)}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{url}/v1/chat/completions", json=body, timeout=1)
+    line = 'smoothguard_http_requests_total{route="/v1/chat/completions",status="499"} 1.0'
+    while line not in get(f"{url}/metrics").text:
+        pass
+    assert "smoothguard_requests_in_flight 0.0" in get(f"{url}/metrics").text
+    assert len(model.received) == 1
+
+
 def test_body_that_never_ends_gives_its_place_back(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "_DRAIN_SECONDS", 0.1)
     url = serve(request_timeout=2, max_concurrency=1)
