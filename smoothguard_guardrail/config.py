@@ -10,7 +10,14 @@ from smoothguard_guardrail.errors import ConfigurationError
 
 # Knobs by shipped model, chosen by `benchmarks/calibration.py` on pictures that the README's table does not use.
 _CALIBRATED: dict[str, dict[str, Any]] = {
-    "reference": {"num_samples": 10, "sigma": 0.2, "low_pass": 1.0, "max_shift": 3, "benign_weight": 0.2},
+    "reference": {
+        "num_samples": 8,
+        "sigma": 0.3,
+        "low_pass": 1.0,
+        "max_shift": 6,
+        "benign_weight": 0.45,
+        "early_stop": "lossless",
+    },
 }
 
 REFUSAL_TEXT = "I can't give a reliable answer about this attachment."

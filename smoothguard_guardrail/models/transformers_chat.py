@@ -147,6 +147,12 @@ class ChatTransformersMultimodal(BaseChatModel):
         return self._engine.image_size
 
     @property
+    def image_std(self) -> tuple[float, ...] | None:
+        """Per-channel std by which the image processor divides pixels in [0, 1]; None: it has none."""
+        std = getattr(getattr(self.processor, "image_processor", None), "image_std", None)
+        return None if std is None else tuple(map(float, std))
+
+    @property
     def sampling_rate(self) -> int | None:
         """Rate of the model's audio side in Hz; None: it has none."""
         return self._engine.sampling_rate
