@@ -17,6 +17,8 @@ from starlette.requests import ClientDisconnect
 from smoothguard_guardrail.serving.failures import ApiError, api_error
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from smoothguard_guardrail.serving.metrics import Metrics
@@ -95,14 +97,18 @@ class Gate:
         if self._in_flight >= self._settings.max_concurrency:
             retry = {"retry-after": str(self._settings.retry_after)}
             raise ApiError(429, "overloaded", "too many requests at once, try again later", headers=retry)
-        self._in_flight += 1
-        self._metrics.in_flight.set(self._in_flight)
+        self._take(1)
+        # Given back with the answer's last byte: its client may ask again before this coroutine goes on.
+        exchange.on_answered.append(lambda: self._take(-1))
         try:
             async with asyncio.timeout(self._settings.request_timeout):
                 await self._answer(scope, exchange)
         finally:
-            self._in_flight -= 1
-            self._metrics.in_flight.set(self._in_flight)
+            exchange.answered()
+
+    def _take(self, places: int) -> None:
+        self._in_flight += places
+        self._metrics.in_flight.set(self._in_flight)
 
     async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
         """Answer one request, and stop at it when nobody waits for the answer any more: models cost."""
@@ -139,6 +145,7 @@ class _Exchange:
         self._max_bytes = max_bytes
         self._received = 0
         self._is_complete = asyncio.Event()
+        self.on_answered: list[Callable[[], None]] = []
 
     async def receive(self) -> Message:
         message = await self._next()
@@ -150,7 +157,14 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             MutableHeaders(scope=message)["x-request-id"] = self.id
+        elif not message.get("more_body", False):
+            self.answered()
         await self._send(message)
+
+    def answered(self) -> None:
+        """Call what waits for the end of the answer, once."""
+        while self.on_answered:
+            self.on_answered.pop()()
 
     async def gone(self) -> None:
         """Wait until the client hung up, or has its answer."""

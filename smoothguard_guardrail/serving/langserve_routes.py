@@ -20,7 +20,7 @@ from langchain_core.prompt_values import ChatPromptValueConcrete, StringPromptVa
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import get_config_list
 from langserve import APIHandler
-from pydantic import ValidationError
+from pydantic import RootModel, ValidationError
 
 from smoothguard_guardrail.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model, problems
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Messages = ChatPromptValueConcrete | StringPromptValue | list[AnyMessage] | str
+
+class Messages(RootModel[ChatPromptValueConcrete | StringPromptValue | list[AnyMessage] | str]):
+    """What a guard takes. One class, where a bare type would have LangServe build one for every request."""
 
 
 def chain_router(
