@@ -21,7 +21,7 @@ AUDIO = {"type": "input_audio", "input_audio": {"data": corpus.WAV64, "format": 
 def perturber(
     *blocks: Any, facts: ModelFacts | None = None, custom: Any = None, seed: int = 0, **knobs: Any
 ) -> RequestPerturber:
-    config = SmoothGuardConfig(**knobs)
+    config = SmoothGuardConfig(**{"low_pass": 0.0, "max_shift": 0} | knobs)
     prepared = prepare(
         question(*blocks), on_unsupported=config.on_unsupported, limits=config.limits, remote=config.remote
     )
@@ -149,7 +149,7 @@ def test_facts_are_read_off_the_model() -> None:
 
     assert ModelFacts.of(Model()) == ModelFacts(accepts_tensors=True, image_size=64, image_std=(0.5, 0.5, 0.5))
     assert ModelFacts.of(object()) == ModelFacts()
-    config = SmoothGuardConfig(sigma=0.1, noise_space="normalized")
+    config = SmoothGuardConfig(sigma=0.1, low_pass=0.0, max_shift=0, noise_space="normalized")
     assert image_perturber(config, ModelFacts.of(Model())).parts[0].sigma == pytest.approx((0.05,) * 3)
 
 

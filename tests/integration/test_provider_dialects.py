@@ -98,7 +98,7 @@ def wire(server: Recorder) -> list[Any]:
 
 
 def guard(model: BaseChatModel) -> Any:
-    return guarded(model, num_samples=NUM_SAMPLES, sigma=SIGMA)
+    return guarded(model, num_samples=NUM_SAMPLES, sigma=SIGMA, low_pass=0.0, max_shift=0)
 
 
 def check_wave(bodies: list[Any], kinds: tuple[str, ...]) -> None:
@@ -178,7 +178,9 @@ def test_structured_output_is_voted_on_as_objects_in_each_providers_own_way(prov
     texts = ['{"colour": "red", "size": 2}', '{"size": 2, "colour": "red"}', '{"colour": "green", "size": 2}']
     with recording_server(answering(texts)) as recorder:
         model = PROVIDERS[provider](recorder.base_url)
-        config = SmoothGuardConfig(num_samples=NUM_SAMPLES, early_stop=None, benign_weight=0.0, sigma=SIGMA)
+        config = SmoothGuardConfig(
+            num_samples=NUM_SAMPLES, early_stop=None, benign_weight=0.0, sigma=SIGMA, low_pass=0.0, max_shift=0
+        )
         chat = SmoothGuardChatModel(inner=model, config=config, embedder=WordEmbeddings())
         found = chat.with_structured_output(Shape, include_raw=True).invoke(CASES["v1 base64"].messages)
         model.with_structured_output(Shape).invoke(CASES["v1 base64"].messages)
