@@ -12,8 +12,9 @@ import pytest
 import uvicorn
 from typer.testing import CliRunner
 
+from smoothguard_guardrail import voting
 from smoothguard_guardrail.cli import app
-from smoothguard_guardrail.testing import ScriptedChatModel
+from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.serving.servers import about_picture, get, grey_png, post, running, url_of
 
 # The command itself, with a model that needs no weights.
@@ -29,6 +30,7 @@ app()
 def runs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the command would have run."""
     found: list[dict[str, Any]] = []
+    monkeypatch.setattr(voting, "default_embedder", WordEmbeddings)  # or every server would wait for the real one
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: found.append({"app": app, **options}))
     monkeypatch.delenv("SMOOTHGUARD_API_KEY", raising=False)
     return found
