@@ -162,9 +162,9 @@ def main() -> None:
     """Read the command line, run the study, print and write its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=int, default=200, help="held-out pictures per arm")
-    parser.add_argument("--adaptive", type=int, default=200, help="pictures under the adaptive attack")
+    parser.add_argument("--adaptive", type=int, default=100, help="pictures under the adaptive attack")
     parser.add_argument(
-        "--adaptive-baselines", type=int, default=60, help="pictures under adaptive attacks on the paper's rows"
+        "--adaptive-baselines", type=int, default=40, help="pictures under adaptive attacks on the paper's rows"
     )
     parser.add_argument("--steps", type=int, default=NUM_STEPS, help="gradient steps of every attack")
     parser.add_argument("--folder", type=Path, default=Path("runs/robustness"))

@@ -25,8 +25,6 @@ def section(heading: str) -> str:
         ValueError: If there is none.
     """
     text = _README.read_text(encoding="utf-8")
-    if not text:
-        return ""  # not written yet
     sections = dict(re.findall(r"^## (.+)\n((?:(?!## ).*\n?)*)", text, re.MULTILINE))
     if heading not in sections:
         raise ValueError(f"the README has no section {heading!r}")

@@ -79,8 +79,8 @@ class SmoothGuardConfig(_Frozen):
     """How the guard perturbs, asks and votes.
 
     The defaults take noise within the published range and, from the robustness benchmark, what withstood an attacker
-    who knows the guard: random shifts and a light low-pass. How strong each should be depends on the model, so calibrate
-    on yours. `calibrated()` holds the choice for a shipped model; `paper()` is the published rule.
+    who knows the guard: random shifts and a light low-pass. How strong each should be depends on the model, so
+    calibrate on yours. `calibrated()` holds the choice for a shipped model; `paper()` is the published rule.
 
     Example:
         >>> SmoothGuardConfig(num_samples=6, sigma=0.2).decisive_share
