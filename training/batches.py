@@ -19,7 +19,7 @@ from smoothguard_guardrail.models.reference.scenes import (
     random_scene,
     render,
 )
-from smoothguard_guardrail.smoothing import RandomResize
+from smoothguard_guardrail.smoothing import RandomResize, RandomShift
 from training.build import IMAGE_TOKENS, NO_PICTURE, SYSTEMS, WITHOUT_PICTURE
 
 if TYPE_CHECKING:
@@ -229,12 +229,7 @@ def disturb(
         max_shift: Largest shift along each axis, whole pixels; edges are repeated.
     """
     if max_shift:
-        padded = functional.pad(pixels, (max_shift,) * 4, mode="replicate")
-        offsets = torch.randint(0, 2 * max_shift + 1, (len(pixels), 2), generator=generator).tolist()
-        height, width = pixels.shape[-2:]
-        pixels = torch.stack(
-            [image[:, y : y + height, x : x + width] for image, (y, x) in zip(padded, offsets, strict=True)]
-        )
+        pixels = RandomShift(max_shift)(pixels, generator=generator)
     pixels = (pixels + sigma * torch.randn(pixels.shape, generator=generator)).clamp(0, 1)
     if blur:
         taps = torch.arange(-3, 4, dtype=torch.float32)
