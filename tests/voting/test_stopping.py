@@ -78,7 +78,8 @@ def test_lossless_stopping_elects_what_the_full_vote_elects(
         )
         winner = WeightedVoter(weight)(labels, [score for _, score in part]).winner
         winners.append({key for key, label in zip(keys, labels, strict=True) if label == winner})
-    core = max(set(seen), key=seen.count)
+    # Of two groups of one size the rule rests on the more benign: three answers at .3 can outvote three at -1 for good.
+    core = max(set(seen), key=lambda index: (seen.count(index), benign[index]))
     if len(seen) < num_samples - failed:
         assert all(KEYS[core] in winner for winner in winners)
 
