@@ -11,7 +11,6 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli.failures import exit_codes
-from smoothguard_guardrail.cli.media_files import request
 from smoothguard_guardrail.cli.wording import verdict_line
 from smoothguard_guardrail.errors import InputError
 
@@ -66,7 +65,9 @@ def _message(inputs: list[str]) -> HumanMessage:
         raise InputError("give at least one file, and the question last")
     if os.path.isfile(question):  # Path.is_file raises on a text longer than file names may be
         raise InputError(f"the last argument has to be the question, and {question} is a file")
-    return request([Path(file) for file in files], question)
+    from smoothguard_guardrail.media.files import request_from_files
+
+    return request_from_files([Path(file) for file in files], question)
 
 
 def _ask_guarded(

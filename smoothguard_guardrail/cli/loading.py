@@ -1,39 +1,12 @@
-"""Chat models by name, as commands take them."""
+"""Chat models by name, as commands take them, and quiet libraries."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-from smoothguard_guardrail.errors import ConfigurationError, SmoothGuardError
-
-if TYPE_CHECKING:
-    from langchain_core.language_models import BaseChatModel
+from smoothguard_guardrail.models.by_name import load_model
 
 HELP = "`reference` (shipped), `hf:PATH` (a local folder or hub id) or `PROVIDER:NAME`, as `openai:gpt-4o`."
-
-
-def load_model(spec: str) -> BaseChatModel:
-    """Return the chat model that a name stands for.
-
-    Args:
-        spec: `reference`, the shipped model; `hf:PATH`, a Hugging Face folder or hub id; or `PROVIDER:NAME` for
-            `langchain.chat_models.init_chat_model`.
-
-    Raises:
-        ConfigurationError: If there is no such model, or its provider's package is not installed.
-    """
-    try:
-        if spec == "reference":
-            return _reference()
-        kind, _, name = spec.partition(":")
-        if not name:
-            raise ConfigurationError(f"unknown model {spec!r}: give reference, hf:PATH or PROVIDER:NAME")
-        return _local(name) if kind == "hf" else _hosted(spec)
-    except SmoothGuardError:
-        raise
-    except (OSError, ImportError, ValueError) as error:
-        raise ConfigurationError(f"model {spec!r} cannot be loaded: {error}") from error
 
 
 def quiet_libraries() -> None:
@@ -43,19 +16,4 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
-def _reference() -> BaseChatModel:
-    from smoothguard_guardrail.models.reference import reference_path
-
-    return _local(str(reference_path()), local_files_only=True)
-
-
-def _local(name: str, *, local_files_only: bool = False) -> BaseChatModel:
-    from smoothguard_guardrail.models import ChatTransformersMultimodal
-
-    return ChatTransformersMultimodal.from_pretrained(name, local_files_only=local_files_only)
-
-
-def _hosted(spec: str) -> BaseChatModel:
-    from langchain.chat_models import init_chat_model
-
-    return init_chat_model(spec)
+__all__ = ["HELP", "load_model", "quiet_libraries"]

@@ -41,8 +41,9 @@ MAY_IMPORT = {
     "testing": BASE,
     "models": BASE,
     "attacks": BASE | {"models"},
+    "evaluation": FLOW | {"runnable", "models", "attacks"},
     "serving": FLOW | {"calling", "runnable", "callbacks", "safety_log"},
-    "cli": FLOW | {"calling", "runnable", "models", "attacks", "callbacks", "safety_log", "serving"},
+    "cli": FLOW | {"calling", "runnable", "models", "attacks", "evaluation", "callbacks", "safety_log", "serving"},
 }
 
 

@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import base64
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import HumanMessage
+
 from smoothguard_guardrail.errors import InputError
+from smoothguard_guardrail.media.sniff import sniff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from langchain_core.messages import HumanMessage
+    from pathlib import Path
 
 _BLOCK_TYPE = {"pdf": "file"}
 
 
-def request(paths: Sequence[Path], question: str) -> HumanMessage:
+def request_from_files(paths: Sequence[Path], question: str) -> HumanMessage:
     """Return a message that holds these files, in order, and then the question.
 
     Raises:
         InputError: If a file cannot be read, or is no medium that is known.
     """
-    from langchain_core.messages import HumanMessage
-
     return HumanMessage(content=[*(_block(path) for path in paths), {"type": "text", "text": question}])
 
 
 def _block(path: Path) -> dict[str, Any]:
-    from smoothguard_guardrail.media.sniff import sniff
-
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -1,0 +1,40 @@
+"""What benchmarks ask, and what models answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, JsonValue
+
+from smoothguard_guardrail.evaluation.records import Record
+
+
+class Item(Record):
+    """One question of a benchmark."""
+
+    id: str
+    """Unique within the benchmark, as `adversarial/17`: answers are joined by it."""
+    question: str
+    """What the model is asked, word for word."""
+    media: tuple[Path, ...] = ()
+    """Pictures or recordings that go before the question, in order."""
+    category: str = ""
+    """What scores are grouped by, as `popular` or `09-Privacy_Violence`."""
+    label: str | None = None
+    """The right answer, where there is one, as `yes` or `2`."""
+    details: dict[str, JsonValue] = Field(default_factory=dict)
+    """Whatever else the benchmark's scoring needs."""
+
+
+class Answer(Record):
+    """What was answered to one item in one arm."""
+
+    item_id: str
+    text: str = ""
+    """Empty where the call failed."""
+    error: str | None = None
+    """Type and message of the failure; None when there is an answer."""
+    num_calls: int = 1
+    """How often the model was asked."""
+    record: dict[str, JsonValue] | None = None
+    """`GuardResult.to_metadata()`, texts of the samples included; None without a guard."""

@@ -1,0 +1,80 @@
+"""Where the work of an evaluation runs: in threads, in processes, or on a Ray cluster (see `ray`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Mapper(Protocol):
+    """Applies a function to tasks, many at once.
+
+    Yields (index of the task, result) in the order in which they are done, so that each result can be kept at once.
+    Whatever the function raises is raised here. With workers that are other processes the function and the tasks
+    have to be picklable: a module's function, or a `functools.partial` of one.
+    """
+
+    def __call__(self, function: Callable[[Any], R], tasks: Sequence[Any], /) -> Iterator[tuple[int, R]]:
+        """Yield every task's index and result."""
+        ...
+
+
+class InThreads:
+    """Maps in threads of this process: for models behind a network, and models that are objects here.
+
+    Args:
+        num_workers: Tasks at once.
+    """
+
+    def __init__(self, num_workers: int = 4) -> None:
+        self.num_workers = num_workers
+
+    def __call__(self, function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[tuple[int, R]]:
+        """Yield every task's index and result."""
+        with ThreadPoolExecutor(self.num_workers) as pool:
+            yield from _completed(pool, function, tasks)
+
+
+class InProcesses:
+    """Maps in processes with one torch thread each: on a CPU faster than one process with many.
+
+    The processes stay for the next call; each loads a model once.
+
+    Args:
+        num_workers: Processes; None: one per core.
+    """
+
+    def __init__(self, num_workers: int | None = None) -> None:
+        self._pool = ProcessPoolExecutor(
+            num_workers or os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread
+        )
+
+    def __call__(self, function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[tuple[int, R]]:
+        """Yield every task's index and result."""
+        yield from _completed(self._pool, function, tasks)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.shutdown(cancel_futures=True)
+
+
+def _completed(pool: Executor, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
+    jobs = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+    try:
+        for job in as_completed(jobs):
+            yield jobs[job], job.result()
+    finally:
+        for job in jobs:
+            job.cancel()
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -1,0 +1,98 @@
+"""Rates with intervals, and tests of paired arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.evaluation.records import Record
+
+
+class Rate(Record):
+    """k of n, with Wilson's score interval.
+
+    Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
+
+    Example:
+        >>> print(Rate(k=3, n=40))
+        3/40 = 0.075 (0.026-0.199)
+    """
+
+    k: int = Field(ge=0)
+    n: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.k > self.n:
+            raise ValueError(f"{self.k} of {self.n} is no rate")
+        return self
+
+    @classmethod
+    def of(cls, outcomes: Iterable[bool | None]) -> Self:
+        """Count the true ones; those that are None were not judged and do not count."""
+        judged = [outcome for outcome in outcomes if outcome is not None]
+        return cls(k=sum(judged), n=len(judged))
+
+    @property
+    def value(self) -> float | None:
+        """The share; None of none."""
+        return self.k / self.n if self.n else None
+
+    def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
+        """Return Wilson's interval; None of none."""
+        if not self.n:
+            return None
+        from scipy.stats import binomtest
+
+        found = binomtest(self.k, self.n).proportion_ci(confidence, method="wilson")
+        return float(found.low), float(found.high)
+
+    def __str__(self) -> str:
+        interval = self.interval()
+        if interval is None:
+            return "-"
+        return f"{self.k}/{self.n} = {self.k / self.n:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
+
+
+class PairedTest(Record):
+    """Two arms on the same items, and McNemar's exact test of whether they differ."""
+
+    both: int
+    only_first: int
+    only_second: int
+    neither: int
+    p_value: float
+    """Two-sided; of the discordant pairs alone."""
+
+
+def mcnemar(first: Mapping[str, bool | None], second: Mapping[str, bool | None]) -> PairedTest:
+    """Compare two arms item by item with McNemar's exact test.
+
+    Args:
+        first: Outcome of every item in one arm, by its id; items that are None in either arm are left out.
+        second: The same items' outcomes in the other arm.
+
+    Raises:
+        ConfigurationError: The arms hold different items.
+
+    Source: McNemar 1947; exact binomial form as in Fay 2010, Two-sided exact tests and matching confidence intervals.
+    """
+    if first.keys() != second.keys():
+        raise ConfigurationError("paired arms have to hold the same items")
+    from scipy.stats import binomtest
+
+    pairs = [(first[key], second[key]) for key in first]
+    judged = [(one, other) for one, other in pairs if one is not None and other is not None]
+    only_first = sum(one and not other for one, other in judged)
+    only_second = sum(other and not one for one, other in judged)
+    discordant = only_first + only_second
+    return PairedTest(
+        both=sum(one and other for one, other in judged),
+        only_first=only_first,
+        only_second=only_second,
+        neither=sum(not one and not other for one, other in judged),
+        p_value=float(binomtest(only_first, discordant).pvalue) if discordant else 1.0,
+    )
