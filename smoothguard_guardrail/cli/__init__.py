@@ -6,6 +6,7 @@ import typer
 
 from smoothguard_guardrail.cli.ask import ask
 from smoothguard_guardrail.cli.demo import demo
+from smoothguard_guardrail.cli.eval import eval_app
 from smoothguard_guardrail.cli.log import log
 from smoothguard_guardrail.cli.serve import serve
 
@@ -20,6 +21,7 @@ app.command()(demo)
 app.command()(ask)
 app.command()(log)
 app.command()(serve)
+app.add_typer(eval_app)
 
 
 def main() -> None:

@@ -1,0 +1,15 @@
+"""`smoothguard eval`: benchmarks. Each sub-command is a module of its own, `eval_*`."""
+
+from __future__ import annotations
+
+import typer
+
+from smoothguard_guardrail.cli.eval_score import score
+
+eval_app = typer.Typer(
+    name="eval",
+    help="Run benchmarks, and score answers to them as published.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+eval_app.add_typer(score)
