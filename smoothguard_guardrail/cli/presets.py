@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from smoothguard_guardrail.errors import ConfigurationError
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from smoothguard_guardrail.config import SmoothGuardConfig
 
 Preset = Literal["default", "paper", "calibrated"]
@@ -25,3 +29,28 @@ def preset_config(preset: Preset, **knobs: Any) -> SmoothGuardConfig:
     if preset == "calibrated":
         return SmoothGuardConfig.calibrated("reference", **changes)
     return SmoothGuardConfig(**changes)
+
+
+def read_config(path: Path, **knobs: Any) -> SmoothGuardConfig:
+    """Read a configuration from a JSON file of its knobs, with some changed; those that are None stay as in the file.
+
+    Raises:
+        ConfigurationError: If the file cannot be read, is no JSON object, or makes no sense; names the file.
+    """
+    import json
+
+    from smoothguard_guardrail.config import SmoothGuardConfig
+
+    changes = {name: value for name, value in knobs.items() if value is not None}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigurationError(f'{path} has to hold an object of knobs, as {{"sigma": 0.2}}')
+    try:
+        return SmoothGuardConfig(**values | changes)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
