@@ -68,6 +68,24 @@ def image_perturber(config: SmoothGuardConfig, facts: ModelFacts) -> Perturber:
     )
 
 
+def at_model_resolution(image: torch.Tensor, config: SmoothGuardConfig, facts: ModelFacts) -> torch.Tensor:
+    """Bring a picture to the size at which the guard perturbs it for a model, differentiably.
+
+    Args:
+        image: Float (3, height, width) in [0, 1].
+        config: Its `resolution` decides.
+        facts: What the model tells about itself.
+    """
+    resolution = config.resolution
+    if resolution is None:
+        return image
+    if resolution == "auto":
+        if facts.image_size is not None:
+            return fit(image, side=facts.image_size, edge="shortest", enlarge=True)
+        resolution = AUTO_RESOLUTION
+    return fit(image, side=resolution, edge="longest", enlarge=False)
+
+
 class RequestPerturber:
     """Makes the N requests of one guarded call, wave by wave.
 
@@ -130,15 +148,11 @@ class RequestPerturber:
         return tuple(records)
 
     def _at_model_resolution(self, medium: DecodedMedium) -> torch.Tensor:
-        resolution = self._config.resolution
-        if medium.kind != "image" or resolution is None:
+        if medium.kind != "image":
             return medium.tensor
-        if resolution == "auto":
-            if self._facts.image_size is not None:
-                _check_aspect(medium)
-                return fit(medium.tensor, side=self._facts.image_size, edge="shortest", enlarge=True)
-            resolution = AUTO_RESOLUTION
-        return fit(medium.tensor, side=resolution, edge="longest", enlarge=False)
+        if self._config.resolution == "auto" and self._facts.image_size is not None:
+            _check_aspect(medium)
+        return at_model_resolution(medium.tensor, self._config, self._facts)
 
     def _perturbed(self, index: int, first_index: int, count: int) -> torch.Tensor:
         medium, original = self._prepared.media[index], self._originals[index].to(self._device)
