@@ -3,58 +3,48 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from langchain_core.messages import HumanMessage
 
-from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyError
+from smoothguard_guardrail.errors import MissingDependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from smoothguard_guardrail.models.prompting import Conversation
     from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 
+_IGNORED = -100  # what torch's cross entropy leaves out by default
 
-class TargetLoss:
-    """Negative log-likelihood of one answer per picture, through the model's own image processor.
 
-    Tokenises once: a call runs the image processor, the vision side and the language model alone, and computes
-    logits on the answers' positions only. Every row ends with its answer (padding is on the left), so one
-    slice of the logits holds all answers whatever their lengths.
+class AnswerLoss:
+    """Negative log-likelihood of one answer per conversation, whose medium may change from call to call.
+
+    Every call goes the user's way: chat template, the model's own processor, forward pass. The answers stand
+    behind the prompts, all rows ending together (padding is on the left), so one slice of the logits holds all
+    answers whatever their lengths, and no other logits are computed.
 
     Args:
         model: The model under attack.
-        images: Float32 (batch, 3, height, width) in [0, 1]; their sizes fix the number of image tokens.
-        questions: The user's words, one per picture.
-        targets: The answer that is wanted, one per picture.
+        conversations: One per row, each with one medium.
+        targets: The answer that is wanted, one per row.
 
     Raises:
-        ConfigurationError: The model's image processor works only as part of its processor.
-        MissingDependencyError: The image processor keeps no graph; torchvision's does.
+        ConfigurationError: The chat template or the processor does not take the messages.
     """
 
     def __init__(
-        self,
-        model: ChatTransformersMultimodal,
-        images: torch.Tensor,
-        questions: Sequence[str],
-        targets: Sequence[str],
+        self, model: ChatTransformersMultimodal, conversations: Sequence[Conversation], targets: Sequence[str]
     ) -> None:
         self._engine = model.engine
-        conversations = [
-            self._engine.read([_ask(image, question)]) for image, question in zip(images, questions, strict=True)
+        self._conversations = list(conversations)
+        self._answers = [
+            self._engine.answer_ids(each, target) for each, target in zip(conversations, targets, strict=True)
         ]
-        inputs = self._engine.encode(conversations)
-        pixels = images.detach().clone().requires_grad_()
-        features = self._engine.process_images(pixels)
-        if not any(value.requires_grad for value in features.values()):
-            raise MissingDependencyError("torchvision (its image processors keep a gradient)", "vision")
-        self._image_names = frozenset(features) & frozenset(inputs)
-        if any(features[name].shape != inputs[name].shape for name in self._image_names):
-            raise ConfigurationError("the model's image processor gives another shape alone than in its processor")
-        answers = [self._engine.answer_ids(each, target) for each, target in zip(conversations, targets, strict=True)]
-        self._inputs, self._labels = _append(inputs, answers, skip=self._image_names)
+        self._token_type = self._find_token_type()
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -69,6 +59,77 @@ class TargetLoss:
                 for parameter in asking:
                     parameter.requires_grad_(True)
 
+    def _losses(
+        self, conversations: Sequence[Conversation], rows: Sequence[int], **features: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute float32 (num_rows,) nats per token, with some inputs replaced by `features`."""
+        answers = [self._answers[row] for row in rows]
+        inputs, labels = append_answers(
+            self._engine.encode(conversations) | features, answers, token_type=self._token_type
+        )
+        logits = self._logits(inputs, labels.shape[1] + 1)[:, :-1]
+        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        return losses.sum(dim=1) / (labels != _IGNORED).sum(dim=1)
+
+    def _logits(self, inputs: Mapping[str, torch.Tensor], keep: int) -> torch.Tensor:
+        """Compute float32 (num_rows, keep, vocabulary), those of the last positions."""
+        options = {"logits_to_keep": keep} if "logits_to_keep" in self._engine.forward_names else {}
+        output: Any = self._engine.hf_model(**inputs, **options, use_cache=False)
+        logits: torch.Tensor = output.logits[:, -keep:].float()
+        return logits
+
+    def _find_token_type(self) -> int:
+        """Find the token type of answers: the one under which no position sees a later part of the answer.
+
+        Some models see a part of their input in both directions, and tell it by `token_type_ids`. Generated
+        tokens are of type 1 for PaliGemma, of type 0 for Gemma 3: with the other one the answer would give
+        itself away.
+        """
+        prompt = self._engine.encode(self._conversations[:1])
+        if "token_type_ids" not in prompt:
+            return 0
+        answer = self._answers[0]
+
+        def change(token_type: int) -> float:
+            whole, _ = append_answers(prompt, [answer], token_type=token_type)
+            cut, _ = append_answers(prompt, [answer[:-1]], token_type=token_type)
+            with self._engine.lock, torch.no_grad():
+                difference = self._logits(whole, len(answer) + 1)[:, :-1] - self._logits(cut, len(answer))
+            return float(difference.abs().max())
+
+        return int(change(0) > 10 * change(1) + 1e-3)  # what is left without a leak is float noise
+
+
+class TargetLoss(AnswerLoss):
+    """Negative log-likelihood of one answer per picture, through the model's own processor.
+
+    Works for every model whose image processor keeps a graph, which torchvision's do: it is asked, not written
+    again, so resizing, tiling and the order of patches are those of a picture that a user sends.
+
+    Args:
+        model: The model under attack.
+        images: Float32 (batch, 3, height, width) in [0, 1].
+        questions: The user's words, one per picture.
+        targets: The answer that is wanted, one per picture.
+
+    Raises:
+        ConfigurationError: The chat template or the processor does not take a picture with a question.
+        MissingDependencyError: The image processor keeps no graph; torchvision's does.
+    """
+
+    def __init__(
+        self,
+        model: ChatTransformersMultimodal,
+        images: torch.Tensor,
+        questions: Sequence[str],
+        targets: Sequence[str],
+    ) -> None:
+        asked = zip(images.detach(), questions, strict=True)
+        super().__init__(model, [model.engine.read([_ask(image, question)]) for image, question in asked], targets)
+        probe = replace(self._conversations[0], images=[images[0].detach().clone().requires_grad_()])
+        if not any(value.requires_grad for value in self._engine.encode([probe]).values()):
+            raise MissingDependencyError("torchvision (its image processors keep a gradient)", "vision")
+
     def __call__(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Compute the loss of some pictures.
 
@@ -79,45 +140,47 @@ class TargetLoss:
         Returns:
             Float32 (num_rows,): negative log-likelihood of the target, nats per token.
         """
-        inputs = {name: value[rows] for name, value in self._inputs.items()}
-        features = self._engine.process_images(images)
-        inputs |= {name: features[name] for name in self._image_names}
-        labels = self._labels[rows]
-        keep = labels.shape[1] + 1
-        output: Any = self._engine.hf_model(**inputs, logits_to_keep=keep, use_cache=False)
-        logits = output.logits[:, -keep:-1].float()
-        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
-        return losses.sum(dim=1) / (labels != _IGNORED).sum(dim=1)
+        indices = rows.tolist()
+        conversations = [
+            replace(self._conversations[row], images=[image]) for row, image in zip(indices, images, strict=True)
+        ]
+        return self._losses(conversations, indices)
 
 
-_IGNORED = -100  # what torch's cross entropy leaves out by default
+def append_answers(
+    inputs: Mapping[str, torch.Tensor], answers: Sequence[Sequence[int]], *, token_type: int = 0
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Put answers behind prompts, all rows ending together.
+
+    Args:
+        inputs: What `Engine.encode` returned; what is not a number per token stays as it is.
+        answers: Token ids of one answer per row.
+        token_type: What `token_type_ids` says of the answers.
+
+    Returns:
+        The longer inputs, and labels, int64 (num_rows, longest answer) with -100 for padding.
+    """
+    mask = inputs["attention_mask"].bool()
+    device = mask.device
+    lengths = [int(row.sum()) + len(answer) for row, answer in zip(mask, answers, strict=True)]
+    shape = (len(answers), max(lengths))
+    extended = {
+        name: torch.zeros(shape, dtype=value.dtype, device=device) if value.shape == mask.shape else value
+        for name, value in inputs.items()
+    }
+    labels = torch.full((len(answers), max(map(len, answers))), _IGNORED, device=device)
+    fill = {"attention_mask": 1, "token_type_ids": token_type}
+    for row, answer in enumerate(answers):
+        start = shape[1] - len(answer)
+        answer_ids = torch.tensor(answer, dtype=torch.long, device=device)
+        labels[row, labels.shape[1] - len(answer) :] = answer_ids
+        prompt = slice(shape[1] - lengths[row], start)
+        for name, value in inputs.items():
+            if value.shape == mask.shape:
+                extended[name][row, prompt] = value[row, mask[row]]
+                extended[name][row, start:] = answer_ids if name == "input_ids" else fill.get(name, 0)
+    return extended, labels
 
 
 def _ask(image: torch.Tensor, question: str) -> HumanMessage:
     return HumanMessage(content=[{"type": "image", "image": image}, {"type": "text", "text": question}])
-
-
-def _append(
-    inputs: dict[str, torch.Tensor], answers: Sequence[Sequence[int]], *, skip: frozenset[str]
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Put the answers behind the prompts, all rows ending together; returns text inputs and labels."""
-    mask = inputs["attention_mask"].bool()
-    device = mask.device
-    longest = max(map(len, answers))
-    lengths = [int(row.sum()) + len(answer) for row, answer in zip(mask, answers, strict=True)]
-    shape = (len(answers), max(lengths))
-    extended = {
-        name: torch.zeros(shape, dtype=value.dtype, device=device)
-        for name, value in inputs.items()
-        if name not in skip and value.shape == mask.shape
-    }
-    labels = torch.full((len(answers), longest), _IGNORED, device=device)
-    for row, answer in enumerate(answers):
-        answer_ids = torch.tensor(answer, device=device)
-        labels[row, -len(answer) :] = answer_ids
-        prompt = slice(shape[1] - lengths[row], shape[1] - len(answer))
-        for name, target in extended.items():
-            target[row, prompt] = inputs[name][row, mask[row]]
-        extended["input_ids"][row, -len(answer) :] = answer_ids
-        extended["attention_mask"][row, -len(answer) :] = 1
-    return extended, labels

@@ -14,7 +14,7 @@ from smoothguard_guardrail.models.generation import Completion, GenerationStream
 from smoothguard_guardrail.models.prompting import Conversation, MessageReader, answer_ids, render
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 _UNSUPPORTED = ("tools", "tool_choice", "response_format")
 # Two shapes far from square and one square: a processor that brings them to one size has a fixed size.
@@ -56,35 +56,32 @@ class Engine:
 
     @cached_property
     def image_size(self) -> int | None:
-        """Side in pixels of the square to which every picture is brought; None: it depends on the picture."""
+        """Side in pixels of the square to which every picture is brought; None: it depends on the picture.
+
+        Asks the whole processor, which may cut pictures into tiles where its image processor alone does not.
+        """
         if not self.takes_images:
             return None
-        shapes = set()
-        for height, width in _PROBES:
-            pixels = self.process_images([torch.zeros(3, height, width)]).get("pixel_values")
-            shapes.add(() if pixels is None else tuple(pixels.shape))
+        try:
+            shapes = {self._encoded_shape(height, width) for height, width in _PROBES}
+        except ConfigurationError:  # no chat template, or one that takes no picture
+            return None
         shape = shapes.pop()
         fixed = not shapes and len(shape) == 4 and shape[0] == 1 and shape[2] == shape[3]
         return int(shape[2]) if fixed else None
 
-    def process_images(self, images: Iterable[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Run the image processor, one picture per conversation, keeping the graph where it can.
-
-        Args:
-            images: Float32 (3, height, width) in [0, 1], each.
-
-        Returns:
-            What the processor makes of them, such as `pixel_values`, in the model's dtype.
-        """
-        nested = [[self._placed(image)] for image in images]
-        features = self.processor.image_processor(nested, do_rescale=False, return_tensors="pt")
-        return self._to_device({key: value for key, value in features.items() if torch.is_tensor(value)})
+    def _encoded_shape(self, height: int, width: int) -> tuple[int, ...]:
+        turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
+        inputs = self.encode([Conversation(turns=turns, images=[torch.zeros(3, height, width)])])
+        return tuple(inputs["pixel_values"].shape) if "pixel_values" in inputs else ()
 
     def encode(self, conversations: Sequence[Conversation]) -> dict[str, torch.Tensor]:
         """Turn conversations into one left-padded batch of model inputs on the model's device.
 
+        Pictures that ask for a gradient keep their graph where the image processor is torchvision's.
+
         Raises:
-            ConfigurationError: The chat template does not take the messages.
+            ConfigurationError: The chat template or the processor does not take the messages.
         """
         prompts = [render(self.processor, each.turns, add_generation_prompt=True) for each in conversations]
         bos = self.tokenizer.bos_token
@@ -100,9 +97,9 @@ class Engine:
         if any(each.recordings for each in conversations):
             arguments["audio"] = [recording for each in conversations for recording in each.recordings]
             arguments["audio_kwargs"] = {"sampling_rate": self.sampling_rate}
-        with self.lock:
-            inputs = dict(self.processor(**arguments))
-        if "token_type_ids" not in self._forward_names:
+        inputs = self._processed(arguments)
+        inputs.pop("labels", None)  # PaliGemma's, for training
+        if "token_type_ids" not in self.forward_names:
             inputs.pop("token_type_ids", None)
         return self._to_device(inputs)
 
@@ -163,8 +160,16 @@ class Engine:
             return complete(row, self.tokenizer, eos_ids=eos_ids, pad_id=self.tokenizer.pad_token_id, stop=stop)
 
     @cached_property
-    def _forward_names(self) -> frozenset[str]:
+    def forward_names(self) -> frozenset[str]:
+        """Names of the arguments that the model's `forward` takes."""
         return frozenset(inspect.signature(self.hf_model.forward).parameters)
+
+    def _processed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            with self.lock:
+                return dict(self.processor(**arguments))
+        except ValueError as error:
+            raise ConfigurationError(f"the model's processor does not take these messages: {error}") from error
 
     def _placed(self, image: torch.Tensor) -> torch.Tensor:
         """Move a picture to where the image processor can read it."""

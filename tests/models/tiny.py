@@ -38,13 +38,14 @@ TEMPLATE = (
 )
 
 
-def build_tokenizer(*special: str) -> Any:
+def build_tokenizer(*special: str, **named: str) -> Any:
+    """Train a tokenizer with special tokens, some of them known by name (`image_token="<image>"`)."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokens = ["<pad>", "<|im_start|>", "<|im_end|>", *special]
+    tokens = ["<pad>", "<|im_start|>", "<|im_end|>", *special, *named.values()]
     trainer = trainers.BpeTrainer(
         vocab_size=420,
         special_tokens=tokens,
@@ -57,6 +58,7 @@ def build_tokenizer(*special: str) -> Any:
         pad_token="<pad>",
         eos_token="<|im_end|>",
         additional_special_tokens=["<|im_start|>", *special],
+        **named,
     )
 
 
@@ -95,12 +97,12 @@ def build_llava(folder: Path, *, image_size: int = 48, seed: int = 0, backend: s
     )
     config = LlavaConfig(
         vision_config=vision,
-        text_config=LlamaConfig(vocab_size=len(tokenizer), **TEXT, **_ids(tokenizer)),
+        text_config=LlamaConfig(vocab_size=len(tokenizer), **TEXT, **ids_of(tokenizer)),
         image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
         vision_feature_select_strategy="default",
         vision_feature_layer=-1,
     )
-    return _save(LlavaForConditionalGeneration, config, processor, folder, seed=seed)
+    return save(LlavaForConditionalGeneration, config, processor, folder, seed=seed)
 
 
 def build_qwen2_vl(folder: Path, *, seed: int = 0) -> Path:
@@ -125,7 +127,7 @@ def build_qwen2_vl(folder: Path, *, seed: int = 0) -> Path:
     config = Qwen2VLConfig(
         text_config={
             **TEXT,
-            **_ids(tokenizer),
+            **ids_of(tokenizer),
             "vocab_size": len(tokenizer),
             "rope_parameters": {"type": "mrope", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
         },
@@ -135,7 +137,7 @@ def build_qwen2_vl(folder: Path, *, seed: int = 0) -> Path:
         image_token_id=ids["<|image_pad|>"],
         video_token_id=ids["<|video_pad|>"],
     )
-    return _save(Qwen2VLForConditionalGeneration, config, processor, folder, seed=seed)
+    return save(Qwen2VLForConditionalGeneration, config, processor, folder, seed=seed)
 
 
 def build_idefics3(folder: Path, *, seed: int = 0) -> Path:
@@ -155,7 +157,7 @@ def build_idefics3(folder: Path, *, seed: int = 0) -> Path:
         chat_template=TEMPLATE.replace("IMAGE", "<image>"),
     )
     config = Idefics3Config(
-        text_config=LlamaConfig(vocab_size=len(processor.tokenizer), **TEXT, **_ids(tokenizer)),
+        text_config=LlamaConfig(vocab_size=len(processor.tokenizer), **TEXT, **ids_of(tokenizer)),
         vision_config={
             "hidden_size": 32,
             "intermediate_size": 64,
@@ -168,7 +170,7 @@ def build_idefics3(folder: Path, *, seed: int = 0) -> Path:
         scale_factor=2,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return _save(Idefics3ForConditionalGeneration, config, processor, folder, seed=seed)
+    return save(Idefics3ForConditionalGeneration, config, processor, folder, seed=seed)
 
 
 def build_qwen2_audio(folder: Path, *, seed: int = 0) -> Path:
@@ -194,17 +196,21 @@ def build_qwen2_audio(folder: Path, *, seed: int = 0) -> Path:
             "num_mel_bins": 16,
             "max_source_positions": 100,
         },
-        text_config={"model_type": "qwen2", "vocab_size": len(tokenizer), **TEXT, **_ids(tokenizer)},
+        text_config={"model_type": "qwen2", "vocab_size": len(tokenizer), **TEXT, **ids_of(tokenizer)},
         audio_token_id=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
     )
-    return _save(Qwen2AudioForConditionalGeneration, config, processor, folder, seed=seed)
+    return save(Qwen2AudioForConditionalGeneration, config, processor, folder, seed=seed)
 
 
-def _ids(tokenizer: Any) -> dict[str, Any]:
-    return {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+def ids_of(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+    }
 
 
-def _save(model_class: Any, config: Any, processor: Any, folder: Path, *, seed: int) -> Path:
+def save(model_class: Any, config: Any, processor: Any, folder: Path, *, seed: int) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = model_class(config)
