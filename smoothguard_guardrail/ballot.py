@@ -77,6 +77,7 @@ class Ballot:
         self._config = config
         self._judges = judges
         self._outcomes: list[AIMessage | Exception] = []
+        self._keys: list[str] = []
         self._vectors: dict[str, list[float]] = {}
         self._benign_of: dict[str, float] = {}
         self.election: Election | None = None
@@ -99,7 +100,8 @@ class Ballot:
     @property
     def keys(self) -> list[str]:
         """Canonical form of every answer: equal keys say the same."""
-        return [answer_key(answer) for answer in self.answers]
+        self._keys.extend(map(answer_key, self.answers[len(self._keys) :]))
+        return self._keys
 
     @property
     def benign(self) -> list[float]:

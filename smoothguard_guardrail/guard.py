@@ -23,7 +23,7 @@ from smoothguard_guardrail.errors import AbstainedError, QuorumError
 from smoothguard_guardrail.media import PreparedRequest, prepare
 from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
 from smoothguard_guardrail.protocols import Perturber
-from smoothguard_guardrail.result import GuardResult, Sample
+from smoothguard_guardrail.result import GuardResult, Medium, Sample
 from smoothguard_guardrail.smoothing import draw_seed
 from smoothguard_guardrail.voting import StoppingRule, answer_text
 
@@ -108,17 +108,41 @@ class Guard:
                 ),
             )
         )
-        ballot = Ballot(config, self._judges)
+        return (yield from self.vote(perturber.render, media=perturber.records, seed=seed, clock=clock))
+
+    def vote(
+        self,
+        render: Callable[[int, int], Sequence[Request]],
+        *,
+        media: Callable[[], tuple[Medium, ...]] = tuple,
+        seed: int | None = None,
+        clock: _Clock | None = None,
+    ) -> Flow:
+        """Ask and vote, wave by wave: what `flow` does once there is a perturber.
+
+        Args:
+            render: Makes the requests of samples from the index of the first and their number.
+            media: Records of the media, read when all is asked.
+            seed: Of the noise, for the record.
+            clock: Goes on; None: starts now.
+
+        Raises:
+            QuorumError: If too few samples answered.
+            AbstainedError: If the answers disagree and `on_abstain` is `raise`.
+            AdapterError: If a user's part broke its protocol.
+        """
+        clock = clock or _Clock()
+        ballot = Ballot(self.config, self._judges)
         wave = self._rule.first_wave()
         while wave:
             first = ballot.num_calls
-            requests = yield Compute(function=clock.timed("perturb", partial(perturber.render, first, wave)))
+            requests = yield Compute(function=clock.timed("perturb", partial(render, first, wave)))
             with clock.stage("model"):
                 outcomes = yield CallModel(requests=requests, first_index=first)
             ballot.add(outcomes)
             yield Compute(function=clock.timed("vote", ballot.count))
             wave = self._next_wave(ballot)
-        return self._conclude(ballot, perturber, seed, clock)
+        return self._conclude(ballot, media, seed, clock)
 
     def _next_wave(self, ballot: Ballot) -> int:
         """Return how many samples to ask next; 0 ends the vote."""
@@ -130,7 +154,9 @@ class Guard:
     def _required(self, num_asked: int) -> int:
         return self.config.min_successes or num_asked // 2 + 1
 
-    def _conclude(self, ballot: Ballot, perturber: RequestPerturber, seed: int, clock: _Clock) -> GuardResult:
+    def _conclude(
+        self, ballot: Ballot, media: Callable[[], tuple[Medium, ...]], seed: int | None, clock: _Clock
+    ) -> GuardResult:
         successes, required = len(ballot.answers), self._required(ballot.num_calls)
         if successes < required:
             raise QuorumError(ballot.failures, successes=successes, required=required) from ballot.failures[0]
@@ -145,7 +171,7 @@ class Guard:
             clusters=ballot.clusters,
             winner=ballot.winning_label,
             samples=ballot.samples,
-            media=perturber.records(),
+            media=media(),
             sigma=self.config.sigma,
             noise_space=self.config.noise_space,
             seed=seed,

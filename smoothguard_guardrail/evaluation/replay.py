@@ -1,0 +1,286 @@
+"""The model is asked once about many perturbed copies; any number of voting rules then vote on what it said.
+
+Asking is the expensive part of every sweep, and depends on the perturbation alone. The vote is cheap, and the guard's
+own flow: `replay` drives `Guard.vote` with the recorded answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from langchain_core.embeddings import Embeddings
+from langchain_core.messages import AIMessage
+from pydantic import Field
+
+from smoothguard_guardrail.ballot import Judges, describe
+from smoothguard_guardrail.errors import AbstainedError, ConfigurationError, QuorumError
+from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.records import Record
+from smoothguard_guardrail.guard import CallModel, Guard, Outcome, Request, drive
+from smoothguard_guardrail.media import prepare
+from smoothguard_guardrail.media.files import request_from_files
+from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
+from smoothguard_guardrail.voting import answer_text, default_embedder
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+    from numpy.typing import NDArray
+
+    from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.evaluation.items import Item
+    from smoothguard_guardrail.protocols import Clusterer, Embedder
+
+CLEAN = -1
+"""Index of the clean copy among `CopyAnswers.errors`."""
+
+
+class CopyAnswers(Record):
+    """What a model said to perturbed copies of one item."""
+
+    item_id: str
+    answers: tuple[str | None, ...]
+    """Text of every copy's answer as it is voted on; None where the call failed."""
+    clean: str | None = None
+    """Text of the answer to the unperturbed item; None where it failed or was not asked for."""
+    errors: dict[int, str] = Field(default_factory=dict)
+    """Type and message of every failure, by copy; -1 is the clean one."""
+
+
+class Replayed(Record):
+    """What a guard elects from recorded answers."""
+
+    item_id: str
+    text: str = ""
+    """Empty where the guard failed."""
+    verdict: Literal["passed", "abstained", "failed"]
+    num_calls: int
+    agreement: float | None = None
+    num_clusters: int | None = None
+    error: str | None = None
+    """Type and message, where the guard failed or raised for want of agreement."""
+
+
+def ask_copies(
+    model: BaseChatModel | str,
+    config: SmoothGuardConfig,
+    items: Sequence[Item],
+    *,
+    num_copies: int,
+    seed: int,
+    with_clean: bool = False,
+    mapper: Mapper | None = None,
+) -> list[CopyAnswers]:
+    """Ask a model about perturbed copies of every item, perturbed as a guard of this configuration does it.
+
+    An item's noise depends on the seed and its id alone: not on what else is asked, or where. Of the configuration
+    only the perturbation counts.
+
+    Args:
+        model: A chat model, or its name for `load_model`, which other processes can load themselves.
+        config: How to perturb.
+        items: What to ask; each has at least one medium.
+        num_copies: Perturbed copies of each.
+        seed: Of the noise.
+        with_clean: Ask about each item as it is, too: what `include_clean` votes on.
+        mapper: Where the work runs; None: in this thread.
+
+    Returns:
+        One record per item, in order.
+
+    Raises:
+        ConfigurationError: `num_copies` is below 1.
+        InputError: An item's file cannot be read, or it has none.
+        MediaError: A medium cannot be guarded.
+    """
+    if num_copies < 1:
+        raise ConfigurationError(f"num_copies must be at least 1, not {num_copies}")
+    ask = partial(_ask_item, model, config, num_copies, seed, with_clean)
+    if mapper is None:
+        return [ask(item) for item in items]
+    done = dict(mapper(ask, items))
+    return [done[index] for index in range(len(items))]
+
+
+def replay(
+    config: SmoothGuardConfig,
+    copies: Iterable[CopyAnswers],
+    *,
+    judges: Judges | None = None,
+    first_copy: int = 0,
+) -> list[Replayed]:
+    """Return what a guard of this configuration elects when the model says what was recorded.
+
+    Sample i gets the answer of copy i; with `include_clean` sample 0 gets the clean one's, as in the guard, and
+    sample i that of copy i - 1. What was perturbed, and how, is the caller's to match.
+
+    Args:
+        config: How to vote.
+        copies: Recorded answers.
+        judges: The parts that turn answers into a vote; None: the configured ones, `KeptEmbeddings` among them.
+        first_copy: Which copy comes first: another one is another draw of the noise.
+
+    Raises:
+        ConfigurationError: A record holds fewer answers than `num_samples`, or no clean one where it is needed.
+        AdapterError: A part among the judges broke its protocol.
+    """
+    guard = Guard(config, judges=judges or kept_judges(config))
+    num_noisy = config.num_samples - config.include_clean
+    seen: dict[tuple[str | None, ...], Replayed] = {}
+    results = []
+    for record in copies:
+        recorded = record.answers[first_copy : first_copy + num_noisy]
+        if len(recorded) < num_noisy:
+            raise ConfigurationError(f"{record.item_id}: {num_noisy} copies are needed from {first_copy} on")
+        if config.include_clean:
+            if record.clean is None and CLEAN not in record.errors:
+                raise ConfigurationError(f"{record.item_id}: record the clean answer for include_clean")
+            recorded = (record.clean, *recorded)
+        if recorded not in seen:
+            seen[recorded] = _vote(guard, recorded)
+        results.append(seen[recorded].model_copy(update={"item_id": record.item_id}))
+    return results
+
+
+class KeptEmbeddings(Embeddings):
+    """An embedder that embeds each text once: thousands of answers repeat a few sentences.
+
+    Args:
+        embedder: Embeds what is new; None: the guard's default, loaded on first use.
+    """
+
+    def __init__(self, embedder: Embedder | None = None) -> None:
+        self._embedder = embedder
+        self._kept: dict[str, list[float]] = {}
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Return one vector per text."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._kept))
+        if new:
+            self._embedder = self._embedder or default_embedder()
+            self._kept.update(zip(new, self._embedder.embed_documents(new), strict=True))
+        return [self._kept[text] for text in texts]
+
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of one text."""
+        return self.embed_documents([text])[0]
+
+
+class KeptClusters:
+    """A clusterer that clusters equal rows once; the clusterer has to be deterministic, as both of ours are."""
+
+    def __init__(self, clusterer: Clusterer) -> None:
+        self._clusterer = clusterer
+        self._kept: dict[bytes, Any] = {}
+
+    def __call__(self, embeddings: NDArray[Any]) -> Any:
+        """Return one label per row of (num_answers, dimensions)."""
+        key = embeddings.tobytes()
+        if key not in self._kept:
+            self._kept[key] = self._clusterer(embeddings)
+        return self._kept[key]
+
+
+def kept_judges(config: SmoothGuardConfig, *, embedder: Embedder | None = None) -> Judges:
+    """Return the configured judges, which keep what they have embedded and clustered.
+
+    Args:
+        config: How to vote.
+        embedder: Best a `KeptEmbeddings` that all replays share; None: the one that this process shares.
+    """
+    embedder = embedder or _shared_embeddings()
+    return Judges(config, embedder=embedder, clusterer=KeptClusters(Judges(config, embedder=embedder).clusterer))
+
+
+@lru_cache(maxsize=1)
+def _shared_embeddings() -> KeptEmbeddings:
+    return KeptEmbeddings()
+
+
+def _vote(guard: Guard, recorded: Sequence[str | None]) -> Replayed:
+    def call(effect: CallModel) -> list[Outcome]:
+        wave = recorded[effect.first_index : effect.first_index + len(effect.requests)]
+        return [RuntimeError("recorded as failed") if text is None else AIMessage(text) for text in wave]
+
+    error = None
+    try:
+        result = drive(guard.vote(_nothing), call)
+    except QuorumError as failed:
+        asked = failed.successes + len(failed.failures)
+        return Replayed(item_id="", verdict="failed", num_calls=asked, error=describe(failed))
+    except AbstainedError as raised:
+        result, error = raised.result, describe(raised)
+    return Replayed(
+        item_id="",
+        text="" if error else answer_text(result.answer),
+        verdict="abstained" if result.verdict == "abstained" else "passed",
+        num_calls=result.num_calls,
+        agreement=result.agreement,
+        num_clusters=len(result.clusters),
+        error=error,
+    )
+
+
+def _nothing(first_index: int, count: int) -> list[Request]:
+    """Return requests without media: the answers are known."""
+    return [[] for _ in range(count)]
+
+
+def _ask_item(
+    model: BaseChatModel | str, config: SmoothGuardConfig, num_copies: int, seed: int, with_clean: bool, item: Item
+) -> CopyAnswers:
+    """Ask about one item; runs where the mapper says."""
+    chat = _loaded(model) if isinstance(model, str) else model
+    config = config.override(include_clean=False)
+    prepared = prepare(
+        [request_from_files(item.media, item.question)],
+        on_unsupported=config.on_unsupported,
+        limits=config.limits,
+        remote=config.remote,
+    )
+    if not prepared.media:
+        raise ConfigurationError(f"{item.id}: there is nothing to perturb")
+    facts = ModelFacts.of(chat)
+    perturber = RequestPerturber(prepared, config=config, facts=facts, seed=item_seed(seed, item.id))
+    requests = [prepared.clean()] if with_clean else []
+    requests += perturber.render(0, num_copies)
+    outcomes = _outcomes(chat, requests, config)
+    first = -1 if with_clean else 0
+    texts = [None if isinstance(outcome, Exception) else answer_text(outcome) for outcome in outcomes]
+    failed = [(index, outcome) for index, outcome in enumerate(outcomes, first) if isinstance(outcome, Exception)]
+    return CopyAnswers(
+        item_id=item.id,
+        answers=tuple(texts[with_clean:]),
+        clean=texts[0] if with_clean else None,
+        errors={index: describe(error) for index, error in failed},
+    )
+
+
+def _outcomes(model: BaseChatModel, requests: list[Request], config: SmoothGuardConfig) -> list[Outcome]:
+    """Ask as the guard does: as one batch where the model takes batches, with concurrent calls otherwise."""
+    if hasattr(model, "generate_batch"):
+        return list(model.generate_batch(requests))
+    uncached = model.model_copy(update={"cache": False})
+    inputs: Any = requests
+    outcomes: Any = uncached.batch(inputs, {"max_concurrency": config.max_concurrency}, return_exceptions=True)
+    return list(outcomes)
+
+
+def item_seed(seed: int, item_id: str) -> int:
+    """Return the seed of one item's noise, in [0, 2**63): fixed by both, unrelated between items.
+
+    Example:
+        >>> item_seed(1, "a") == item_seed(1, "a"), item_seed(1, "a") == item_seed(1, "b")
+        (True, False)
+    """
+    digest = hashlib.sha256(f"{seed}/{item_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@lru_cache(maxsize=1)
+def _loaded(spec: str) -> BaseChatModel:
+    """Return a model by name, loaded once per process."""
+    return load_model(spec)
