@@ -1,0 +1,215 @@
+"""Reading benchmark files, strictly: whatever is wrong is refused with the file, the row and the field."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.items import Item
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One record of a file, and where it stands.
+
+    Example:
+        >>> Row(where="q.jsonl, row 3", values={"text": "Is there a dog?"}).text("text")
+        'Is there a dog?'
+    """
+
+    where: str
+    """As `questions.jsonl, row 17`; rows count from 1."""
+    values: Mapping[str, Any]
+
+    def text(self, field: str) -> str:
+        """Return a field that has to be a text.
+
+        Raises:
+            InputError: It is missing or no text.
+        """
+        value = self._value(field)
+        if not isinstance(value, str):
+            raise InputError(f"{self.where}: `{field}` has to be a text, and is {value!r}")
+        return value
+
+    def key(self, field: str) -> str:
+        """Return a field that names something: a text or a whole number, as a text.
+
+        Raises:
+            InputError: It is missing or neither.
+        """
+        value = self._value(field)
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise InputError(f"{self.where}: `{field}` has to be a number or a text, and is {value!r}")
+        return str(value)
+
+    def _value(self, field: str) -> Any:
+        if field not in self.values:
+            raise InputError(f"{self.where}: `{field}` is missing; there is {', '.join(self.values) or 'nothing'}")
+        return self.values[field]
+
+
+def rows_of(source: str, records: Iterable[Row | Mapping[str, Any]]) -> list[Row]:
+    """Name records that come from elsewhere than a file by their source and number; rows of files stay as they are."""
+    return [
+        record if isinstance(record, Row) else Row(where=f"{source}, row {number}", values=record)
+        for number, record in enumerate(records, 1)
+    ]
+
+
+def read_json_lines(path: Path) -> list[Row]:
+    """Read a file with one JSON object per line; blank lines do not count as rows.
+
+    Raises:
+        InputError: The file cannot be read, or a line is no JSON object.
+    """
+    lines = [line for line in _text(path).split("\n") if line.strip()]
+    rows = []
+    for number, line in enumerate(lines, 1):
+        where = f"{path}, row {number}"
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{where}: not JSON ({error}); the file has to hold one JSON object per line") from error
+        if not isinstance(values, dict):
+            raise InputError(f"{where}: has to be a JSON object; the file has to hold one per line")
+        rows.append(Row(where=where, values=values))
+    if not rows:
+        raise InputError(f"{path} is empty")
+    return rows
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a file that is one JSON object.
+
+    Raises:
+        InputError: The file cannot be read, or is something else.
+    """
+    try:
+        values = json.loads(_text(path))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} has to be a JSON object")
+    return values
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Read a CSV file with a header.
+
+    Raises:
+        InputError: The file cannot be read, a column is missing, or a row is too long or too short.
+    """
+    reader = csv.DictReader(_text(path).splitlines(keepends=True))
+    absent = [column for column in columns if column not in (reader.fieldnames or ())]
+    if absent:
+        raise InputError(f"{path}: no column {', '.join(absent)}; there is {', '.join(reader.fieldnames or ())}")
+    rows = [Row(where=f"{path}, row {number}", values=values) for number, values in enumerate(reader, 1)]
+    for row in rows:
+        if None in row.values or None in row.values.values():
+            raise InputError(f"{row.where}: has to have {len(reader.fieldnames or ())} fields")
+    return rows
+
+
+def by_key(rows: Iterable[Row], field: str) -> dict[str, Row]:
+    """Index rows by a field that is unique among them.
+
+    Raises:
+        InputError: It is not.
+    """
+    found: dict[str, Row] = {}
+    for row in rows:
+        put_once(found, row.key(field), row, row=row, what=f"`{field}`")
+    return found
+
+
+def put_once(found: dict[str, V], key: str, value: V, *, row: Row, what: str) -> None:
+    """Add an entry that may not be there yet.
+
+    Raises:
+        InputError: It is.
+    """
+    if key in found:
+        raise InputError(f"{row.where}: {what} {key} stands there a second time")
+    found[key] = value
+
+
+def file_in(folder: Path, name: str, *, where: str) -> Path:
+    """Return the path of a file that a row names.
+
+    Raises:
+        InputError: The name leads out of the folder.
+    """
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or not name:
+        raise InputError(f"{where}: {name!r} is no name of a file in a folder")
+    return folder / name
+
+
+def require_media(items: Sequence[Item], hint: str) -> None:
+    """Check that every medium is there.
+
+    Raises:
+        InputError: Some are not.
+    """
+    wanted = dict.fromkeys(path for item in items for path in item.media)
+    missing = [path for path in wanted if not path.is_file()]
+    if missing:
+        raise InputError(f"{len(missing)} of {len(wanted)} media files are missing, as {missing[0]}: {hint}")
+
+
+def in_order(items: Sequence[Item], answers: Mapping[str, str]) -> list[str]:
+    """Return the answers in the order of the items.
+
+    Raises:
+        ConfigurationError: An item has no answer, or an answer has no item.
+    """
+    missing = [item.id for item in items if item.id not in answers]
+    if missing:
+        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no answer, as {_first(missing)}")
+    unknown = list(answers.keys() - {item.id for item in items})
+    if unknown:
+        raise ConfigurationError(
+            f"{len(unknown)} answers are for items that do not exist, as {_first(sorted(unknown))}"
+        )
+    return [answers[item.id] for item in items]
+
+
+def answered_part(items: Sequence[Item], ids: Iterable[str]) -> tuple[Item, ...]:
+    """Return the items with these ids, in the order of the items.
+
+    Raises:
+        ConfigurationError: An id has no item.
+    """
+    wanted = set(ids)
+    found = tuple(item for item in items if item.id in wanted)
+    unknown = sorted(wanted - {item.id for item in found})
+    if unknown:
+        raise ConfigurationError(f"{len(unknown)} answers are for items that do not exist, as {_first(unknown)}")
+    return found
+
+
+def by_category(items: Sequence[Item]) -> dict[str, list[Item]]:
+    """Group items by category, in the order of appearance, and all of them under `all`, last."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.category, []).append(item)
+    return {**groups, "all": list(items)}
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
