@@ -6,17 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
     from smoothguard_guardrail.evaluation.items import Answer, Item
+    from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge, ReviewJudge
     from smoothguard_guardrail.evaluation.scores import Judge, Judgement, ScoreRow, Scores
     from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
 
 _MODULES = {
     "Answer": "items",
+    "ChatJudge": "judges",
+    "ClassifierJudge": "classifier_judge",
     "Item": "items",
     "Judge": "scores",
     "Judgement": "scores",
     "PairedTest": "statistics",
     "Rate": "statistics",
+    "RefusalJudge": "judges",
+    "ReviewJudge": "judges",
     "ScoreRow": "scores",
     "Scores": "scores",
     "mcnemar": "statistics",
@@ -24,11 +30,15 @@ _MODULES = {
 
 __all__ = [
     "Answer",
+    "ChatJudge",
+    "ClassifierJudge",
     "Item",
     "Judge",
     "Judgement",
     "PairedTest",
     "Rate",
+    "RefusalJudge",
+    "ReviewJudge",
     "ScoreRow",
     "Scores",
     "mcnemar",
