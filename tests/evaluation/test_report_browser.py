@@ -1,0 +1,143 @@
+"""A real browser opens a report from disk: all of it is there, and it asks for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smoothguard_guardrail.evaluation.report import Report, write_report
+from tests.evaluation.reports import hostile_report, rich_report
+
+CHROMIUM = Path("/usr/bin/chromium")
+OPTIONS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+IMAGES_DECODED = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
+SIDEWAYS = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+LABELS_RESOLVE = """
+[...document.querySelectorAll("[aria-labelledby]")].every(each =>
+  each.getAttribute("aria-labelledby").split(" ").every(id => document.getElementById(id)))
+"""
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """An open report, and what went on while it was open."""
+
+    def __init__(self, browser: Any, report: Report, folder: Path, **options: Any) -> None:
+        self.url = write_report(report, folder)[0].as_uri()
+        self.page = browser.new_page(**options)
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.goto(self.url)
+
+    def close(self) -> None:
+        self.page.close()
+        assert self.complaints == []
+        assert [url for url in self.requests if not url.startswith("data:image/png;base64,")] == [self.url]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1280])
+def test_report_shows_whole_at_every_width(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
+    report = rich_report()
+    visit = Visit(browser, report, tmp_path, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = visit.page
+    assert page.get_by_role("heading", level=1).inner_text() == report.title
+    headings = page.get_by_role("heading", level=2).all_inner_texts()
+    assert [each for each in headings if each != "Contents"] == [
+        "Summary",
+        *(section.title for section in report.sections),
+        "Environment",
+    ]
+    num_cases = sum(len(section.cases) for section in report.sections)
+    num_pictures = sum(len(case.pictures) for section in report.sections for case in section.cases)
+    assert page.get_by_role("article").count() == num_cases
+    assert page.locator("article img").count() == num_pictures > 0
+    assert page.evaluate(IMAGES_DECODED)
+    for section in report.sections:
+        for table in section.tables:
+            assert page.get_by_role("table", name=table.title, exact=True).get_by_role("row").count() == 1 + len(
+                table.rows
+            )
+        for drawing in (*section.curves, *(each for each in section.maps if each.texts)):
+            assert page.get_by_role("img", name=drawing.title).count() >= 1
+    assert page.evaluate(LABELS_RESOLVE)
+    assert page.evaluate(SIDEWAYS) == 0
+    page.screenshot(path=str(tmp_path / f"report_{width}_{scheme}.png"), full_page=True)
+    visit.close()
+
+
+def test_colours_follow_the_scheme(browser: Any, tmp_path: Path) -> None:
+    found = {}
+    for scheme in ("light", "dark"):
+        visit = Visit(browser, rich_report(), tmp_path, color_scheme=scheme)
+        found[scheme] = visit.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+        visit.close()
+    assert found["light"] != found["dark"]
+
+
+def test_keyboard_opens_the_samples_and_scrolls_a_table(browser: Any, tmp_path: Path) -> None:
+    visit = Visit(browser, rich_report(), tmp_path, viewport={"width": 400, "height": 900})
+    summary = visit.page.get_by_text("All 8 sample answers").first
+    samples = visit.page.locator("ol.samples").first
+    assert not samples.is_visible()
+    summary.focus()
+    visit.page.keyboard.press("Enter")
+    assert samples.is_visible()
+    frame = visit.page.get_by_role("region", name="Attack success rate by arm, epsilon 8")
+    frame.focus()
+    visit.page.keyboard.press("ArrowRight")
+    visit.page.wait_for_function("document.activeElement.scrollLeft > 0")
+    visit.close()
+
+
+def test_header_of_a_long_table_stays_in_sight(browser: Any, tmp_path: Path) -> None:
+    visit = Visit(browser, rich_report(), tmp_path, viewport={"width": 1280, "height": 500})
+    frame = visit.page.get_by_role("region", name="Examples by category")
+    frame.evaluate("frame => frame.scrollTo(0, frame.scrollHeight)")
+    tops = frame.evaluate("frame => [frame, frame.querySelector('th')].map(each => each.getBoundingClientRect().top)")
+    assert frame.evaluate("frame => frame.scrollTop") > 0
+    assert tops[1] == pytest.approx(tops[0], abs=2)
+    visit.close()
+
+
+def test_contents_lead_to_the_sections(browser: Any, tmp_path: Path) -> None:
+    visit = Visit(browser, rich_report(), tmp_path, viewport={"width": 1280, "height": 900})
+    for link in visit.page.get_by_role("navigation").get_by_role("link").all():
+        link.click()
+        target = visit.page.locator(visit.page.evaluate("location.hash"))
+        assert target.get_by_role("heading", level=2).inner_text() == link.inner_text()
+    visit.page.close()
+    assert visit.complaints == []
+
+
+def test_hostile_texts_run_nothing_and_fetch_nothing(browser: Any, tmp_path: Path) -> None:
+    visit = Visit(browser, hostile_report(), tmp_path, viewport={"width": 400, "height": 900})
+    page = visit.page
+    assert page.locator("script, iframe, object, embed, form, main a, main link").count() == 0
+    attributes = page.evaluate(
+        "[...new Set([...document.querySelectorAll('*')].flatMap(each => each.getAttributeNames()))]"
+    )
+    assert not [name for name in attributes if name.startswith("on") or name == "style"]
+    assert page.evaluate(IMAGES_DECODED)
+    assert page.evaluate(SIDEWAYS) == 0
+    visit.close()
