@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.benchmarks.joining import answered_part, in_order, judged
 from smoothguard_guardrail.evaluation.benchmarks.llava_reviews import Review, parse_review, score_reviews
 from smoothguard_guardrail.evaluation.benchmarks.rows import (
     Row,
-    answered_part,
     by_key,
     file_in,
-    in_order,
     read_json_lines,
     read_json_object,
     require_media,
@@ -134,10 +133,9 @@ class LlavaBench:
         texts = in_order(self.items, answers)
         if judge is None:
             raise ConfigurationError("LLaVA-Bench needs a judge that writes reviews, as `ReviewJudge`")
-        judged = judge(self.items, texts)
         reviews = [
             Review(item_id=item.id, category=item.category, scores=parse_review(found.reply), content=found.reply)
-            for item, found in zip(self.items, judged, strict=True)
+            for item, found in zip(self.items, judged(judge, self.items, texts), strict=True)
         ]
         return score_reviews(reviews, items=self.items, notes=self.notes)
 

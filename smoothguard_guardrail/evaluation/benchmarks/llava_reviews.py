@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.benchmarks.rows import Row, by_key, in_order, read_json_lines
+from smoothguard_guardrail.evaluation.benchmarks.joining import in_order
+from smoothguard_guardrail.evaluation.benchmarks.rows import Row, by_key, read_json_lines
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.scores import ScoreRow, Scores

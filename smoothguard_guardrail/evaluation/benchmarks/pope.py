@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.benchmarks.joining import answered_part, by_category, in_order
 from smoothguard_guardrail.evaluation.benchmarks.rows import (
     Row,
-    answered_part,
-    by_category,
     by_key,
     file_in,
-    in_order,
     read_json_lines,
     require_media,
     rows_of,
@@ -33,7 +31,7 @@ SINGLE_WORD = "\nAnswer the question using a single word or phrase."
 
 _RANDOM_ROWS = {
     2910: "random: the first published revision, of 2,910 rows, which LLaVA's question file follows",
-    3000: "random: the later revision, of 3,000 rows, whose questions are others than the first one's",
+    3000: "random: the later revision, of 3,000 rows, about other pictures",
 }
 _NUM_ROWS = 3000
 _OBJECT = re.compile(r"is there (?:an? |the )?(?P<object>.+?) in the ima(?:n)?ge ?\?")

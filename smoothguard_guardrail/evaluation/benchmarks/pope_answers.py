@@ -1,4 +1,4 @@
-"""Answers to POPE that others made, in the two layouts that are about, joined to the labels without trusting bare ids."""
+"""Answers to POPE that others made, in the two layouts that are about; no join trusts a bare id."""
 
 from __future__ import annotations
 

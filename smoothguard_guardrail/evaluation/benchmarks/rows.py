@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation.items import Item
 
 V = TypeVar("V")
@@ -163,49 +163,6 @@ def require_media(items: Sequence[Item], hint: str) -> None:
     missing = [path for path in wanted if not path.is_file()]
     if missing:
         raise InputError(f"{len(missing)} of {len(wanted)} media files are missing, as {missing[0]}: {hint}")
-
-
-def in_order(items: Sequence[Item], answers: Mapping[str, str]) -> list[str]:
-    """Return the answers in the order of the items.
-
-    Raises:
-        ConfigurationError: An item has no answer, or an answer has no item.
-    """
-    missing = [item.id for item in items if item.id not in answers]
-    if missing:
-        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no answer, as {_first(missing)}")
-    unknown = list(answers.keys() - {item.id for item in items})
-    if unknown:
-        raise ConfigurationError(
-            f"{len(unknown)} answers are for items that do not exist, as {_first(sorted(unknown))}"
-        )
-    return [answers[item.id] for item in items]
-
-
-def answered_part(items: Sequence[Item], ids: Iterable[str]) -> tuple[Item, ...]:
-    """Return the items with these ids, in the order of the items.
-
-    Raises:
-        ConfigurationError: An id has no item.
-    """
-    wanted = set(ids)
-    found = tuple(item for item in items if item.id in wanted)
-    unknown = sorted(wanted - {item.id for item in found})
-    if unknown:
-        raise ConfigurationError(f"{len(unknown)} answers are for items that do not exist, as {_first(unknown)}")
-    return found
-
-
-def by_category(items: Sequence[Item]) -> dict[str, list[Item]]:
-    """Group items by category, in the order of appearance, and all of them under `all`, last."""
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        groups.setdefault(item.category, []).append(item)
-    return {**groups, "all": list(items)}
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:3])
 
 
 def _text(path: Path) -> str:
