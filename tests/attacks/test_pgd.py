@@ -14,7 +14,7 @@ from PIL import Image
 import smoothguard_guardrail.attacks as attacks
 from smoothguard_guardrail.attacks import PGD
 from smoothguard_guardrail.attacks.objective import TargetLoss
-from smoothguard_guardrail.attacks.pgd import round_within
+from smoothguard_guardrail.attacks.ball import Ball
 from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from tests.models import tiny
@@ -122,7 +122,7 @@ def test_rounding_stays_in_the_ball(epsilon: float, levels: bool, seed: int) -> 
     if levels:
         original = (original * 255).round() / 255
     wild = original + (torch.rand(original.shape, generator=generator) * 4 - 2) * epsilon
-    rounded = round_within(wild, original, epsilon)
+    rounded = Ball(epsilon=epsilon).round(wild, original)
     assert ((rounded - original).abs() <= epsilon + 1e-6).all()
     assert torch.equal((rounded * 255).round() / 255, rounded)
     assert rounded.min() >= 0
