@@ -113,6 +113,22 @@ class CompaOrder:
         items = answered_part(self.items, ids)
         return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))
 
+    def answered(self, ids: Iterable[str], *, complete: bool = True) -> Self:
+        """Return the benchmark with these items only: the recordings that somebody asked about.
+
+        Args:
+            ids: Of items.
+            complete: Refuse a row of which no recording was asked about.
+
+        Raises:
+            ConfigurationError: An id has no item, or a row none of these.
+        """
+        items = answered_part(self.items, ids)
+        rows = {str(item.details["row"]) for item in self.items}
+        if complete and (missing := sorted(rows - {str(item.details["row"]) for item in items}, key=int)):
+            raise ConfigurationError(f"{len(missing)} of {len(rows)} rows have no answer, as {', '.join(missing[:3])}")
+        return replace(self, items=items, notes=(f"{len(items)} recordings of {len(rows)} rows",))
+
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
         """Score answers: accuracy, by number of options and over all.
 

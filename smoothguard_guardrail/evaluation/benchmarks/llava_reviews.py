@@ -66,6 +66,18 @@ def read_reviews(path: Path) -> list[Review]:
     ]
 
 
+def read_question_items(path: Path) -> list[Item]:
+    """Read `questions.jsonl` alone, as far as reviews are joined with it: ids, questions and categories.
+
+    Raises:
+        InputError: The file cannot be read, an id stands twice, or a field is missing or wrong.
+    """
+    return [
+        Item(id=key, question=row.text("text"), category=row.text("category"))
+        for key, row in by_key(read_json_lines(path), "question_id").items()
+    ]
+
+
 def score_reviews(
     reviews: Sequence[Review], *, items: Sequence[Item] | None = None, notes: Sequence[str] = ()
 ) -> Scores:

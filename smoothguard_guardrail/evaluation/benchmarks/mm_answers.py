@@ -97,8 +97,11 @@ def write_answers(questions: Path, answers: Mapping[str, str], *, model: str, ta
         InputError: A file cannot be read.
     """
     by_scenario: dict[str, dict[str, str]] = {}
+    there = {path.stem for path in questions.glob("*.json")}
     for item_id, text in answers.items():
         scenario, _, key = item_id.rpartition("/")
+        if scenario not in there:
+            raise ConfigurationError(f"there is no question {item_id}: {questions} has no scenario {scenario!r}")
         by_scenario.setdefault(scenario, {})[key] = text
     written: dict[Path, dict[str, Any]] = {}
     for scenario, texts in by_scenario.items():

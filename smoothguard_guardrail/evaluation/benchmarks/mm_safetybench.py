@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, get_args
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation.benchmarks.joining import answered_part, by_category, in_order, judged
 from smoothguard_guardrail.evaluation.benchmarks.mm_scenarios import check_count, criterion_of, read_scenarios
-from smoothguard_guardrail.evaluation.benchmarks.rows import Row, require_media
+from smoothguard_guardrail.evaluation.benchmarks.rows import Row, file_in, require_media
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, ScoreRow, Scores
 from smoothguard_guardrail.evaluation.statistics import Rate
@@ -108,7 +108,7 @@ class MMSafetyBench:
                 if with_media and variant == "universal" and universal_image is not None:
                     media = (universal_image,)
                 elif with_media and variant != "text-only" and images is not None:
-                    media = (images / scenario / variant / f"{key}.jpg",)
+                    media = (file_in(images, f"{scenario}/{variant}/{key}.jpg", where=row.where),)
                 items.append(
                     safety_item(
                         scenario,

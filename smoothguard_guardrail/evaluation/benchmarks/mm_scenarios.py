@@ -61,10 +61,7 @@ def read_scenarios(
     if complete:
         names = [_full_name(name) for name in scenarios] if scenarios else list(SCENARIO_SIZES)
     else:
-        there = sorted(path.stem for path in folder.glob("*.json"))
-        names = there if scenarios is None else [name for name in there if {name, name.split("-")[0]} & {*scenarios}]
-        if not names:
-            raise InputError(f"{folder} has no scenario files, as 01-Illegal_Activitiy.json")
+        names = _names_there(folder, scenarios)
     return {name: _records(folder / f"{name}.json") for name in dict.fromkeys(names)}
 
 
@@ -84,6 +81,21 @@ def check_count(scenario: str, found: Mapping[str, Any]) -> None:
         raise InputError(
             f"{scenario}: {len(found)} records, and the published file has {size}{detail}; `complete=False` reads parts"
         )
+
+
+def _names_there(folder: Path, scenarios: Sequence[str] | None) -> list[str]:
+    there = sorted(path.stem for path in folder.glob("*.json"))
+    if not there:
+        raise InputError(f"{folder} has no scenario files, as 01-Illegal_Activitiy.json")
+    if scenarios is None:
+        return there
+    names = []
+    for wanted in scenarios:
+        found = [name for name in there if wanted in (name, name.partition("-")[0])]
+        if not found:
+            raise InputError(f"{folder} has no file of the scenario {wanted}; there is {', '.join(there)}")
+        names += found
+    return names
 
 
 def _records(path: Path) -> dict[str, Row]:
