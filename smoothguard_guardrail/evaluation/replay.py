@@ -7,7 +7,7 @@ own flow: `replay` drives `Guard.vote` with the recorded answers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -73,6 +73,7 @@ def ask_copies(
     seed: int,
     with_clean: bool = False,
     mapper: Mapper | None = None,
+    on_done: Callable[[CopyAnswers], None] | None = None,
 ) -> list[CopyAnswers]:
     """Ask a model about perturbed copies of every item, perturbed as a guard of this configuration does it.
 
@@ -83,25 +84,28 @@ def ask_copies(
         model: A chat model, or its name for `load_model`, which other processes can load themselves.
         config: How to perturb.
         items: What to ask; each has at least one medium.
-        num_copies: Perturbed copies of each.
+        num_copies: Perturbed copies of each; may be 0 with `with_clean`.
         seed: Of the noise.
         with_clean: Ask about each item as it is, too: what `include_clean` votes on.
         mapper: Where the work runs; None: in this thread.
+        on_done: Called in this thread with every record as soon as it is there, in any order.
 
     Returns:
         One record per item, in order.
 
     Raises:
-        ConfigurationError: `num_copies` is below 1.
+        ConfigurationError: `num_copies` is negative, or there is nothing to ask.
         InputError: An item's file cannot be read, or it has none.
         MediaError: A medium cannot be guarded.
     """
-    if num_copies < 1:
-        raise ConfigurationError(f"num_copies must be at least 1, not {num_copies}")
+    if num_copies < 0 or not (num_copies or with_clean):
+        raise ConfigurationError(f"num_copies must be at least 1 (0 with with_clean), not {num_copies}")
     ask = partial(_ask_item, model, config, num_copies, seed, with_clean)
-    if mapper is None:
-        return [ask(item) for item in items]
-    done = dict(mapper(ask, items))
+    done = {}
+    for index, record in enumerate(map(ask, items)) if mapper is None else mapper(ask, items):
+        done[index] = record
+        if on_done is not None:
+            on_done(record)
     return [done[index] for index in range(len(items))]
 
 
@@ -233,7 +237,7 @@ def _ask_item(
     model: BaseChatModel | str, config: SmoothGuardConfig, num_copies: int, seed: int, with_clean: bool, item: Item
 ) -> CopyAnswers:
     """Ask about one item; runs where the mapper says."""
-    chat = _loaded(model) if isinstance(model, str) else model
+    chat = model_of(model)
     config = config.override(include_clean=False)
     prepared = prepare(
         [request_from_files(item.media, item.question)],
@@ -280,7 +284,11 @@ def item_seed(seed: int, item_id: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def model_of(model: BaseChatModel | str) -> BaseChatModel:
+    """Return a model itself; one that is given by its name is loaded once per process."""
+    return _loaded(model) if isinstance(model, str) else model
+
+
 @lru_cache(maxsize=1)
 def _loaded(spec: str) -> BaseChatModel:
-    """Return a model by name, loaded once per process."""
     return load_model(spec)
