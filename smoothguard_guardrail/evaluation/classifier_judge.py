@@ -68,11 +68,13 @@ class ClassifierJudge:
         question = ":with question" if self._with_question else ""
         return f"classifier:{self._path.name}:{folder_sha256(self._path)[:12]}{labels}{question}"
 
+    def reads(self, item: Item, answer: str) -> Turns:
+        """Return all that it reads: the question, or nothing in its place, and the answer."""
+        return (item.question if self._with_question else "", answer)
+
     def __call__(self, items: Sequence[Item], answers: Sequence[str]) -> list[Judgement]:
         """Return one judgement per answer; blank ones are not judged."""
-        turns = [
-            (item.question if self._with_question else "", answer) for item, answer in zip(items, answers, strict=True)
-        ]
+        turns = [self.reads(item, answer) for item, answer in zip(items, answers, strict=True)]
         distinct = list(dict.fromkeys(each for each in turns if each[1].strip()))
         judged: dict[Turns, Judgement] = {}
         for start in range(0, len(distinct), _BATCH):

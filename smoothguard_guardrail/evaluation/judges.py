@@ -89,6 +89,10 @@ class RefusalJudge:
         """What tells this judge from others, as records and caches keep it."""
         return f"refusal:{fingerprint([*self._phrases, self._more.pattern if self._more else ''])}"
 
+    def reads(self, item: Item, answer: str) -> tuple[str, ...]:
+        """Return all that it reads."""
+        return (answer,)
+
     def __call__(self, items: Sequence[Item], answers: Sequence[str]) -> list[Judgement]:
         """Return one judgement per answer."""
         return [Judgement(verdict=not self.refuses(answer) if answer.strip() else None) for answer in answers]
@@ -176,6 +180,10 @@ class ChatJudge:
         """What tells this judge from others, as records and caches keep it."""
         return f"chat:{model_label(self._model)}:{fingerprint(self._prompts)}"
 
+    def reads(self, item: Item, answer: str) -> tuple[str, ...]:
+        """Return all that it reads: the prompt of the item's criterion, and the answer."""
+        return self._request(item, answer) or ()
+
     def __call__(self, items: Sequence[Item], answers: Sequence[str]) -> list[Judgement]:
         """Return one judgement per answer."""
         requests = [self._request(item, answer) for item, answer in zip(items, answers, strict=True)]
@@ -201,15 +209,21 @@ class ReviewJudge:
         max_concurrency: Calls in flight at once.
     """
 
-    def __init__(self, model: BaseChatModel, prompt: Callable[[Item, str], str], *, max_concurrency: int = 4) -> None:
+    def __init__(
+        self, model: BaseChatModel, *, prompt: Callable[[Item, str], str] | None = None, max_concurrency: int = 4
+    ) -> None:
         self._model = model
-        self._prompt = prompt
+        self._prompt = review_prompt if prompt is None else prompt
         self._max_concurrency = max_concurrency
 
     @property
     def identity(self) -> str:
         """What tells this judge from others, as records and caches keep it."""
         return f"review:{model_label(self._model)}"
+
+    def reads(self, item: Item, answer: str) -> tuple[str, ...]:
+        """Return all that it reads: the prompt."""
+        return (self._prompt(item, answer),)
 
     def __call__(self, items: Sequence[Item], answers: Sequence[str]) -> list[Judgement]:
         """Return one review per answer, as the reply of a judgement without a verdict."""

@@ -1,0 +1,148 @@
+"""One item, asked of a model once, bare or through the guard; runs wherever a mapper runs it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.embeddings import Embeddings
+
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.errors import (
+    AbstainedError,
+    AdapterError,
+    ConfigurationError,
+    MissingDependencyError,
+    QuorumError,
+)
+from smoothguard_guardrail.evaluation.items import Answer, Item
+from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
+from smoothguard_guardrail.media.files import request_from_files
+from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
+from smoothguard_guardrail.runnable import SmoothGuardRunnable
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from smoothguard_guardrail.result import GuardResult
+
+_loading = threading.Lock()
+
+
+class _SharedEmbeddings(Embeddings):
+    """The guard's default embedder for all threads of a process: tokenizers must not be used by two at once."""
+
+    def __init__(self) -> None:
+        self._inner = KeptEmbeddings()
+        self._lock = threading.Lock()
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        with self._lock:
+            return self._inner.embed_documents(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        return self.embed_documents([text])[0]
+
+
+_embedder = _SharedEmbeddings()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """A user's own parts of a guard, in place of the configured ones; see `SmoothGuardRunnable`.
+
+    Attributes:
+        name: Tells these parts from others: kept answers are found by it, so change it whenever the parts change.
+    """
+
+    name: str
+    embedder: Embedder | None = None
+    clusterer: Clusterer | None = None
+    benign_scorer: BenignScorer | None = None
+    perturber: Perturber | None = None
+    voter: Voter | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One item of one arm.
+
+    Attributes:
+        config: The guard's, with the item's seed; None: the model alone.
+    """
+
+    item: Item
+    config: SmoothGuardConfig | None = None
+    parts: Parts | None = None
+
+
+def answer(model: str | BaseChatModel, task: Task) -> Answer:
+    """Ask a model one item's question.
+
+    The bare model is called as the guard calls it for one sample, so it decodes alike. A failure is part of the
+    answer. An answer that the guard withholds (`on_abstain="raise"`) is its refusal text.
+
+    Args:
+        model: A name for `load_model`, which is loaded once per process, or a chat model.
+        task: What to ask, and through which guard.
+
+    Raises:
+        ConfigurationError: The model or the guard cannot be set up.
+        MissingDependencyError: A package is missing.
+        AdapterError: One of the parts broke its protocol.
+    """
+    chat = _loaded_once(model) if isinstance(model, str) else model
+    try:
+        if task.config is None:
+            reply = chat.invoke([request_from_files(task.item.media, task.item.question)])
+            return Answer(item_id=task.item.id, text=str(reply.text))
+        return _guarded(chat, task, task.config)
+    except (ConfigurationError, MissingDependencyError, AdapterError):
+        raise
+    except QuorumError as error:
+        return _failed(task, error, num_calls=error.successes + len(error.failures))
+    except Exception as error:
+        return _failed(task, error, num_calls=1)
+
+
+def _guarded(chat: BaseChatModel, task: Task, config: SmoothGuardConfig) -> Answer:
+    guard = SmoothGuardRunnable(chat, config=config, **_parts(task.parts))
+    try:
+        result = guard.guard([request_from_files(task.item.media, task.item.question)])
+    except AbstainedError as error:
+        return _answer(task, error.result, config, text=config.refusal_text)
+    return _answer(task, result, config, text=str(result.answer.text))
+
+
+def _answer(task: Task, result: GuardResult, config: SmoothGuardConfig, *, text: str) -> Answer:
+    record = result.to_metadata() | {"seed": config.seed}
+    return Answer(item_id=task.item.id, text=text, num_calls=result.num_calls, record=record)
+
+
+def _failed(task: Task, error: Exception, *, num_calls: int) -> Answer:
+    message = " ".join(str(error).split())
+    return Answer(item_id=task.item.id, error=f"{type(error).__name__}: {message}", num_calls=num_calls)
+
+
+def _parts(parts: Parts | None) -> dict[str, Any]:
+    parts = parts or Parts(name="")
+    return {
+        "embedder": parts.embedder or _embedder,
+        "clusterer": parts.clusterer,
+        "benign_scorer": parts.benign_scorer,
+        "perturber": parts.perturber,
+        "voter": parts.voter,
+    }
+
+
+def _loaded_once(spec: str) -> BaseChatModel:
+    with _loading:  # threads would each load one
+        return _load(spec)
+
+
+@lru_cache(maxsize=1)
+def _load(spec: str) -> BaseChatModel:
+    return load_model(spec)

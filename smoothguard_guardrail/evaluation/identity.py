@@ -1,0 +1,100 @@
+"""Which model answered: enough to tell it from every other, so that a changed model never gets old answers."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, JsonValue
+
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.evaluation.fingerprints import folder_sha256
+from smoothguard_guardrail.evaluation.records import Record
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+
+class ModelIdentity(Record):
+    """A model."""
+
+    name: str
+    """As it was asked for, as `reference` or `openai:gpt-4o`; of an object its class and name."""
+    revision: str | None = None
+    """Commit on the Hugging Face hub."""
+    weights_sha256: str | None = None
+    """Over all files of a local model's folder; of an object in memory over its weights and chat template."""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    """How an object decodes, as far as it tells."""
+
+    @property
+    def key(self) -> dict[str, JsonValue]:
+        """What answers depend on: a folder may be moved, so with weights the name is of no matter."""
+        return self.model_dump(mode="json", exclude={"name"} if self.weights_sha256 else set())
+
+
+def identify(model: str | BaseChatModel, *, memory: Path | None = None) -> ModelIdentity:
+    """Return which model this is, without loading it.
+
+    Args:
+        model: A name for `load_model`, or a chat model.
+        memory: File that remembers the hashes of weight files.
+
+    Raises:
+        ConfigurationError: A local model's folder or hub id does not exist.
+        InputError: A file of its folder cannot be read.
+    """
+    if not isinstance(model, str):
+        return _identify_object(model)
+    if model == "reference":
+        from smoothguard_guardrail.models.reference import reference_path
+
+        return ModelIdentity(name=model, weights_sha256=folder_sha256(reference_path(), memory=memory))
+    kind, _, name = model.partition(":")
+    if kind != "hf":
+        return ModelIdentity(name=model)
+    if Path(name).is_dir():
+        return ModelIdentity(name=model, weights_sha256=folder_sha256(Path(name), memory=memory))
+    return ModelIdentity(name=model, revision=_hub_commit(name))
+
+
+def _hub_commit(name: str) -> str | None:
+    from transformers.utils.hub import cached_file, extract_commit_hash
+
+    try:
+        return extract_commit_hash(cached_file(name, "config.json"), None)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"model 'hf:{name}' cannot be loaded: {error}") from error
+
+
+def _identify_object(model: BaseChatModel) -> ModelIdentity:
+    from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
+
+    told = {**model._identifying_params, **_sampling(model)}
+    settings = {key: value for key, value in told.items() if isinstance(value, str | int | float | bool)}
+    label = f"{type(model).__module__}.{type(model).__qualname__}"
+    if not isinstance(model, ChatTransformersMultimodal):
+        return ModelIdentity(name=label, settings=settings)
+    return ModelIdentity(
+        name=f"{label}:{model.model_name}",
+        revision=model.revision,
+        weights_sha256=_weights_sha256(model),
+        settings=settings,
+    )
+
+
+def _sampling(model: BaseChatModel) -> dict[str, Any]:
+    names = ("model", "model_name", "temperature", "top_p", "max_tokens", "max_new_tokens")
+    return {name: getattr(model, name, None) for name in names}
+
+
+def _weights_sha256(model: Any) -> str:
+    import torch
+
+    digest = hashlib.sha256(str(getattr(model.processor, "chat_template", "")).encode())
+    for name, value in model.hf_model.state_dict().items():
+        if torch.is_tensor(value):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,207 @@
+"""Arms: the same items, asked of the same model, bare or through guards, on clean and on attacked pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.answering import Parts, Task, answer
+from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
+from smoothguard_guardrail.evaluation.fingerprints import file_sha256
+from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
+from smoothguard_guardrail.evaluation.items import Answer, Item
+from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.replay import item_seed
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+Progress = Callable[[int, int], None]
+"""Called with the number of answers that are there, and that of all."""
+
+_GIVE_UP_AFTER = 20  # failures in a row from the start, with no answer among them
+# Knobs that change how answers are had or told, and not the answers.
+_OF_NO_MATTER = {"seed", "max_concurrency", "record_samples", "trace_samples"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way of asking all items.
+
+    Attributes:
+        name: Unique among the arms.
+        items: What is asked. Arms that are compared hold the same ids; an adversarial arm's items have other media.
+        config: The guard's; None: the model alone. Its seed is of no matter, each item gets its own.
+        parts: The user's own parts of the guard.
+    """
+
+    name: str
+    items: Sequence[Item]
+    config: SmoothGuardConfig | None = None
+    parts: Parts | None = None
+
+
+def run_arms(
+    model: str | BaseChatModel,
+    arms: Sequence[Arm],
+    *,
+    folder: Path,
+    mapper: Mapper,
+    seed: int,
+    progress: Progress | None = None,
+    identity: ModelIdentity | None = None,
+) -> dict[str, dict[str, Answer]]:
+    """Ask every item of every arm, and keep each answer in `folder` as it comes.
+
+    A run that was stopped goes on where it was: nothing is asked twice, in whatever arm. The noise of an item has the
+    seed `item_seed(seed, item.id)` in every arm. A failure is recorded in its answer, is not kept, and is tried again
+    by the next run.
+
+    Args:
+        model: A name for `load_model`, which each worker process loads once, or a chat model, which needs `InThreads`.
+        arms: What to ask.
+        folder: Keeps `answers.jsonl`.
+        mapper: Where the work runs.
+        seed: Of the noise.
+        progress: Told after each answer.
+        identity: Which model this is, for an object that cannot tell itself; None: `identify(model)`.
+
+    Returns:
+        Answers by arm and item id.
+
+    Raises:
+        ConfigurationError: Names or ids are double, the model or a guard cannot be set up, or an arm has failures only.
+        MissingDependencyError: A package is missing.
+        AdapterError: A user's part broke its protocol.
+    """
+    _check(arms)
+    kept = KeptLines(folder / "answers.jsonl")
+    identity = identity or identify(model, memory=folder / "fingerprints.json")
+    tasks: dict[str, Task] = {}
+    places = [(arm, item, _add(tasks, arm, item, identity, seed)) for arm in arms for item in arm.items]
+    found = {key: _kept_answer(kept, key) for key in tasks}
+    missing = [key for key in tasks if found[key] is None]
+    failures: list[Answer] = []
+    for done, (index, got) in enumerate(mapper(partial(answer, model), [tasks[key] for key in missing]), start=1):
+        found[missing[index]] = got
+        if got.error is None:
+            kept.put(missing[index], got.model_dump(mode="json"))
+        else:
+            failures.append(got)
+        if len(failures) == done >= _GIVE_UP_AFTER:
+            raise ConfigurationError(f"the first {done} questions all failed, as {failures[0].error}")
+        if progress is not None:
+            progress(len(tasks) - len(missing) + done, len(tasks))
+    answers: dict[str, dict[str, Answer]] = {arm.name: {} for arm in arms}
+    for arm, item, key in places:
+        answers[arm.name][item.id] = _present(found[key]).model_copy(update={"item_id": item.id})
+    _check_answers(answers)
+    return answers
+
+
+def sweep(config: SmoothGuardConfig, **knobs: Sequence[Any]) -> dict[str, SmoothGuardConfig]:
+    """Return configurations for all combinations of some knobs' values, by a name that tells them.
+
+    Args:
+        config: Where the other knobs come from.
+        **knobs: Values by knob, as `sigma=(0.05, 0.1)`.
+
+    Raises:
+        ConfigurationError: There is no such knob, or a value makes no sense.
+
+    Example:
+        >>> list(sweep(SmoothGuardConfig(), sigma=(0.1, 0.2), num_samples=(4,)))
+        ['sigma=0.1, num_samples=4', 'sigma=0.2, num_samples=4']
+    """
+    combinations = [dict(zip(knobs, values, strict=True)) for values in product(*knobs.values())]
+    return {
+        ", ".join(f"{knob}={value}" for knob, value in changes.items()): config.override(**changes)
+        for changes in combinations
+        if changes
+    }
+
+
+def noise_alone(config: SmoothGuardConfig) -> SmoothGuardConfig:
+    """Return a guard that perturbs as this one does and asks once: what its noise does by itself, without a vote."""
+    return config.override(num_samples=1, include_clean=False, min_successes=None, early_stop=None, min_agreement=0.0)
+
+
+def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, ...]:
+    """Return the items with other pictures, such as attacked ones, in place of their first medium.
+
+    Args:
+        items: Items; those without media stay as they are.
+        files: The new picture by item id.
+
+    Raises:
+        ConfigurationError: An item with media has no new picture.
+    """
+    missing = [item.id for item in items if item.media and item.id not in files]
+    if missing:
+        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no attacked picture, as {missing[0]}")
+    return tuple(
+        item.model_copy(update={"media": (files[item.id], *item.media[1:])}) if item.media else item for item in items
+    )
+
+
+def _check(arms: Sequence[Arm]) -> None:
+    names = [arm.name for arm in arms]
+    if not arms or len(set(names)) < len(names):
+        raise ConfigurationError(f"arms have to have names of their own, not {', '.join(names) or 'none at all'}")
+    for arm in arms:
+        if not arm.items or len({item.id for item in arm.items}) < len(arm.items):
+            raise ConfigurationError(f"the items of arm {arm.name!r} have to have ids of their own, and be one or more")
+        if arm.parts is not None and arm.config is None:
+            raise ConfigurationError(f"arm {arm.name!r} has parts of a guard, and no configuration")
+
+
+def _add(tasks: dict[str, Task], arm: Arm, item: Item, identity: ModelIdentity, seed: int) -> str:
+    """Add the task of an item unless an arm before has the same, and return its key."""
+    config = None
+    if arm.config is not None:
+        config = arm.config.override(seed=item_seed(seed, item.id), record_samples=True)
+    key = _key(arm, item, config, identity)
+    tasks.setdefault(key, Task(item=item, config=config, parts=arm.parts))
+    return key
+
+
+def _key(arm: Arm, item: Item, config: SmoothGuardConfig | None, identity: ModelIdentity) -> str:
+    from smoothguard_guardrail import __version__
+
+    try:
+        media = [file_sha256(path) for path in item.media]
+    except InputError:  # asked all the same, so that the failure is the answer's
+        media = [str(path) for path in item.media]
+    return key_of(
+        model=identity.key,
+        question=item.question,
+        media=media,
+        config=None if config is None else config.model_dump(mode="json", exclude=_OF_NO_MATTER),
+        parts=None if arm.parts is None else arm.parts.name,
+        seed=None if config is None else config.seed,
+        version=__version__,
+    )
+
+
+def _kept_answer(kept: KeptLines, key: str) -> Answer | None:
+    value = kept.get(key)
+    return None if value is None else Answer.model_validate(value)
+
+
+def _present(found: Answer | None) -> Answer:
+    if found is None:
+        raise ConfigurationError("the mapper left a question out: it has to yield every task's index and result")
+    return found
+
+
+def _check_answers(answers: Mapping[str, Mapping[str, Answer]]) -> None:
+    for name, by_id in answers.items():
+        if all(each.error is not None for each in by_id.values()):
+            first = next(iter(by_id.values()))
+            raise ConfigurationError(f"all {len(by_id)} questions of arm {name!r} failed, as {first.error}")
