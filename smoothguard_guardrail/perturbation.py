@@ -17,6 +17,7 @@ from smoothguard_guardrail.media import DecodedMedium, PreparedRequest, fit
 from smoothguard_guardrail.protocols import Perturber, blamed
 from smoothguard_guardrail.result import Medium
 from smoothguard_guardrail.smoothing import (
+    Compose,
     GaussianNoise,
     build_perturber,
     channel_sigma,
@@ -55,7 +56,7 @@ class ModelFacts:
         )
 
 
-def image_perturber(config: SmoothGuardConfig, facts: ModelFacts) -> Perturber:
+def image_perturber(config: SmoothGuardConfig, facts: ModelFacts) -> Compose:
     """Return the perturbation of images that this configuration describes for a model.
 
     It is differentiable in its batch, so an adaptive attack can go through it.
