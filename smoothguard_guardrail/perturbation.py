@@ -69,6 +69,19 @@ def image_perturber(config: SmoothGuardConfig, facts: ModelFacts) -> Compose:
     )
 
 
+def audio_perturber(config: SmoothGuardConfig, waveform: torch.Tensor) -> GaussianNoise:
+    """Return the perturbation of a recording that this configuration describes, differentiable in its batch.
+
+    Args:
+        config: Its `audio_sigma`, or `audio_snr_db`, decides.
+        waveform: Float (channels, samples) in [-1, 1]: the recording, against which the ratio is taken.
+    """
+    sigma = config.audio_sigma
+    if sigma is None:
+        sigma = snr_sigma(waveform, config.audio_snr_db or 0.0)
+    return GaussianNoise(sigma, bounds=(-1.0, 1.0))
+
+
 def at_model_resolution(image: torch.Tensor, config: SmoothGuardConfig, facts: ModelFacts) -> torch.Tensor:
     """Bring a picture to the size at which the guard perturbs it for a model, differentiably.
 
@@ -177,10 +190,7 @@ class RequestPerturber:
     def _configured(self, medium: DecodedMedium) -> Perturber:
         if medium.kind == "image":
             return image_perturber(self._config, self._facts)
-        sigma = self._config.audio_sigma
-        if sigma is None:
-            sigma = snr_sigma(medium.tensor, self._config.audio_snr_db or 0.0)
-        return GaussianNoise(sigma, bounds=(-1.0, 1.0))
+        return audio_perturber(self._config, medium.tensor)
 
 
 def _check_aspect(medium: DecodedMedium) -> None:
