@@ -185,6 +185,7 @@ def build_paligemma(folder: Path, *, seed: int = 0) -> Path:
         projection_dim=32,
         vocab_size=vocabulary,
         hidden_size=32,
+        tie_word_embeddings=False,
     )
     return save(PaliGemmaForConditionalGeneration, config, processor, folder, seed=seed)
 
@@ -207,6 +208,7 @@ def build_gemma3(folder: Path, *, seed: int = 0) -> Path:
         eoi_token_index=tokenizer.eoi_token_id,
         image_token_index=tokenizer.image_token_id,
         initializer_range=0.2,
+        tie_word_embeddings=False,  # else a random model repeats the token that it sees
     )
     return save(Gemma3ForConditionalGeneration, config, processor, folder, seed=seed)
 

@@ -26,7 +26,7 @@ from PIL import Image
 import smoothguard_guardrail.models as models
 from smoothguard_guardrail.errors import ConfigurationError, InputError, MediaError, UnsupportedMediaError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
-from tests.models import tiny
+from tests.models import families, tiny
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +36,11 @@ BUILDERS = {
     "qwen2_vl": tiny.build_qwen2_vl,
     "idefics3": tiny.build_idefics3,
     "qwen2_audio": tiny.build_qwen2_audio,
+    "gemma3": families.build_gemma3,
+    "internvl": families.build_internvl,
+    "llava_next": families.build_llava_next,
+    "qwen2_5_vl": families.build_qwen2_5_vl,
+    "smolvlm": families.build_smolvlm,
 }
 
 
@@ -198,6 +203,11 @@ def test_sizes_are_what_the_processor_does(tmp_path: Path) -> None:
         "qwen2_vl": (None, None, True),
         "idefics3": (None, None, True),
         "qwen2_audio": (None, 16_000, True),
+        "gemma3": (28, None, True),
+        "internvl": (None, None, True),  # its processor cuts wide pictures into tiles
+        "llava_next": (None, None, True),
+        "qwen2_5_vl": (None, None, True),
+        "smolvlm": (None, None, True),
     }
 
 
