@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,8 +76,8 @@ def read_json_lines(path: Path) -> list[Row]:
     for number, line in enumerate(lines, 1):
         where = f"{path}, row {number}"
         try:
-            values = json.loads(line)
-        except ValueError as error:
+            values = _parsed(line)
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{where}: not JSON ({error}); the file has to hold one JSON object per line") from error
         if not isinstance(values, dict):
             raise InputError(f"{where}: has to be a JSON object; the file has to hold one per line")
@@ -93,8 +94,8 @@ def read_json_object(path: Path) -> dict[str, Any]:
         InputError: The file cannot be read, or is something else.
     """
     try:
-        values = json.loads(_text(path))
-    except ValueError as error:
+        values = _parsed(_text(path))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} has to be a JSON object")
@@ -107,7 +108,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
     Raises:
         InputError: The file cannot be read, a column is missing, or a row is too long or too short.
     """
-    reader = csv.DictReader(_text(path).splitlines(keepends=True))
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     absent = [column for column in columns if column not in (reader.fieldnames or ())]
     if absent:
         raise InputError(f"{path}: no column {', '.join(absent)}; there is {', '.join(reader.fieldnames or ())}")
@@ -163,6 +164,18 @@ def require_media(items: Sequence[Item], hint: str) -> None:
     missing = [path for path in wanted if not path.is_file()]
     if missing:
         raise InputError(f"{len(missing)} of {len(wanted)} media files are missing, as {missing[0]}: {hint}")
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return found
 
 
 def _text(path: Path) -> str:
