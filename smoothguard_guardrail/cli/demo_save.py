@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from smoothguard_guardrail.evaluation.report import principal_places
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR
 from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
@@ -82,13 +83,10 @@ def _noisy_copies(model: BaseChatModel, config: SmoothGuardConfig, outcome: Outc
 
 
 def _places(found: Sequence[Outcome]) -> dict[str, NDArray[np.float64]]:
-    """Return where each wording lies: the first two principal components of its embedding."""
+    """Return where each wording lies."""
     said = [sample.text for outcome in found for sample in outcome.result.samples if sample.text is not None]
     texts = list(dict.fromkeys([*said, *(outcome.alone for outcome in found)]))
-    vectors = np.asarray(default_embedder().embed_documents(texts), dtype=np.float64)
-    centred = vectors - vectors.mean(axis=0)
-    _, _, components = np.linalg.svd(centred, full_matrices=False)
-    return dict(zip(texts, centred @ components[:2].T, strict=True))
+    return dict(zip(texts, principal_places(texts, default_embedder()), strict=True))
 
 
 def _draw_answers(axis: Any, outcome: Outcome, places: dict[str, NDArray[np.float64]]) -> None:

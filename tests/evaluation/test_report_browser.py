@@ -27,6 +27,11 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-g
 
 
 @pytest.fixture(scope="module")
+def report() -> Report:
+    return rich_report()
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
     with sync_api.sync_playwright() as playwright:
@@ -57,8 +62,9 @@ class Visit:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
-def test_report_shows_whole_at_every_width(browser: Any, tmp_path: Path, width: int, scheme: str) -> None:
-    report = rich_report()
+def test_report_shows_whole_at_every_width(
+    browser: Any, report: Report, tmp_path: Path, width: int, scheme: str
+) -> None:
     visit = Visit(browser, report, tmp_path, viewport={"width": width, "height": 900}, color_scheme=scheme)
     page = visit.page
     assert page.get_by_role("heading", level=1).inner_text() == report.title
@@ -86,17 +92,17 @@ def test_report_shows_whole_at_every_width(browser: Any, tmp_path: Path, width: 
     visit.close()
 
 
-def test_colours_follow_the_scheme(browser: Any, tmp_path: Path) -> None:
+def test_colours_follow_the_scheme(browser: Any, report: Report, tmp_path: Path) -> None:
     found = {}
     for scheme in ("light", "dark"):
-        visit = Visit(browser, rich_report(), tmp_path, color_scheme=scheme)
+        visit = Visit(browser, report, tmp_path, color_scheme=scheme)
         found[scheme] = visit.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         visit.close()
     assert found["light"] != found["dark"]
 
 
-def test_keyboard_opens_the_samples_and_scrolls_a_table(browser: Any, tmp_path: Path) -> None:
-    visit = Visit(browser, rich_report(), tmp_path, viewport={"width": 400, "height": 900})
+def test_keyboard_opens_the_samples_and_scrolls_a_table(browser: Any, report: Report, tmp_path: Path) -> None:
+    visit = Visit(browser, report, tmp_path, viewport={"width": 400, "height": 900})
     summary = visit.page.get_by_text("All 8 sample answers").first
     samples = visit.page.locator("ol.samples").first
     assert not samples.is_visible()
@@ -110,8 +116,8 @@ def test_keyboard_opens_the_samples_and_scrolls_a_table(browser: Any, tmp_path: 
     visit.close()
 
 
-def test_header_of_a_long_table_stays_in_sight(browser: Any, tmp_path: Path) -> None:
-    visit = Visit(browser, rich_report(), tmp_path, viewport={"width": 1280, "height": 500})
+def test_header_of_a_long_table_stays_in_sight(browser: Any, report: Report, tmp_path: Path) -> None:
+    visit = Visit(browser, report, tmp_path, viewport={"width": 1280, "height": 500})
     frame = visit.page.get_by_role("region", name="Examples by category")
     frame.evaluate("frame => frame.scrollTo(0, frame.scrollHeight)")
     tops = frame.evaluate("frame => [frame, frame.querySelector('th')].map(each => each.getBoundingClientRect().top)")
@@ -120,8 +126,8 @@ def test_header_of_a_long_table_stays_in_sight(browser: Any, tmp_path: Path) -> 
     visit.close()
 
 
-def test_contents_lead_to_the_sections(browser: Any, tmp_path: Path) -> None:
-    visit = Visit(browser, rich_report(), tmp_path, viewport={"width": 1280, "height": 900})
+def test_contents_lead_to_the_sections(browser: Any, report: Report, tmp_path: Path) -> None:
+    visit = Visit(browser, report, tmp_path, viewport={"width": 1280, "height": 900})
     for link in visit.page.get_by_role("navigation").get_by_role("link").all():
         link.click()
         target = visit.page.locator(visit.page.evaluate("location.hash"))

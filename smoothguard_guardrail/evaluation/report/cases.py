@@ -12,6 +12,8 @@ HEADER = 24
 """Bytes of a PNG file up to the end of its width and height."""
 MAX_PIXELATED = 256
 """Pictures up to this width are enlarged with hard edges: each of their pixels counts."""
+LONG = 400
+"""Characters from which on an answer may need to scroll, and so to be reached with the keyboard."""
 NO_TEXT = element("span", "(no text)", class_="note")
 
 
@@ -58,7 +60,8 @@ def _size(uri: str) -> tuple[int, int]:
 
 def _arm(content: Answers) -> Html:
     verdict = element("span", content.verdict, class_="verdict") if content.verdict else None
-    shown = element("p", content.answer or NO_TEXT, class_="answer")
+    scrolls = len(content.answer) > LONG or content.answer.count("\n") > LONG // 40
+    shown = element("p", content.answer or NO_TEXT, class_="answer", tabindex="0" if scrolls else None)
     return element("section", element("h4", content.arm, " " if verdict else None, verdict), shown, _samples(content))
 
 

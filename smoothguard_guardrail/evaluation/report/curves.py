@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from smoothguard_guardrail.evaluation.report.content import Curve, Point, Series, Table
 from smoothguard_guardrail.evaluation.report.markup import Html, element, joined, marked_up
-from smoothguard_guardrail.evaluation.report.numbers import cell_text, tick
+from smoothguard_guardrail.evaluation.report.numbers import cell_text, interval, tick
 from smoothguard_guardrail.evaluation.report.scales import Scale, across, along
 from smoothguard_guardrail.evaluation.report.tables import table
 from smoothguard_guardrail.evaluation.statistics import Rate
 
-WIDTH, HEIGHT = 480, 300
-LEFT, RIGHT, TOP, BOTTOM = 50, 470, 12, 252
+WIDTH, HEIGHT = 480, 290
+LEFT, RIGHT, TOP, BOTTOM = 44, 474, 8, 244
 NUM_COLOURS = 8
 DASHES = ("none", "7 3", "2 3", "9 3 2 3")
 MARKS = (
@@ -39,8 +39,9 @@ def curve(content: Curve, key: str) -> Html:
     if not points:
         return element("figure", caption, element("p", "Nothing was measured.", class_="note"), note, id=key)
     details = element("details", element("summary", "The figures as a table"), table(_as_table(content), f"{key}-data"))
+    label = element("p", content.y_label, class_="vertical", aria_hidden="true")
     drawing = _drawing(content, points, key)
-    return element("figure", caption, drawing, _legend(content), note, details, id=key, class_="drawing")
+    return element("figure", caption, label, drawing, _legend(content), note, details, id=key, class_="drawing")
 
 
 def _drawing(content: Curve, points: Sequence[Point], key: str) -> Html:
@@ -75,19 +76,17 @@ def _axes(content: Curve, x: Scale, y: Scale) -> Html:
         if place - last >= MIN_TICK_GAP:
             parts.append(element("text", tick(value), x=place, y=BOTTOM + 18, class_="tick middle"))
             last = place
-    centre = (TOP + BOTTOM) / 2
     label = f"{content.x_label} (logarithmic)" if content.log_x else content.x_label
     return joined(
         *parts,
         element("line", x1=LEFT, x2=RIGHT, y1=BOTTOM, y2=BOTTOM, class_="axis"),
         element("text", label, x=(LEFT + RIGHT) / 2, y=HEIGHT - 8, class_="label middle"),
-        element("text", content.y_label, x=13, y=centre, transform=f"rotate(-90 13 {centre})", class_="label middle"),
     )
 
 
 def _band(series: Series, number: int, x: Scale, y: Scale) -> Html | None:
     """Return the area between the ends of the intervals."""
-    edges = [(x(point.x), *map(y, interval)) for point in series.points if (interval := _interval(point))]
+    edges = [(x(point.x), *map(y, ends)) for point in series.points if (ends := _interval(point))]
     if len(edges) < 2:
         return None
     upper = [f"{place:.1f},{high:.1f}" for place, _, high in edges]
@@ -106,10 +105,10 @@ def _line(series: Series, number: int, x: Scale, y: Scale) -> Html:
 
 def _mark(name: str, point: Point, number: int, place: float, y: Scale) -> Html:
     """Return a point with its interval; a pointer that rests on it reads its figures."""
-    interval = _interval(point)
+    ends = _interval(point)
     whisker = None
-    if interval:
-        low, high = map(y, interval)
+    if ends:
+        low, high = map(y, ends)
         reach = f"M{place:.1f} {low:.1f}V{high:.1f}M{place - 3:.1f} {low:.1f}h6M{place - 3:.1f} {high:.1f}h6"
         whisker = element("path", d=reach, class_="whisker")
     height = y(_value(point) or 0.0)
@@ -151,4 +150,4 @@ def _value(point: Point) -> float | None:
 
 
 def _interval(point: Point) -> tuple[float, float] | None:
-    return point.y.interval() if isinstance(point.y, Rate) else None
+    return interval(point.y) if isinstance(point.y, Rate) else None

@@ -110,7 +110,7 @@ def drawn_map(content: ClusterMap, key: str) -> Html:
         role="img",
         aria_labelledby=f"{key}-name {key}-told",
     )
-    wordings = element("ol", *(_wording(content, place, colours) for place in order), class_="wordings")
+    wordings = element("ol", *(_wording(content, place, colours) for place in order), class_="wordings", tabindex="0")
     return element("figure", caption, drawing, wordings, id=key, class_="drawing map")
 
 

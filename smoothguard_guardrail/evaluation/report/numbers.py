@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 NOTHING = "–"
 FIGURE_SPACE = "\u2007"
 """As wide as a digit."""
+PUNCTUATION_SPACE = "\u2008"
+"""As wide as a point."""
+
+
+@lru_cache(maxsize=4096)
+def interval(rate: Rate) -> tuple[float, float] | None:
+    """Return Wilson's interval, worked out once per rate; None of none."""
+    return rate.interval()
+
+
+def at_the_point(texts: Sequence[str]) -> list[str]:
+    """Pad numbers on the right such that their points stand below each other when their right ends do.
+
+    Example:
+        >>> [len(text) for text in at_the_point(["11", "7.300", "–"])]
+        [6, 5, 1]
+    """
+    tails = {text: text.partition(".")[2] for text in texts if "e" not in text and text != NOTHING}
+    longest = max(map(len, tails.values()), default=0)
+    return [text + _tail_space(text, longest - len(tails[text])) if text in tails else text for text in texts]
+
+
+def _tail_space(text: str, missing: int) -> str:
+    point = PUNCTUATION_SPACE if missing and "." not in text else ""
+    return point + FIGURE_SPACE * missing
 
 
 def plain(value: float) -> str:
@@ -50,10 +78,10 @@ def rate_parts(rate: Rate) -> tuple[str, str, str] | None:
         >>> rate_parts(Rate(k=3, n=40))
         ('3/40', '.075', '(.026–.199)')
     """
-    interval = rate.interval()
-    if rate.value is None or interval is None:
+    ends = interval(rate)
+    if rate.value is None or ends is None:
         return None
-    return f"{rate.k}/{rate.n}", share(rate.value), f"({share(interval[0])}–{share(interval[1])})"
+    return f"{rate.k}/{rate.n}", share(rate.value), f"({share(ends[0])}–{share(ends[1])})"
 
 
 def cell_text(cell: Rate | float | int | str | None) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PREFIX = "data:image/png;base64,"
+MIDDLE_GREY = 128 / 255
 
 
 def picture_uri(picture: torch.Tensor | Image.Image | Path | str, enlargement: int = 1) -> str:
@@ -68,7 +69,7 @@ def difference_uri(
             f"pictures of {before.shape[1]}x{before.shape[0]} and {after.shape[1]}x{after.shape[0]} pixels have no"
             " difference: give two of one size"
         )
-    return _encoded(0.5 + amplification * (after - before), enlargement)
+    return _encoded(MIDDLE_GREY + amplification * (after - before), enlargement)
 
 
 def _encoded(pixels: NDArray[np.float64], enlargement: int) -> str:

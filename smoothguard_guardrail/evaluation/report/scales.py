@@ -40,7 +40,7 @@ def across(values: Iterable[float], *, start: float, end: float, log: bool = Fal
     zero = math.log(positive[0]) - _step(positive) if log and positive else 0.0
     inner = [math.log(value) if value > 0 else zero for value in own] if log else own
     low, high = _apart(inner)
-    few = own if len(own) <= MAX_OWN_TICKS else _thinned(own) if log else nice_ticks(low, high)
+    few = own if len(own) <= MAX_OWN_TICKS else _thinned(own) if log else _within(low, high)
     return Scale(low=low, high=high, start=start, end=end, ticks=tuple(few), log=log, zero=zero)
 
 
@@ -54,7 +54,7 @@ def along(values: Sequence[float], *, start: float, end: float, shares: bool) ->
 
 
 def nice_ticks(low: float, high: float, at_least: int = 4) -> list[float]:
-    """Return round numbers from about `low` to about `high`, both within them.
+    """Return round numbers, evenly apart, of which the first and the last enclose `low` and `high`.
 
     Example:
         >>> nice_ticks(0, 1)
@@ -64,11 +64,15 @@ def nice_ticks(low: float, high: float, at_least: int = 4) -> list[float]:
     power = 10.0 ** math.floor(math.log10(span / at_least))
     step = max(factor * power for factor in (1, 2, 5) if factor * power <= span / at_least * (1 + 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
 def _step(positive: Sequence[float]) -> float:
     return math.log(positive[1] / positive[0]) if len(positive) > 1 else math.log(2)
+
+
+def _within(low: float, high: float) -> list[float]:
+    return [value for value in nice_ticks(low, high) if low <= value <= high]
 
 
 def _thinned(values: Sequence[float]) -> list[float]:
@@ -78,6 +82,6 @@ def _thinned(values: Sequence[float]) -> list[float]:
 def _apart(values: Sequence[float]) -> tuple[float, float]:
     """Return the least and the greatest, moved apart where they are one."""
     low, high = min(values), max(values)
-    if high - low > 1e-9 * max(abs(low), abs(high)):
+    if high - low > max(1e-9 * max(abs(low), abs(high)), 1e-100):
         return low, high
     return low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2

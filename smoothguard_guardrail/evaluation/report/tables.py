@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from smoothguard_guardrail.evaluation.report.content import Cell, Table
 from smoothguard_guardrail.evaluation.report.markup import Html, element, joined, marked_up
-from smoothguard_guardrail.evaluation.report.numbers import FIGURE_SPACE, cell_text, rate_parts
+from smoothguard_guardrail.evaluation.report.numbers import FIGURE_SPACE, at_the_point, cell_text, interval, rate_parts
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 GLYPH_WIDTH = 64
@@ -40,17 +40,17 @@ def table(content: Table, key: str) -> Html:
 
 def glyph(rate: Rate) -> Html | None:
     """Return a rate's share and interval, drawn on a line from 0 to 1; None for a rate of none."""
-    interval = rate.interval()
-    if rate.value is None or interval is None:
+    ends = interval(rate)
+    if rate.value is None or ends is None:
         return None
     middle = GLYPH_HEIGHT / 2
     span = GLYPH_WIDTH - GLYPH_HEIGHT
-    low, high, share = (middle + span * value for value in (*interval, rate.value))
+    low, high, share = (middle + span * value for value in (*ends, rate.value))
     return element(
         "svg",
         element("line", x1=middle, x2=middle + span, y1=middle, y2=middle, class_="scale"),
         element("line", x1=low, x2=high, y1=middle, y2=middle, class_="interval"),
-        element("circle", cx=share, cy=middle, r=3),
+        element("circle", cx=share, cy=middle, r=2.5),
         viewBox=f"0 0 {GLYPH_WIDTH} {GLYPH_HEIGHT}",
         class_="glyph",
         aria_hidden="true",
@@ -79,6 +79,8 @@ def _column(cells: Sequence[Cell]) -> list[Html]:
     """Return a column's cells; the parts of its rates are padded to one width, with spaces as wide as digits."""
     rates = [parts for cell in cells if isinstance(cell, Rate) and (parts := rate_parts(cell))]
     widths = [max((len(parts[place]) for parts in rates), default=0) for place in range(3)]
+    if all(cell is None or isinstance(cell, (int, float)) for cell in cells):
+        return [joined(text) for text in at_the_point([cell_text(cell) for cell in cells])]
     return [_cell(cell, widths) for cell in cells]
 
 
@@ -86,10 +88,10 @@ def _cell(cell: Cell, widths: Sequence[int]) -> Html:
     parts = rate_parts(cell) if isinstance(cell, Rate) else None
     if not isinstance(cell, Rate) or parts is None:
         return joined(cell_text(cell))
-    counts, share, interval = (part.rjust(width, FIGURE_SPACE) for part, width in zip(parts, widths, strict=True))
+    counts, share, ends = (part.rjust(width, FIGURE_SPACE) for part, width in zip(parts, widths, strict=True))
     figures = joined(
         element("span", f"{counts} = ", class_="part"),
         element("strong", share),
-        element("span", f" {interval}", class_="part"),
+        element("span", f" {ends}", class_="part"),
     )
     return joined(element("span", figures, class_="figures"), glyph(cell))
