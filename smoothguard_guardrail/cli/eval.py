@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from smoothguard_guardrail.cli.eval_run import run
 from smoothguard_guardrail.cli.eval_score import score
 
 eval_app = typer.Typer(
@@ -13,3 +14,4 @@ eval_app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 eval_app.add_typer(score)
+eval_app.command()(run)

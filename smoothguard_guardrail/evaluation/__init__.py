@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.answering import Parts
+    from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items
     from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
     from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
     from smoothguard_guardrail.evaluation.items import Answer, Item
     from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge, ReviewJudge
     from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads, Mapper
+    from smoothguard_guardrail.evaluation.record import ArmRecord, EvaluationRecord, PairRecord, record_arms
     from smoothguard_guardrail.evaluation.running import Arm, noise_alone, run_arms, sweep, with_media
     from smoothguard_guardrail.evaluation.scores import Judge, Judgement, ScoreRow, Scores
     from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
@@ -20,9 +22,12 @@ if TYPE_CHECKING:
 _MODULES = {
     "Answer": "items",
     "Arm": "running",
+    "ArmRecord": "record",
+    "AttackSettings": "attacking",
     "CachedJudge": "cache",
     "ChatJudge": "judges",
     "ClassifierJudge": "classifier_judge",
+    "EvaluationRecord": "record",
     "InProcesses": "mapping",
     "InThreads": "mapping",
     "Item": "items",
@@ -30,6 +35,7 @@ _MODULES = {
     "Judgement": "scores",
     "Mapper": "mapping",
     "ModelIdentity": "identity",
+    "PairRecord": "record",
     "PairedTest": "statistics",
     "Parts": "answering",
     "Rate": "statistics",
@@ -37,9 +43,11 @@ _MODULES = {
     "ReviewJudge": "judges",
     "ScoreRow": "scores",
     "Scores": "scores",
+    "attack_items": "attacking",
     "identify": "identity",
     "mcnemar": "statistics",
     "noise_alone": "running",
+    "record_arms": "record",
     "run_arms": "running",
     "sweep": "running",
     "with_media": "running",
@@ -48,9 +56,12 @@ _MODULES = {
 __all__ = [
     "Answer",
     "Arm",
+    "ArmRecord",
+    "AttackSettings",
     "CachedJudge",
     "ChatJudge",
     "ClassifierJudge",
+    "EvaluationRecord",
     "InProcesses",
     "InThreads",
     "Item",
@@ -58,6 +69,7 @@ __all__ = [
     "Judgement",
     "Mapper",
     "ModelIdentity",
+    "PairRecord",
     "PairedTest",
     "Parts",
     "Rate",
@@ -65,9 +77,11 @@ __all__ = [
     "ReviewJudge",
     "ScoreRow",
     "Scores",
+    "attack_items",
     "identify",
     "mcnemar",
     "noise_alone",
+    "record_arms",
     "run_arms",
     "sweep",
     "with_media",

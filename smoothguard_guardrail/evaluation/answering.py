@@ -94,7 +94,7 @@ def answer(model: str | BaseChatModel, task: Task) -> Answer:
         MissingDependencyError: A package is missing.
         AdapterError: One of the parts broke its protocol.
     """
-    chat = _loaded_once(model) if isinstance(model, str) else model
+    chat = loaded_once(model) if isinstance(model, str) else model
     try:
         if task.config is None:
             reply = chat.invoke([request_from_files(task.item.media, task.item.question)])
@@ -138,7 +138,12 @@ def _parts(parts: Parts | None) -> dict[str, Any]:
     }
 
 
-def _loaded_once(spec: str) -> BaseChatModel:
+def loaded_once(spec: str) -> BaseChatModel:
+    """Return the chat model of a name, loaded once per process.
+
+    Raises:
+        ConfigurationError: There is no such model.
+    """
     with _loading:  # threads would each load one
         return _load(spec)
 

@@ -1,0 +1,247 @@
+"""What the options of `smoothguard eval run` stand for: a benchmark, arms, a judge, and where the work runs."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smoothguard_guardrail.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.evaluation.cache import CachedJudge
+    from smoothguard_guardrail.evaluation.items import Item
+    from smoothguard_guardrail.evaluation.mapping import Mapper
+    from smoothguard_guardrail.evaluation.record import PartialBenchmark
+    from smoothguard_guardrail.evaluation.running import Arm
+
+BENCHMARKS = ("pope", "llava-bench", "mm-safetybench", "compa-order")
+NEED_A_JUDGE = ("llava-bench", "mm-safetybench")
+ARMS = ("clean", "noise", "guarded", "paper")
+ATTACKED = "adversarial"
+_THREADS = 4  # calls to a provider at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The arms, and by arm the knobs that were swept."""
+
+    arms: tuple[Arm, ...]
+    swept: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def load_benchmark(
+    name: str,
+    data: Path,
+    *,
+    images: Path | None,
+    parts: Sequence[str] | None,
+    variant: str | None,
+    partial: bool,
+    limit: int | None,
+    seed: int,
+) -> PartialBenchmark:
+    """Read a benchmark in its original layout.
+
+    Args:
+        name: One of `BENCHMARKS`.
+        data: Its folder.
+        images: Pictures or recordings; None: where the benchmark has them.
+        parts: Splits of POPE, scenarios of MM-SafetyBench; None: all.
+        variant: Of MM-SafetyBench.
+        partial: Take files that are not complete.
+        limit: That many items, drawn with `seed`; None: all.
+        seed: Of the draw.
+
+    Raises:
+        ConfigurationError: There is no such benchmark, or an option is not for it.
+        InputError: A file is missing or wrong.
+    """
+    from smoothguard_guardrail.evaluation import benchmarks
+
+    if parts and name not in ("pope", "mm-safetybench"):
+        raise ConfigurationError("--part is for pope (splits) and mm-safetybench (scenarios)")
+    if variant and name != "mm-safetybench":
+        raise ConfigurationError("--variant is for mm-safetybench")
+    loaded: Any
+    if name == "pope":
+        options: dict[str, Any] = {"splits": parts} if parts else {}
+        loaded = benchmarks.Pope.load(data, images=images, complete=not partial, **options)
+    elif name == "llava-bench":
+        loaded = benchmarks.LlavaBench.load(data, images=images, complete=not partial)
+    elif name == "mm-safetybench":
+        options = {"scenarios": parts or None, "variant": variant or "SD_TYPO"}
+        loaded = benchmarks.MMSafetyBench.load(data, images=images, complete=not partial, **options)
+    elif name == "compa-order":
+        loaded = benchmarks.CompaOrder.load(data, audio=images, complete=not partial)
+    else:
+        raise ConfigurationError(f"there is no benchmark {name!r}; there is {', '.join(BENCHMARKS)}")
+    if limit is None or limit >= len(loaded.items):
+        return loaded  # type: ignore[no-any-return]
+    if limit < 1:
+        raise ConfigurationError(f"--limit has to be 1 or more, not {limit}")
+    drawn = random.Random(seed).sample([item.id for item in loaded.items], limit)  # noqa: S311 - no secret
+    return loaded.part(drawn)  # type: ignore[no-any-return]
+
+
+def plan_arms(
+    names: str | None,
+    items: Sequence[Item],
+    config: SmoothGuardConfig,
+    *,
+    attacked: Mapping[str, Path] | None,
+    sweeps: Sequence[str] = (),
+) -> Plan:
+    """Return the arms that are asked for.
+
+    Args:
+        names: `clean`, `noise`, `guarded`, `paper`, and each of them with `adversarial-` before it (`adversarial` for
+            the bare model), separated by commas; None: clean, noise and guarded, and with attacked pictures adversarial
+            and adversarial-guarded.
+        items: The benchmark's.
+        config: The guard's.
+        attacked: Attacked pictures by item id.
+        sweeps: As `sigma=0.1,0.2`: the guarded arms again for every combination.
+
+    Raises:
+        ConfigurationError: There is no such arm or knob, or pictures and arms do not fit.
+    """
+    from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.evaluation.running import Arm, noise_alone, sweep
+
+    default = "clean,noise,guarded" + ("" if attacked is None else f",{ATTACKED},{ATTACKED}-guarded")
+    wanted = [name.strip() for name in (names or default).split(",") if name.strip()]
+    if attacked is not None and not any(name.startswith(ATTACKED) for name in wanted):
+        raise ConfigurationError("there are attacked pictures, and no arm of --arms shows them: add adversarial")
+    configs = {"clean": None, "noise": noise_alone(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
+    knobs = dict(parse_sweep(each) for each in sweeps)
+    variations = sweep(config, **knobs)
+    arms, swept = [], {}
+    for name in wanted:
+        shown, kind = _shown(name, items, attacked)
+        arms.append(Arm(name=name, items=shown, config=configs[kind]))
+        for label, varied in variations.items() if kind == "guarded" else ():
+            arms.append(Arm(name=f"{name} {label}", items=shown, config=varied))
+            swept[f"{name} {label}"] = {knob: getattr(varied, knob) for knob in knobs}
+    if sweeps and not swept:
+        raise ConfigurationError("--sweep varies the guarded arms, and --arms has none")
+    return Plan(arms=tuple(arms), swept=swept)
+
+
+def _shown(name: str, items: Sequence[Item], attacked: Mapping[str, Path] | None) -> tuple[Sequence[Item], str]:
+    from smoothguard_guardrail.evaluation.running import with_media
+
+    kind = name.removeprefix(ATTACKED).removeprefix("-") if name.startswith(ATTACKED) else name
+    kind = kind or "clean"
+    if kind not in ARMS or name == f"{ATTACKED}-":
+        raise ConfigurationError(f"there is no arm {name!r}; there is {', '.join(ARMS)}, and adversarial-... of each")
+    if not name.startswith(ATTACKED):
+        return items, kind
+    if attacked is None:
+        raise ConfigurationError(f"the arm {name!r} needs attacked pictures: --attacked, or --attack-epsilon")
+    return with_media(items, attacked), kind
+
+
+def parse_sweep(text: str) -> tuple[str, list[Any]]:
+    """Read a knob and its values.
+
+    Raises:
+        ConfigurationError: It is not of the form `knob=value,value`.
+
+    Example:
+        >>> parse_sweep("sigma=0.1,0.2"), parse_sweep("clusterer=kmeans")
+        (('sigma', [0.1, 0.2]), ('clusterer', ['kmeans']))
+    """
+    knob, _, values = text.partition("=")
+    if not knob or not values:
+        raise ConfigurationError(f"--sweep {text}: give a knob and its values, as sigma=0.05,0.1,0.2")
+    return knob.strip(), [_value(value.strip()) for value in values.split(",")]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse_epsilon(text: str) -> float:
+    """Read a radius, as `16/255` or `0.05`.
+
+    Raises:
+        ConfigurationError: It is no number in (0, 1].
+    """
+    try:
+        value = float(Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise ConfigurationError(f"--attack-epsilon {text}: give a number in (0, 1], as 16/255") from error
+    if not 0 < value <= 1:
+        raise ConfigurationError(f"--attack-epsilon {text}: values lie in [0, 1], so 16 levels are 16/255")
+    return value
+
+
+def make_judge(spec: str | None, benchmark: str, folder: Path) -> CachedJudge | None:
+    """Return the judge that a benchmark is scored with, whose judgements are kept in a folder.
+
+    Raises:
+        ConfigurationError: The benchmark needs one, or cannot be scored with this one.
+    """
+    from smoothguard_guardrail.cli import loading
+    from smoothguard_guardrail.evaluation.cache import CachedJudge
+    from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
+    from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge, ReviewJudge
+
+    if benchmark not in NEED_A_JUDGE:
+        if spec is not None:
+            raise ConfigurationError(f"{benchmark} is scored by its labels: leave --judge out")
+        return None
+    kind, _, rest = (spec or "").partition(":")
+    if spec is None or (benchmark == "llava-bench" and kind != "chat"):
+        choices = "chat:PROVIDER:NAME" if benchmark == "llava-bench" else "refusal, classifier:PATH, chat:PROVIDER:NAME"
+        raise ConfigurationError(f"{benchmark} needs a judge, --judge {choices}")
+    path = folder / "judgements.jsonl"
+    if spec == "refusal":
+        return CachedJudge(RefusalJudge(), path)
+    if kind == "classifier" and rest:
+        return CachedJudge(ClassifierJudge(rest), path)
+    if kind == "chat" and rest:
+        model = loading.load_model(rest)
+        return CachedJudge(ReviewJudge(model) if benchmark == "llava-bench" else ChatJudge(model), path)
+    raise ConfigurationError(f"--judge {spec}: give refusal, classifier:PATH or chat:PROVIDER:NAME")
+
+
+def make_mapper(model: str, *, workers: int | None, ray: bool) -> Mapper:
+    """Return where the work runs: threads for a provider, processes for a local model, or Ray.
+
+    Raises:
+        ConfigurationError: The number makes no sense.
+        MissingDependencyError: Ray is not installed.
+    """
+    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+
+    if workers is not None and workers < 1:
+        raise ConfigurationError(f"--workers has to be 1 or more, not {workers}")
+    if ray:
+        from smoothguard_guardrail.evaluation.ray import OnRay
+
+        return OnRay(workers or 1)
+    is_local = model == "reference" or model.startswith("hf:")
+    if not is_local:
+        return InThreads(workers or _THREADS)
+    workers = workers or _default_workers()
+    return InThreads(1) if workers == 1 else InProcesses(workers)
+
+
+def _default_workers() -> int:
+    """One process per core; one in all where there is an accelerator, which more would each fill with the model."""
+    import os
+
+    import torch
+
+    return 1 if torch.cuda.is_available() or torch.backends.mps.is_available() else os.cpu_count() or 1

@@ -1,0 +1,230 @@
+"""`smoothguard eval run`: a benchmark on a model, bare and guarded, with and without an attack."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.evaluation.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.items import Answer, Item
+    from smoothguard_guardrail.evaluation.mapping import Mapper
+    from smoothguard_guardrail.evaluation.record import EvaluationRecord
+    from smoothguard_guardrail.evaluation.running import Progress
+
+_ARMS_HELP = (
+    "`clean`, `noise` (one noisy copy, no vote), `guarded`, `paper`, and each on attacked pictures: `adversarial`, "
+    "`adversarial-noise`, ... By default clean,noise,guarded, and with an attack adversarial,adversarial-guarded."
+)
+_JUDGE_HELP = "`refusal`, `classifier:PATH` (a guard model or text classifier), or `chat:` and a model's name."
+
+
+def run(
+    benchmark: Annotated[str, typer.Argument(help="pope, llava-bench, mm-safetybench or compa-order.")],
+    data: Annotated[Path, typer.Option(help="Folder of the benchmark in its original layout.")],
+    out: Annotated[Path, typer.Option(help="Folder for answers, record and report. A stopped run goes on in it.")],
+    model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
+    images: Annotated[Path | None, typer.Option(help="Folder of its pictures or recordings.")] = None,
+    arms: Annotated[str | None, typer.Option(help=_ARMS_HELP)] = None,
+    preset: Annotated[presets.Preset | None, typer.Option(help=presets.HELP)] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file of the guard's knobs, in place of a preset.")] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="Vary a knob of the guarded arms, as sigma=0.05,0.1,0.2; may be repeated.")
+    ] = None,
+    attacked: Annotated[Path | None, typer.Option(help="Attacked pictures of yours, at <item id>.png.")] = None,
+    attack_epsilon: Annotated[
+        str | None, typer.Option(help="Attack the pictures, within this radius in L-infinity, as 16/255.")
+    ] = None,
+    attack_steps: Annotated[int, typer.Option(help="Gradient steps.")] = 100,
+    attack_target: Annotated[
+        str | None, typer.Option(help="The answer to bring about; by default away from the model's own.")
+    ] = None,
+    eot: Annotated[
+        bool, typer.Option("--eot", help="The attacker knows the guard, and averages over its noise.")
+    ] = False,
+    judge: Annotated[str | None, typer.Option(help=_JUDGE_HELP)] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="A split of pope, or scenario of mm-safetybench; may be repeated.")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="Of mm-safetybench: SD, TYPO, SD_TYPO, text-only.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Take files that are not complete.")] = False,
+    limit: Annotated[int | None, typer.Option(help="That many items, drawn with the seed.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes, or threads for a provider's model.")] = None,
+    ray: Annotated[bool, typer.Option("--ray", help="Run on Ray.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the noise, the attack and the draw of --limit.")] = 0,
+) -> None:
+    """Ask a benchmark's questions in several arms, score each arm, compare them, and write a report.
+
+    Writes answers/<arm>.jsonl, record.json and report.html. Exit codes: 2 bad input, 1 any other failure.
+    """
+    with exit_codes():
+        loading.quiet_libraries()
+        from smoothguard_guardrail.cli import eval_plan
+
+        started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+        bench = eval_plan.load_benchmark(
+            benchmark,
+            data,
+            images=images,
+            parts=part,
+            variant=variant,
+            partial=partial,
+            limit=limit,
+            seed=seed,
+        )
+        guard = _guard_config(model, preset, config)
+        settings = _attack_settings(attacked, attack_epsilon, attack_steps, attack_target, guard if eot else None, seed)
+        deciding = eval_plan.make_judge(judge, benchmark, out / "kept")
+        mapper = eval_plan.make_mapper(model, workers=workers, ray=ray)
+        try:
+            pictures = _pictures(model, bench.items, attacked, settings, out, mapper)
+            plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=pictures, sweeps=sweep or ())
+            from smoothguard_guardrail.evaluation import record as recording
+            from smoothguard_guardrail.evaluation.identity import identify
+            from smoothguard_guardrail.evaluation.running import run_arms
+
+            identity = identify(model, memory=out / "kept" / "fingerprints.json")
+            answers = run_arms(
+                model,
+                plan.arms,
+                folder=out / "kept",
+                mapper=mapper,
+                seed=seed,
+                progress=_told("answers"),
+                identity=identity,
+            )
+        finally:
+            _close(mapper)
+        scored, pairs = recording.record_arms(bench, plan.arms, answers, judge=deciding)
+        record = recording.EvaluationRecord(
+            benchmark=benchmark,
+            num_items=len(bench.items),
+            files=_fingerprints(data),
+            model=identity,
+            judge="" if deciding is None else deciding.identity,
+            seed=seed,
+            attack=_attack_record(attacked, settings),
+            arms=scored,
+            pairs=pairs,
+            versions=recording.versions(),
+            device=recording.device_name(),
+            started=started,
+            seconds=round(time.monotonic() - clock, 3),
+            command=" ".join(sys.argv[1:]),
+        )
+        _write(out, record, plan, answers)
+        _print(record, out)
+
+
+def _guard_config(model: str, preset: presets.Preset | None, file: Path | None) -> SmoothGuardConfig:
+    if file is not None:
+        if preset is not None:
+            raise ConfigurationError("give --preset or --config, not both")
+        return presets.read_config(file)
+    return presets.preset_config(preset or ("calibrated" if model == "reference" else "default"))
+
+
+def _attack_settings(
+    attacked: Path | None,
+    epsilon: str | None,
+    steps: int,
+    target: str | None,
+    through: SmoothGuardConfig | None,
+    seed: int,
+) -> AttackSettings | None:
+    from smoothguard_guardrail.cli.eval_plan import parse_epsilon
+    from smoothguard_guardrail.evaluation.attacking import AttackSettings
+
+    if epsilon is None:
+        if target is not None or through is not None:
+            raise ConfigurationError("--attack-target and --eot need --attack-epsilon")
+        return None
+    if attacked is not None:
+        raise ConfigurationError("give --attacked or --attack-epsilon, not both")
+    if steps < 1:
+        raise ConfigurationError(f"--attack-steps has to be 1 or more, not {steps}")
+    return AttackSettings(epsilon=parse_epsilon(epsilon), num_steps=steps, target=target, through=through, seed=seed)
+
+
+def _pictures(
+    model: str,
+    items: Sequence[Item],
+    attacked: Path | None,
+    settings: AttackSettings | None,
+    out: Path,
+    mapper: Mapper,
+) -> Mapping[str, Path] | None:
+    from smoothguard_guardrail.evaluation.attacking import attack_items, attacked_files
+
+    if attacked is not None:
+        return attacked_files(attacked, items)
+    if settings is None:
+        return None
+    return attack_items(
+        model, items, settings, folder=out / "attacked", mapper=mapper, progress=_told("attacked pictures")
+    )
+
+
+def _attack_record(attacked: Path | None, settings: AttackSettings | None) -> dict[str, Any] | None:
+    if attacked is not None:
+        return {"pictures": str(attacked)}
+    return None if settings is None else settings.model_dump(mode="json")
+
+
+def _fingerprints(data: Path) -> dict[str, str]:
+    """Return the SHA-256 of the benchmark's own files, pictures and recordings left out."""
+    from smoothguard_guardrail.evaluation.fingerprints import file_sha256
+
+    files = [data] if data.is_file() else sorted(data.rglob("*"))
+    texts = [path for path in files if path.suffix in (".json", ".jsonl", ".csv")]
+    return {path.name if path == data else path.relative_to(data).as_posix(): file_sha256(path) for path in texts}
+
+
+def _write(out: Path, record: EvaluationRecord, plan: Any, answers: Mapping[str, Mapping[str, Answer]]) -> None:
+    from smoothguard_guardrail.evaluation.report import write_report
+    from smoothguard_guardrail.evaluation.run_report import run_report
+
+    folder = out / "answers"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, by_id in answers.items():
+        lines = "".join(answer.model_dump_json() + "\n" for answer in by_id.values())
+        (folder / f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', name)}.jsonl").write_text(lines, encoding="utf-8")
+    (out / "record.json").write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_report(run_report(record, plan.arms, answers, sweep=plan.swept), out)
+
+
+def _print(record: EvaluationRecord, out: Path) -> None:
+    from smoothguard_guardrail.evaluation.run_report import in_words
+
+    for arm in record.arms:
+        typer.echo(f"{arm.name}: {in_words(arm)}")
+    typer.echo(f"report: {out / 'report.html'}", err=True)
+
+
+def _told(what: str) -> Progress | None:
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{done} of {total} {what}" + ("\n" if done == total else ""))
+        sys.stderr.flush()
+
+    return tell
+
+
+def _close(mapper: Any) -> None:
+    if hasattr(mapper, "close"):
+        mapper.close()

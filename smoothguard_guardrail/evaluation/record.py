@@ -1,0 +1,180 @@
+"""The record of an evaluation: what every arm scored, what it cost, and everything that it takes to repeat it."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import combinations
+from typing import Any, Protocol, Self
+
+from pydantic import Field, JsonValue
+
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.evaluation.benchmarks.base import Benchmark
+from smoothguard_guardrail.evaluation.identity import ModelIdentity
+from smoothguard_guardrail.evaluation.items import Answer
+from smoothguard_guardrail.evaluation.records import Record
+from smoothguard_guardrail.evaluation.running import Arm
+from smoothguard_guardrail.evaluation.scores import Judge, Scores
+from smoothguard_guardrail.evaluation.statistics import PairedTest, mcnemar
+
+_PACKAGES = (
+    "smoothguard-guardrail",
+    "torch",
+    "transformers",
+    "langchain-core",
+    "sentence-transformers",
+    "scikit-learn",
+)
+
+
+class PartialBenchmark(Benchmark, Protocol):
+    """A benchmark that can be scored on a part of its items, as all of ours can."""
+
+    def part(self, ids: Any, /) -> Self:
+        """Return the benchmark with these items only."""
+        ...
+
+
+class ArmRecord(Record):
+    """One arm: how it asked, what it scored, what it cost."""
+
+    name: str
+    config: dict[str, JsonValue] | None
+    """Every knob of the guard; None: the model alone."""
+    parts: str = ""
+    """Name of the user's own parts of the guard."""
+    scores: Scores
+    """Of the answers that are there; items whose call failed are unscored, and count in no rate."""
+    mean_calls: float
+    """How often the model was asked per item."""
+    num_errors: int
+    """Items whose call failed."""
+    errors: dict[str, int] = Field(default_factory=dict)
+    """Failures by type."""
+    verdicts: dict[str, int] = Field(default_factory=dict)
+    """What the guard said, as `passed`, `abstained`, and `skipped` where there was no medium to guard."""
+
+
+class PairRecord(Record):
+    """Two arms on the same items. McNemar's test: does one get right, or unsafe, what the other does not?"""
+
+    first: str
+    second: str
+    test: PairedTest
+
+
+class EvaluationRecord(Record):
+    """A whole evaluation."""
+
+    benchmark: str
+    num_items: int
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 by path of what the benchmark was read from."""
+    model: ModelIdentity
+    judge: str = ""
+    """Kind, model and prompts of the judge; empty where none was needed."""
+    seed: int
+    """The noise of an item has the seed `item_seed(seed, item.id)`, in every arm alike."""
+    attack: dict[str, JsonValue] | None = None
+    """How attacked pictures were made, or where they came from; None: no arm has any."""
+    arms: tuple[ArmRecord, ...]
+    pairs: tuple[PairRecord, ...]
+    versions: dict[str, str]
+    device: str
+    """Where local models run here."""
+    started: str
+    """Date and time, ISO 8601, UTC."""
+    seconds: float
+    """How long this run took; a run that went on from kept answers took less."""
+    command: str = ""
+
+
+def record_arms(
+    benchmark: PartialBenchmark,
+    arms: Sequence[Arm],
+    answers: Mapping[str, Mapping[str, Answer]],
+    *,
+    judge: Judge | None = None,
+) -> tuple[tuple[ArmRecord, ...], tuple[PairRecord, ...]]:
+    """Score every arm, and compare all pairs of arms that asked the same items.
+
+    Args:
+        benchmark: Whose items were asked.
+        arms: As they were run.
+        answers: By arm and item, as `run_arms` returns them.
+        judge: Decides on answers, where the benchmark needs one.
+
+    Raises:
+        ConfigurationError: An arm has no answers, or a judge is needed.
+    """
+    records = []
+    for arm in arms:
+        if arm.name not in answers:
+            raise ConfigurationError(f"there are no answers of the arm {arm.name!r}")
+        records.append(_record_arm(benchmark, arm, answers[arm.name], judge))
+    pairs = [
+        PairRecord(first=first.name, second=second.name, test=mcnemar(first.scores.outcomes, second.scores.outcomes))
+        for first, second in combinations(records, 2)
+        if first.scores.outcomes.keys() == second.scores.outcomes.keys()
+    ]
+    return tuple(records), tuple(pairs)
+
+
+def score_answers(benchmark: PartialBenchmark, answers: Mapping[str, Answer], *, judge: Judge | None = None) -> Scores:
+    """Score the answers that are there; failed calls are never counted as anything, and are reported apart.
+
+    Raises:
+        ConfigurationError: There are answers to other items, none at all, or a judge is needed.
+    """
+    texts = {key: answer.text for key, answer in answers.items() if answer.error is None}
+    failed = [key for key in answers if key not in texts]
+    whole = len(texts) == len(benchmark.items)
+    scores = (benchmark if whole else benchmark.part(texts)).score(texts, judge=judge)
+    if not failed:
+        return scores
+    return scores.model_copy(
+        update={
+            "outcomes": scores.outcomes | dict.fromkeys(failed),
+            "num_unscored": scores.num_unscored + len(failed),
+            "notes": (*scores.notes, f"{len(failed)} of {len(answers)} calls failed; their items count in no rate"),
+        }
+    )
+
+
+def _record_arm(benchmark: PartialBenchmark, arm: Arm, answers: Mapping[str, Answer], judge: Judge | None) -> ArmRecord:
+    errors = Counter(answer.error.partition(":")[0] for answer in answers.values() if answer.error is not None)
+    verdicts = Counter(str(answer.record["verdict"]) for answer in answers.values() if answer.record)
+    calls = [answer.num_calls for answer in answers.values() if answer.error is None]
+    return ArmRecord(
+        name=arm.name,
+        config=None if arm.config is None else arm.config.model_dump(mode="json", exclude={"seed"}),
+        parts="" if arm.parts is None else arm.parts.name,
+        scores=score_answers(benchmark, answers, judge=judge),
+        mean_calls=sum(calls) / len(calls),
+        num_errors=sum(errors.values()),
+        errors=dict(errors),
+        verdicts=dict(verdicts),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, the platform, and the packages that answers depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def device_name() -> str:
+    """Return where local models run here, as `cpu` or `cuda (NVIDIA H100 80GB HBM3)`."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
