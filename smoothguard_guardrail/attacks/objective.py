@@ -127,7 +127,9 @@ class TargetLoss(AnswerLoss):
         asked = zip(images.detach(), questions, strict=True)
         super().__init__(model, [model.engine.read([_ask(image, question)]) for image, question in asked], targets)
         probe = replace(self._conversations[0], images=[images[0].detach().clone().requires_grad_()])
-        if not any(value.requires_grad for value in self._engine.encode([probe]).values()):
+        with torch.enable_grad():
+            encoded = self._engine.encode([probe])
+        if not any(value.requires_grad for value in encoded.values()):
             raise MissingDependencyError("torchvision (its image processors keep a gradient)", "vision")
 
     def __call__(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
