@@ -167,8 +167,7 @@ def test_commands_and_options_exist(block: Block) -> None:
 
 
 def test_options_in_prose_exist() -> None:
-    command: Any = typer.main.get_command(app)
-    known = {option for each in command.commands.values() for parameter in each.params for option in parameter.opts}
+    known = {option for each in all_commands() for parameter in each.params for option in parameter.opts}
     of_others = {"--max-num-seqs"}
     named = {
         f"{name_of(page)}: {option}"
@@ -178,6 +177,14 @@ def test_options_in_prose_exist() -> None:
         if option not in known | of_others
     }
     assert not named
+
+
+def all_commands() -> Iterator[Any]:
+    """Yield every command, those inside groups included."""
+    waiting: list[Any] = [typer.main.get_command(app)]
+    for command in waiting:
+        waiting.extend(getattr(command, "commands", {}).values())
+        yield command
 
 
 def commands(code: str) -> Iterator[list[str]]:
@@ -225,10 +232,10 @@ def check_command(words: list[str]) -> None:
 def parse_smoothguard(arguments: list[str]) -> None:
     command: Any = typer.main.get_command(app)
     context = click.Context(command, info_name="smoothguard")
-    if arguments and not arguments[0].startswith("-"):
+    while arguments and not arguments[0].startswith("-") and hasattr(command, "commands"):
         name, *arguments = arguments
         command = command.get_command(context, name)
-        assert command is not None, f"there is no command smoothguard {name}"
+        assert command is not None, f"there is no command {name} of smoothguard"
     if "--help" not in arguments:
         command.make_context("smoothguard", list(arguments), parent=context)
 
