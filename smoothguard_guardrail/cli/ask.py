@@ -29,6 +29,7 @@ def ask(
     ],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
     preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,
+    config_file: Annotated[Path | None, typer.Option("--config", dir_okay=False, help=presets.CONFIG_HELP)] = None,
     sigma: Annotated[float | None, typer.Option(help="Sd of the noise, in units of the noise space.")] = None,
     num_samples: Annotated[int | None, typer.Option(help="Model calls at most.")] = None,
     noise_space: Annotated[Literal["pixel", "normalized"] | None, typer.Option(help="What sigma is the sd of.")] = None,
@@ -46,8 +47,10 @@ def ask(
         if unguarded:
             record = _ask_unguarded(loading.load_model(model), message)
         else:
-            config = presets.preset_config(
-                preset or ("calibrated" if model == "reference" else "default"),
+            config = presets.chosen_config(
+                model,
+                preset,
+                config_file,
                 sigma=sigma,
                 num_samples=num_samples,
                 noise_space=noise_space,

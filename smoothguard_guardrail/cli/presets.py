@@ -13,6 +13,22 @@ if TYPE_CHECKING:
 
 Preset = Literal["default", "paper", "calibrated"]
 HELP = "`calibrated` (for the shipped model), `paper` (the published rule) or `default`."
+CONFIG_HELP = "JSON file of knobs in place of a preset, as `smoothguard calibrate` writes it."
+
+
+def chosen_config(model: str, preset: Preset | None, file: Path | None, **knobs: Any) -> SmoothGuardConfig:
+    """Return the configuration of a file or preset, whichever is given, with some knobs changed.
+
+    With neither it is the preset for the model: `calibrated` for the shipped one, `default` for every other.
+
+    Raises:
+        ConfigurationError: If both are given, the file cannot be read, or the result makes no sense.
+    """
+    if file is None:
+        return preset_config(preset or ("calibrated" if model == "reference" else "default"), **knobs)
+    if preset is not None:
+        raise ConfigurationError("give --config or --preset, not both")
+    return read_config(file, **knobs)
 
 
 def preset_config(preset: Preset, **knobs: Any) -> SmoothGuardConfig:

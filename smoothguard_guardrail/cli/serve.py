@@ -37,6 +37,7 @@ def serve(
         bool, typer.Option("--no-api-key", help="Listen at an address that others reach without asking for a key.")
     ] = False,
     preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,
+    config_file: Annotated[Path | None, typer.Option("--config", dir_okay=False, help=presets.CONFIG_HELP)] = None,
     num_samples: Annotated[int | None, typer.Option(help="Model calls per request at most.")] = None,
     min_agreement: Annotated[float | None, typer.Option(help="Agreement below which the guard abstains.")] = None,
     on_abstain: Annotated[Literal["answer", "refuse", "raise"] | None, typer.Option(help=_ON_ABSTAIN_HELP)] = None,
@@ -80,8 +81,10 @@ def serve(
             on_failure=on_failure,
             record=record,
         )
-        config = presets.preset_config(
-            preset or ("calibrated" if model == "reference" else "default"),
+        config = presets.chosen_config(
+            model,
+            preset,
+            config_file,
             num_samples=num_samples,
             min_agreement=min_agreement,
             on_abstain=on_abstain,

@@ -1,0 +1,238 @@
+"""`smoothguard calibrate`: how much noise, and how many samples, for one's own model and data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_core.language_models import BaseChatModel
+
+    from smoothguard_guardrail.evaluation.calibration import Calibration, Rows
+    from smoothguard_guardrail.evaluation.calibration.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.identity import ModelIdentity
+    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+
+NOTHING_WITHIN_LIMITS = 4
+_THREADS = 4  # calls at once to a remote model, times the samples of each
+
+_DATA_HELP = (
+    'JSON lines: {"image": PATH, "question": ..., "answer": ...} for harmless rows,'
+    ' {"image": PATH, "question": ..., "target": ...} for rows to attack. "audio" stands for recordings.'
+)
+_ATTACKED_HELP = "JSON lines of rows to attack whose pictures are adversarial already."
+
+
+def calibrate(
+    data: Annotated[Path, typer.Option(dir_okay=False, help=_DATA_HELP)],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results; answers kept there are reused.")],
+    model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
+    attacked: Annotated[Path | None, typer.Option(dir_okay=False, help=_ATTACKED_HELP)] = None,
+    epsilon: Annotated[str, typer.Option(help="Radius of the attacks made here, as `16/255`.")] = "16/255",
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps of the attacks made here.")] = 100,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the guard's noise per step of adaptive attacks.")] = 16,
+    max_utility_loss: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of right answers that may be lost.")
+    ] = 0.02,
+    max_calls: Annotated[int, typer.Option(min=1, help="Model calls per request at most.")] = 8,
+    sigma: Annotated[str, typer.Option(help="Values to try, separated by commas.")] = "0.05,0.1,0.2,0.3",
+    max_shift: Annotated[str, typer.Option(help="Values to try, in pixels.")] = "6",
+    low_pass: Annotated[str, typer.Option(help="Values to try, in pixels; 0 is off.")] = "1",  # noqa: S107 - no password
+    num_samples: Annotated[str, typer.Option(help="Values to try; those above --max-calls are left out.")] = "5,8",
+    benign_weight: Annotated[str, typer.Option(help="Values to try.")] = "0.2",
+    match: Annotated[
+        Literal["equal", "contains"], typer.Option(help="Whether a right answer is `answer`, or contains it.")
+    ] = "equal",
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows of each kind to use, the first ones.")] = None,
+    config: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file of the guard's other knobs.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of noise and attacks.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes for a local model on the CPU, threads for a remote one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print calibration.json instead of the table.")] = False,
+) -> None:
+    """Find sigma and the number of samples for your model and data, against attacks that know the guard.
+
+    Writes calibration.json, report.html and guard.json, which `ask` and `serve` read with --config, into --out.
+    Exit codes: 2 bad input, 4 no candidate within the limits, 1 any other failure.
+    """
+    with exit_codes():
+        loading.quiet_libraries()
+        from smoothguard_guardrail.config import SmoothGuardConfig
+        from smoothguard_guardrail.evaluation import calibration
+        from smoothguard_guardrail.evaluation.identity import identify
+
+        sweep = calibration.Sweep(
+            sigma=_numbers("--sigma", sigma, float),
+            max_shift=_numbers("--max-shift", max_shift, int),
+            low_pass=_numbers("--low-pass", low_pass, float),
+            num_samples=_numbers("--num-samples", num_samples, int),
+            benign_weight=_numbers("--benign-weight", benign_weight, float),
+        )
+        base = SmoothGuardConfig() if config is None else presets.read_config(config)
+        limits = calibration.Limits(max_utility_loss=max_utility_loss, max_calls=max_calls)
+        rows = _rows(data, attacked, limit)
+        settings = calibration.AttackSettings(
+            epsilon=_fraction("--epsilon", epsilon), num_steps=steps, num_draws=draws, seed=seed
+        )
+        sweep.configs(base)  # refuses what makes no sense before the model is loaded
+        chat, identity = loading.load_model(model), identify(model)
+        attack = _attack(chat, rows, settings)
+        environment = _environment(identity, seed, attack, {"data": data, "attacked": attacked})
+        mapper = _mapper(chat, workers)
+        in_processes = hasattr(mapper, "close")
+        try:
+            keeper = calibration.AnswerKeeper(
+                model if in_processes else chat,
+                identity=identity,
+                path=out / "answers.jsonl",
+                seed=seed,
+                mapper=mapper,
+            )
+            bench = calibration.Bench(
+                keeper,
+                folder=out / "attacked",
+                identity=identity,
+                attack=attack,
+                match=match,
+                progress=lambda text: typer.echo(text, err=True),
+            )
+            found = calibration.calibrate(
+                bench, rows, sweep=sweep, base=base, limits=limits, environment=environment | {"match": match}
+            )
+        finally:
+            if mapper is not None and in_processes:
+                mapper.close()  # type: ignore[union-attr]
+        _write(found, out, model)
+        if keeper.num_failed:
+            typer.echo(f"{keeper.num_failed} calls failed; the next run with this --out asks them again", err=True)
+        typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(_lines(found, out)))
+    if found.chosen is None:
+        raise typer.Exit(NOTHING_WITHIN_LIMITS)
+
+
+def _rows(data: Path, attacked: Path | None, limit: int | None) -> Rows:
+    from smoothguard_guardrail.errors import InputError
+    from smoothguard_guardrail.evaluation.calibration import Rows, read_rows
+
+    read = read_rows(data)
+    given = () if attacked is None else read_rows(attacked)
+    if any(item.category == "harmless" for item in given):
+        raise InputError(f'{attacked}: rows with "answer" are harmless and belong into --data')
+    harmless = tuple(item for item in read if item.category == "harmless")
+    return Rows(
+        harmless=harmless[:limit],
+        attack=tuple(item for item in read if item.category == "attack")[:limit],
+        given=given[:limit],
+    )
+
+
+def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> AttackSettings | None:
+    """Return how rows are attacked; None, and say why, where they cannot be."""
+    from smoothguard_guardrail.models import ChatTransformersMultimodal
+
+    if not rows.attack:
+        return None
+    if not isinstance(model, ChatTransformersMultimodal):
+        typer.echo("the rows to attack are not attacked: that needs a local model, hf:PATH", err=True)
+        return None
+    if any(item.details.get("kind") != "image" or "target" not in item.details for item in rows.attack):
+        raise ConfigurationError('every row to attack needs an "image" and a "target" where attacks are made here')
+    return settings
+
+
+def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThreads | None:
+    """Return where the work runs: a local model stays in this process on an accelerator, or with one worker."""
+    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+    from smoothguard_guardrail.models import ChatTransformersMultimodal
+
+    if not isinstance(model, ChatTransformersMultimodal):
+        return InThreads(workers or _THREADS)
+    count = workers or os.cpu_count() or 1
+    return InProcesses(count) if count > 1 and model.engine.device.type == "cpu" else None
+
+
+def _numbers(name: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
+    try:
+        return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
+    except ValueError:
+        raise ConfigurationError(f"{name} takes numbers separated by commas, not {text!r}") from None
+
+
+def _fraction(name: str, text: str) -> float:
+    above, slash, below = text.partition("/")
+    try:
+        value = float(above) / float(below) if slash else float(above)
+    except (ValueError, ZeroDivisionError):
+        raise ConfigurationError(f"{name} takes a fraction as 16/255 or a number as 0.06, not {text!r}") from None
+    if not 0 < value <= 1:
+        raise ConfigurationError(f"{name} has to lie in (0, 1], not be {text}")
+    return value
+
+
+def _environment(
+    identity: ModelIdentity, seed: int, attack: AttackSettings | None, files: dict[str, Path | None]
+) -> dict[str, Any]:
+    import platform
+
+    import torch
+    import transformers
+
+    from smoothguard_guardrail import __version__
+    from smoothguard_guardrail.evaluation.fingerprints import file_sha256
+
+    return {
+        "model": identity.model_dump(mode="json"),
+        "seed": seed,
+        "attack": None if attack is None else attack.model_dump(),
+        **{name: None if path is None else f"{path.name}, SHA-256 {file_sha256(path)}" for name, path in files.items()},
+        "versions": {
+            "smoothguard-guardrail": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _write(found: Calibration, out: Path, model: str) -> None:
+    from smoothguard_guardrail.evaluation.calibration import calibration_report
+    from smoothguard_guardrail.evaluation.report import write_report
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "calibration.json").write_text(f"{found.model_dump_json(indent=2)}\n", encoding="utf-8")
+    guard = out / "guard.json"
+    guard.unlink(missing_ok=True)
+    if found.chosen is not None:
+        config = found.chosen.config.model_dump(mode="json")
+        guard.write_text(f"{json.dumps(config, indent=2)}\n", encoding="utf-8")
+    write_report(calibration_report(found, title=f"Calibration of {model}"), out)
+
+
+def _lines(found: Calibration, out: Path) -> list[str]:
+    from smoothguard_guardrail.evaluation.calibration.reporting import candidate_table, summary
+
+    table = candidate_table(found)
+    cells = [table.columns, *([_shown(cell) for cell in row] for row in table.rows)]
+    widths = [max(len(row[place]) for row in cells) for place in range(len(table.columns))]
+    rows = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    said = [line.replace("**", "") for line in summary(found)]
+    return [*rows, "", *said, *found.choice.reasons, "", f"{out / 'report.html'}, {out / 'calibration.json'}"]
+
+
+def _shown(cell: Any) -> str:
+    from smoothguard_guardrail.evaluation.statistics import Rate
+
+    if isinstance(cell, Rate):
+        return f"{cell.k}/{cell.n} = {cell.value:.2f}" if cell.n else "-"
+    return f"{cell:g}" if isinstance(cell, (int, float)) else str(cell or "")

@@ -1,0 +1,31 @@
+"""Finds sigma and the number of samples for a user's own model and data."""
+
+from smoothguard_guardrail.evaluation.calibration.attacking import AttackSettings, attacked_items
+from smoothguard_guardrail.evaluation.calibration.choosing import Choice, Limits, choose
+from smoothguard_guardrail.evaluation.calibration.kept import AnswerKeeper
+from smoothguard_guardrail.evaluation.calibration.measuring import Alone, Bench, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.reporting import calibration_report
+from smoothguard_guardrail.evaluation.calibration.rows import decisive_words, is_right, read_rows, succeeded
+from smoothguard_guardrail.evaluation.calibration.run import Calibration, HeldOut, calibrate
+
+__all__ = [
+    "Alone",
+    "AnswerKeeper",
+    "AttackSettings",
+    "Bench",
+    "Calibration",
+    "Choice",
+    "HeldOut",
+    "Limits",
+    "Measured",
+    "Rows",
+    "Sweep",
+    "attacked_items",
+    "calibrate",
+    "calibration_report",
+    "choose",
+    "decisive_words",
+    "is_right",
+    "read_rows",
+    "succeeded",
+]

@@ -1,0 +1,99 @@
+"""Recorded answers on disk: what was asked once is not asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
+from smoothguard_guardrail.evaluation.calibration.attacking import perturbation_of
+from smoothguard_guardrail.evaluation.fingerprints import file_sha256
+from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies, item_seed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_core.language_models import BaseChatModel
+
+    from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.evaluation.identity import ModelIdentity
+    from smoothguard_guardrail.evaluation.items import Item
+    from smoothguard_guardrail.evaluation.mapping import Mapper
+
+
+class AnswerKeeper:
+    """Asks a model about perturbed copies and keeps every record as soon as it is there.
+
+    Records with failed calls are not kept: the next run asks again.
+
+    Args:
+        model: A chat model, or its name, for mappers whose workers are other processes.
+        identity: Of the model: what its answers depend on.
+        path: JSON lines; made where it is missing.
+        seed: Of the noise.
+        mapper: Where the work runs; None: in this thread.
+    """
+
+    def __init__(
+        self,
+        model: BaseChatModel | str,
+        *,
+        identity: ModelIdentity,
+        path: Path,
+        seed: int,
+        mapper: Mapper | None = None,
+    ) -> None:
+        self.model = model
+        self._identity = identity
+        self._path = path
+        self._seed = seed
+        self.mapper = mapper
+        self._kept = KeptLines(path)
+        self.num_failed = 0
+        """Calls that failed so far."""
+
+    def copies(self, items: Sequence[Item], config: SmoothGuardConfig, num_copies: int) -> list[CopyAnswers]:
+        """Return the answers to at least `num_copies` perturbed copies of every item, in order."""
+        return self._answers(items, config, num_copies=num_copies)
+
+    def clean(self, items: Sequence[Item], config: SmoothGuardConfig) -> dict[str, str | None]:
+        """Return the model's own answer to every item as it is, by id; None where the call failed."""
+        return {record.item_id: record.clean for record in self._answers(items, config, num_copies=0)}
+
+    def _answers(self, items: Sequence[Item], config: SmoothGuardConfig, *, num_copies: int) -> list[CopyAnswers]:
+        keys = {item.id: self._key(item, config if num_copies else None) for item in items}
+        kept = {name: self._kept.get(key) for name, key in keys.items()}
+        found = {name: CopyAnswers.model_validate(value) for name, value in kept.items() if value is not None}
+        found = {name: record for name, record in found.items() if len(record.answers) >= num_copies}
+
+        def keep(record: CopyAnswers) -> None:
+            found[record.item_id] = record
+            self.num_failed += len(record.errors)
+            if not record.errors:
+                self._kept.put(keys[record.item_id], record.model_dump(mode="json"))
+
+        ask_copies(
+            self.model,
+            config,
+            [item for item in items if item.id not in found],
+            num_copies=num_copies,
+            seed=self._seed,
+            with_clean=num_copies == 0,
+            mapper=self.mapper,
+            on_done=keep,
+        )
+        return [found[item.id].model_copy(update={"item_id": item.id}) for item in items]
+
+    def _key(self, item: Item, config: SmoothGuardConfig | None) -> str:
+        noisy = None if config is None else {**perturbation_of(config), "audio": _audio(config)}
+        return key_of(
+            model=self._identity.key,
+            media=[file_sha256(path) for path in item.media],
+            question=item.question,
+            perturbation=noisy,
+            seed=None if config is None else item_seed(self._seed, item.id),
+        )
+
+
+def _audio(config: SmoothGuardConfig) -> list[float | None]:
+    return [config.audio_snr_db, config.audio_sigma]

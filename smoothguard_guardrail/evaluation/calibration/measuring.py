@@ -1,0 +1,244 @@
+"""What candidates do on the user's rows: the answers are recorded per perturbation, the votes replayed per rule."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.calibration.attacking import AttackSettings, attacked_items
+from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
+from smoothguard_guardrail.evaluation.items import Item
+from smoothguard_guardrail.evaluation.records import Record
+from smoothguard_guardrail.evaluation.replay import CopyAnswers, KeptEmbeddings, kept_judges, replay
+from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.evaluation.calibration.kept import AnswerKeeper
+    from smoothguard_guardrail.evaluation.identity import ModelIdentity
+
+HARMLESS, UNATTACKED, GIVEN, ATTACKED, ADAPTIVE = "harmless", "unattacked", "given", "attacked", "adaptive"
+ARMS = (HARMLESS, UNATTACKED, GIVEN, ATTACKED, ADAPTIVE)
+"""Harmless rows; rows to attack, as they are; pictures that the user gave; pictures attacked here, from the bare model
+and through the candidate's own perturbation."""
+MIN_ROWS = 20  # of each kind, below which none are held out: half of fewer tells nothing
+
+Outcomes = dict[str, bool | None]
+Progress = Callable[[str], None]
+
+
+class Sweep(Record):
+    """What to try: every combination."""
+
+    sigma: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
+    max_shift: tuple[int, ...] = (6,)
+    low_pass: tuple[float, ...] = (1.0,)
+    num_samples: tuple[int, ...] = (5, 8)
+    benign_weight: tuple[float, ...] = (0.2,)
+
+    def configs(self, base: SmoothGuardConfig) -> list[list[SmoothGuardConfig]]:
+        """Return the candidates, those that share a perturbation together.
+
+        Raises:
+            ConfigurationError: A combination makes no sense.
+        """
+        return [
+            [
+                base.override(
+                    sigma=sigma, max_shift=shift, low_pass=low_pass, num_samples=samples, benign_weight=weight
+                )
+                for samples, weight in product(self.num_samples, self.benign_weight)
+            ]
+            for sigma, shift, low_pass in product(self.sigma, self.max_shift, self.low_pass)
+        ]
+
+
+class Rows(Record):
+    """The user's rows."""
+
+    harmless: tuple[Item, ...]
+    attack: tuple[Item, ...] = ()
+    """Rows that are attacked here."""
+    given: tuple[Item, ...] = ()
+    """Rows whose pictures are adversarial already."""
+
+    def halves(self) -> tuple[Rows, Rows] | None:
+        """Return the rows that choose and those that report; None where there are too few of a kind.
+
+        Which is which depends on the ids, not on the order in the file.
+        """
+        kinds = {"harmless": self.harmless, "attack": self.attack, "given": self.given}
+        if any(0 < len(items) < MIN_ROWS for items in kinds.values()):
+            return None
+        split = {kind: _halved(items) for kind, items in kinds.items()}
+        first, second = (Rows(**{kind: pair[place] for kind, pair in split.items()}) for place in (0, 1))
+        return first, second
+
+
+class Measured(Record):
+    """One candidate on some rows; arms are those of `ARMS` that there are rows for."""
+
+    config: SmoothGuardConfig
+    rates: dict[str, Rate]
+    """By arm: right answers of `harmless`, successes of the attacker elsewhere."""
+    outcomes: dict[str, Outcomes]
+    """By arm and row."""
+    mean_calls: float
+    """Model calls per harmless row."""
+    paired: PairedTest
+    """Harmless rows that the model alone (first) and behind the guard (second) gets right."""
+
+    @property
+    def utility_loss(self) -> float:
+        """Share of right answers that the guard costs: lost minus gained, over the rows."""
+        count = self.paired.both + self.paired.only_first + self.paired.only_second + self.paired.neither
+        return (self.paired.only_first - self.paired.only_second) / count if count else 0.0
+
+    @property
+    def loss_bound(self) -> float:
+        """What the loss may be at most: upper end of Wilson's 95 % interval of the share of rows that are lost."""
+        paired = self.paired
+        count = paired.both + paired.only_first + paired.only_second + paired.neither
+        interval = Rate(k=paired.only_first, n=count).interval()
+        return interval[1] if interval else 1.0
+
+
+class Alone(Record):
+    """The model without a guard on some rows."""
+
+    rates: dict[str, Rate]
+    outcomes: dict[str, Outcomes] = Field(default_factory=dict)
+
+
+class Bench:
+    """Measures candidates of one model.
+
+    Args:
+        keeper: Asks and keeps answers.
+        folder: Keeps attacked pictures.
+        identity: Of the model.
+        attack: How rows are attacked; None where they are not: there are none, or the model is not local.
+        match: When a harmless answer is right.
+        embeddings: Embeds answers, each once.
+        progress: Told what is being done.
+    """
+
+    def __init__(
+        self,
+        keeper: AnswerKeeper,
+        *,
+        folder: Path,
+        identity: ModelIdentity,
+        attack: AttackSettings | None,
+        match: Match = "equal",
+        embeddings: KeptEmbeddings | None = None,
+        progress: Progress = lambda text: None,
+    ) -> None:
+        self._keeper = keeper
+        self._folder = folder
+        self._identity = identity
+        self._attack = attack
+        self._match: Match = match
+        self._embeddings = embeddings or KeptEmbeddings()
+        self._progress = progress
+        self._found: dict[tuple[str, ...], Sequence[Item]] = {}
+
+    def alone(self, rows: Rows, config: SmoothGuardConfig) -> Alone:
+        """Measure the model without a guard; the configuration says which media it may be asked about."""
+        outcomes: dict[str, Outcomes] = {}
+        for arm, items in self._shared_arms(rows):
+            self._progress(f"{arm}: {len(items)} rows without the guard")
+            outcomes[arm] = self._outcomes(arm, items, self._keeper.clean(items, config))
+        return Alone(rates={arm: Rate.of(rows.values()) for arm, rows in outcomes.items()}, outcomes=outcomes)
+
+    def measure(self, configs: Sequence[SmoothGuardConfig], rows: Rows, alone: Alone) -> list[Measured]:
+        """Measure candidates that share a perturbation."""
+        first = configs[0]
+        num_copies = max(config.num_samples for config in configs)
+        arms = dict(self._shared_arms(rows))
+        if adaptive := self._attacked(rows, first):
+            arms[ADAPTIVE] = adaptive
+        copies = {}
+        for arm, items in arms.items():
+            self._progress(f"{arm}: {len(items)} rows, {num_copies} copies each, {name_of(first)}")
+            copies[arm] = self._keeper.copies(items, first, num_copies)
+        return [self._voted(config, arms, copies, alone) for config in configs]
+
+    def _voted(
+        self,
+        config: SmoothGuardConfig,
+        arms: dict[str, Sequence[Item]],
+        copies: dict[str, list[CopyAnswers]],
+        alone: Alone,
+    ) -> Measured:
+        judges = kept_judges(config, embedder=self._embeddings)
+        voted = {arm: replay(config, records, judges=judges) for arm, records in copies.items()}
+        outcomes = {
+            arm: self._outcomes(
+                arm, items, {vote.item_id: None if vote.verdict == "failed" else vote.text for vote in voted[arm]}
+            )
+            for arm, items in arms.items()
+        }
+        calls = [vote.num_calls for vote in voted[HARMLESS]]
+        return Measured(
+            config=config,
+            rates={arm: Rate.of(rows.values()) for arm, rows in outcomes.items()},
+            outcomes=outcomes,
+            mean_calls=sum(calls) / len(calls),
+            paired=mcnemar(alone.outcomes[HARMLESS], outcomes[HARMLESS]),
+        )
+
+    def _outcomes(self, arm: str, items: Sequence[Item], texts: dict[str, str | None]) -> Outcomes:
+        outcomes: Outcomes = {}
+        for item in items:
+            text = texts[item.id]
+            if text is None:
+                outcomes[item.id] = None
+            elif arm == HARMLESS:
+                outcomes[item.id] = is_right(item, text, match=self._match)
+            else:
+                outcomes[item.id] = succeeded(item, text)
+        return outcomes
+
+    def _shared_arms(self, rows: Rows) -> Iterator[tuple[str, Sequence[Item]]]:
+        """Yield the arms that all candidates share."""
+        yield HARMLESS, rows.harmless
+        if rows.attack:
+            yield UNATTACKED, rows.attack
+        if rows.given:
+            yield GIVEN, rows.given
+        if attacked := self._attacked(rows, None):
+            yield ATTACKED, attacked
+
+    def _attacked(self, rows: Rows, config: SmoothGuardConfig | None) -> Sequence[Item]:
+        if self._attack is None or not rows.attack:
+            return ()
+        through = "the bare model" if config is None else name_of(config)
+        key = (through, *(item.id for item in rows.attack))
+        if key not in self._found:
+            self._progress(f"attacking {len(rows.attack)} rows through {through}")
+            self._found[key] = attacked_items(
+                self._keeper.model,
+                rows.attack,
+                self._attack,
+                self._folder,
+                identity=self._identity,
+                config=config,
+                mapper=self._keeper.mapper,
+            )
+        return self._found[key]
+
+
+def name_of(config: SmoothGuardConfig) -> str:
+    """Return a perturbation in words."""
+    return f"sigma {config.sigma:g}, shift {config.max_shift}, low-pass {config.low_pass:g}"
+
+
+def _halved(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    ordered = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
+    return tuple(ordered[::2]), tuple(ordered[1::2])

@@ -1,0 +1,160 @@
+"""A calibration as a report: the choice, the curves and every candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from smoothguard_guardrail.evaluation.calibration.measuring import (
+    ADAPTIVE,
+    ARMS,
+    ATTACKED,
+    GIVEN,
+    HARMLESS,
+    UNATTACKED,
+    Measured,
+)
+from smoothguard_guardrail.evaluation.report.content import Cell, Curve, Point, Report, Section, Series, Table
+from smoothguard_guardrail.evaluation.statistics import Rate
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.evaluation.calibration.run import Calibration
+
+ARM_TITLES = {
+    HARMLESS: "harmless, right",
+    UNATTACKED: "unattacked, success",
+    GIVEN: "given pictures, success",
+    ATTACKED: "attacked, success",
+    ADAPTIVE: "adaptive, success",
+}
+_ATTACKS = (ADAPTIVE, ATTACKED, GIVEN, UNATTACKED)
+
+
+def calibration_report(found: Calibration, *, title: str = "Calibration") -> Report:
+    """Return the report of a calibration."""
+    return Report(
+        title=title,
+        summary=summary(found),
+        sections=(
+            Section(title="The choice", text=found.choice.reasons, tables=(choice_table(found),)),
+            Section(title="Curves", curves=tuple(_curves(found))),
+            Section(title="All candidates", text=found.notes, tables=(candidate_table(found),)),
+            Section(title="How to read this", text=_READING),
+        ),
+        environment=found.environment,
+    )
+
+
+_READING = (
+    "*Right* and *success* are shares of rows with Wilson's 95 % interval. *Success* is the attacker's: the answer"
+    " holds what it wanted. *Unattacked* are the rows to attack with their pictures as they came, *attacked* the same"
+    " pictures attacked from the bare model, *adaptive* attacked through the candidate's own perturbation, draw by"
+    " draw.",
+    "*Loss* is the share of harmless rows that only the model alone gets right, minus the share that only the guarded"
+    " one does; *McNemar p* is the exact test of the two on the same rows. *Loss at most* is the upper end of the 95 %"
+    " interval of the share that is lost.",
+    "An attack that fails proves nothing about a stronger one: more steps and more draws raise adaptive rates.",
+)
+
+
+def summary(found: Calibration) -> tuple[str, ...]:
+    """Return what was found in a few sentences."""
+    chosen = found.chosen
+    if chosen is None:
+        return (*found.choice.reasons, *found.notes)
+    config = chosen.config
+    lines = [
+        f"Chosen: **sigma {config.sigma:g}**, **{config.num_samples} samples**, shift {config.max_shift} px, low-pass"
+        f" {config.low_pass:g} px, benign weight {config.benign_weight:g}. Robustness: {found.choice.robustness}."
+    ]
+    reported, alone, rows = chosen, found.alone, "the rows that chose"
+    if found.held_out is not None:
+        reported, alone, rows = found.held_out.measured, found.held_out.alone, "rows that did not choose"
+    lines.append(
+        f"On {rows}: {reported.rates[HARMLESS]} harmless rows right, {alone.rates[HARMLESS]} without the guard (loss"
+        f" {reported.utility_loss:+.3f}, at most {reported.loss_bound:.3f}, p = {reported.paired.p_value:.2g}), at"
+        f" {reported.mean_calls:.1f} calls."
+    )
+    for arm in (ADAPTIVE, ATTACKED, GIVEN):
+        if arm in reported.rates:
+            without = f"; {alone.rates[arm]} without the guard" if arm in alone.rates else ""
+            lines.append(f"Attacks that succeed, {arm} pictures: {reported.rates[arm]}{without}.")
+    if found.held_out is not None and reported.utility_loss > found.limits.max_utility_loss:
+        lines.append(f"The loss on these rows is above the limit of {found.limits.max_utility_loss:g}: add rows.")
+    return (*lines, *found.notes)
+
+
+def choice_table(found: Calibration) -> Table:
+    """Return the chosen candidate beside the model alone, on the rows that chose and on the others."""
+    arms = _arms(found.candidates)
+    rows: list[tuple[Cell, ...]] = [("without the guard, choosing rows", *_cells(found.alone.rates, arms), 1.0)]
+    if (chosen := found.chosen) is not None:
+        rows.append(("chosen, choosing rows", *_cells(chosen.rates, arms), chosen.mean_calls))
+    if found.held_out is not None:
+        alone, held = found.held_out.alone, found.held_out.measured
+        rows.append(("without the guard, held-out rows", *_cells(alone.rates, arms), 1.0))
+        rows.append(("chosen, held-out rows", *_cells(held.rates, arms), held.mean_calls))
+    return Table(
+        title="The chosen candidate",
+        columns=("", *(ARM_TITLES[arm] for arm in arms), "calls"),
+        rows=tuple(rows),
+        note=f"Robustness: {found.choice.robustness}.",
+    )
+
+
+def candidate_table(found: Calibration) -> Table:
+    """Return every candidate's figures."""
+    arms = _arms(found.candidates)
+    columns = ("", "sigma", "shift", "low-pass", "benign", "samples", *(ARM_TITLES[arm] for arm in arms))
+    rows = tuple(
+        (
+            "chosen" if index == found.choice.index else "",
+            each.config.sigma,
+            each.config.max_shift,
+            each.config.low_pass,
+            each.config.benign_weight,
+            each.config.num_samples,
+            *_cells(each.rates, arms),
+            round(each.utility_loss, 4),
+            round(each.loss_bound, 4),
+            round(each.paired.p_value, 4),
+            round(each.mean_calls, 2),
+        )
+        for index, each in enumerate(found.candidates)
+    )
+    return Table(title="Candidates", columns=(*columns, "loss", "loss at most", "McNemar p", "calls"), rows=rows)
+
+
+def _arms(candidates: Sequence[Measured]) -> list[str]:
+    return [arm for arm in ARMS if arm in candidates[0].rates]
+
+
+def _cells(rates: dict[str, Rate], arms: Iterable[str]) -> list[Cell]:
+    return [rates.get(arm) for arm in arms]
+
+
+def _curves(found: Calibration) -> Iterable[Curve]:
+    arms = _arms(found.candidates)
+    for arm in (HARMLESS, *_ATTACKS):
+        if arm in arms:
+            yield Curve(
+                title=f"{ARM_TITLES[arm].capitalize()}, by sigma",
+                x_label="sigma",
+                y_label="share of rows",
+                series=tuple(_series(found.candidates, arm)),
+                note=f"Without the guard: {found.alone.rates[arm]}." if arm in found.alone.rates else "",
+            )
+
+
+def _series(candidates: Sequence[Measured], arm: str) -> Iterable[Series]:
+    """Yield one line over sigma for every combination of the other knobs."""
+    lines: dict[str, list[Point]] = {}
+    for each in candidates:
+        config = each.config
+        name = (
+            f"{config.num_samples} samples, shift {config.max_shift}, low-pass {config.low_pass:g}, benign"
+            f" {config.benign_weight:g}"
+        )
+        lines.setdefault(name, []).append(Point(x=config.sigma, y=each.rates[arm]))
+    for name, points in lines.items():
+        yield Series(name=name, points=tuple(sorted(points, key=lambda point: point.x)))

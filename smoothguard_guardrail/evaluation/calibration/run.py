@@ -1,0 +1,116 @@
+"""A whole calibration: measure every candidate, choose on one half of the rows, report on the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field, JsonValue
+
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.calibration.choosing import Choice, Limits, choose
+from smoothguard_guardrail.evaluation.calibration.measuring import MIN_ROWS, Alone, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.records import Record
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.evaluation.calibration.measuring import Bench
+
+
+class HeldOut(Record):
+    """The chosen candidate on rows that did not choose it."""
+
+    alone: Alone
+    measured: Measured
+
+
+class Calibration(Record):
+    """Everything that a calibration found."""
+
+    limits: Limits
+    candidates: tuple[Measured, ...]
+    """On the rows that choose."""
+    alone: Alone
+    """The model without a guard on the same rows."""
+    choice: Choice
+    held_out: HeldOut | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader should know."""
+    environment: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def chosen(self) -> Measured | None:
+        """The chosen candidate; None where none is within the limits."""
+        return None if self.choice.index is None else self.candidates[self.choice.index]
+
+
+def calibrate(
+    bench: Bench,
+    rows: Rows,
+    *,
+    sweep: Sweep | None = None,
+    base: SmoothGuardConfig | None = None,
+    limits: Limits | None = None,
+    environment: dict[str, JsonValue] | None = None,
+) -> Calibration:
+    """Find a configuration for a model and data.
+
+    Args:
+        bench: Measures.
+        rows: The data; there have to be harmless rows.
+        sweep: What to try; candidates over the call budget are left out.
+        base: All other knobs.
+        limits: What the guard may cost.
+        environment: What repeats it, for the record.
+
+    Raises:
+        InputError: There are no harmless rows.
+        ConfigurationError: The sweep holds no candidate within the call budget.
+    """
+    if not rows.harmless:
+        raise InputError("utility cannot be measured: give harmless rows, with an answer each")
+    sweep, base, limits = sweep or Sweep(), base or SmoothGuardConfig(), limits or Limits()
+    affordable = tuple(count for count in sweep.num_samples if count <= limits.max_calls)
+    if not affordable:
+        raise ConfigurationError(f"every candidate needs more than {limits.max_calls} calls: try fewer samples")
+    groups = sweep.model_copy(update={"num_samples": affordable}).configs(base)
+    halves = rows.halves()
+    choosing, reporting = halves or (rows, None)
+    alone = bench.alone(choosing, base)
+    candidates = tuple(each for group in groups for each in bench.measure(group, choosing, alone))
+    choice = choose(candidates, limits)
+    held_out = None
+    if reporting is not None and choice.index is not None:
+        without = bench.alone(reporting, base)
+        (measured,) = bench.measure([candidates[choice.index].config], reporting, without)
+        held_out = HeldOut(alone=without, measured=measured)
+    return Calibration(
+        limits=limits,
+        candidates=candidates,
+        alone=alone,
+        choice=choice,
+        held_out=held_out,
+        notes=_notes(rows, halves is not None, choice, limits),
+        environment=environment or {},
+    )
+
+
+def _notes(rows: Rows, is_held_out: bool, choice: Choice, limits: Limits) -> tuple[str, ...]:
+    notes = []
+    if is_held_out:
+        notes.append(
+            "Half of the rows chose, the other half report: only the latter figures are free of the winner's curse."
+        )
+    else:
+        notes.append(
+            f"Too few rows to hold any out (fewer than {MIN_ROWS} of a kind): the rows that report are those that"
+            " chose, so the chosen candidate's figures flatter it."
+        )
+    count = len(rows.harmless) // (2 if is_held_out else 1)
+    if count * limits.max_utility_loss < 1:
+        notes.append(
+            f"With {count} harmless rows the smallest loss that can show is {1 / count:.3f}: a limit of"
+            f" {limits.max_utility_loss:g} allows no row to be lost on balance."
+        )
+    if choice.robustness in ("attacked", "given"):
+        notes.append("No attack knew the guard: an attacker who does succeeds more often.")
+    return tuple(notes)

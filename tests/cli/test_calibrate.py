@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail.cli import app
+from smoothguard_guardrail.evaluation import replay
+from smoothguard_guardrail.evaluation.calibration import Calibration
+from smoothguard_guardrail.models.reference.questions import secret_questions, target_answer
+from smoothguard_guardrail.models.reference.scenes import draw, scenes
+from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
+
+SMALL = ["--sigma", "0.1,0.3", "--num-samples", "3,9"]
+
+
+@pytest.fixture(autouse=True)
+def no_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "default_embedder", WordEmbeddings)
+
+
+@pytest.fixture
+def data(picture: Path) -> Path:
+    path = picture.with_name("rows.jsonl")
+    rows = [
+        {"image": picture.name, "question": "What is it?", "answer": "a grey square"},
+        {"image": picture.name, "question": "What is the code?", "target": "The code is 7391."},
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def run(runner: CliRunner, *arguments: object) -> Any:
+    return runner.invoke(app, ["calibrate", *map(str, arguments)])
+
+
+def test_a_remote_model_gets_a_guard_whose_robustness_is_not_measured(
+    runner: CliRunner, data: Path, tmp_path: Path, scripted: ScriptedChatModel
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["--model", "openai:gpt-4o", "--data", data, "--out", out, *SMALL, "--workers", 1]
+    result = run(runner, *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "Robustness: not measured" in result.stdout
+    assert "assumption" in result.stdout
+    assert "needs a local model" in result.stderr
+    found = Calibration.model_validate_json((out / "calibration.json").read_bytes())
+    assert found.chosen is not None
+    assert found.chosen.config.sigma == 0.3
+    assert [each.config.num_samples for each in found.candidates] == [3, 3]
+    assert found.environment["model"]["name"] == "openai:gpt-4o"  # type: ignore[index, call-overload]
+    config = SmoothGuardConfig(**json.loads((out / "guard.json").read_text()))
+    assert config == found.chosen.config
+    assert "not measured" in (out / "report.html").read_text()
+    asked = len(scripted.received)
+    assert run(runner, *arguments, "--json").stdout.strip() == (out / "calibration.json").read_text().strip()
+    assert len(scripted.received) == asked
+
+
+def test_the_guard_that_was_found_is_used_by_ask(
+    runner: CliRunner, data: Path, picture: Path, tmp_path: Path, scripted: ScriptedChatModel
+) -> None:
+    out = tmp_path / "out"
+    run(runner, "--model", "openai:gpt-4o", "--data", data, "--out", out, *SMALL, "--workers", 1)
+    guard = ["--config", str(out / "guard.json")]
+    record = json.loads(runner.invoke(app, ["ask", str(picture), "What is it?", *guard, "--json"]).stdout)
+    assert (record["sigma"], record["num_calls"] <= 3) == (0.3, True)
+    result = runner.invoke(app, ["ask", str(picture), "What is it?", *guard, "--preset", "paper"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--preset" in result.stderr
+
+
+def test_no_candidate_within_the_limits_is_exit_code_4(
+    runner: CliRunner, data: Path, tmp_path: Path, scripted: ScriptedChatModel
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "guard.json").write_text("{}")
+    scripted.script = ["A grey square.", "A cat."] + ["A cat."] * 100
+    result = run(runner, "--model", "openai:gpt-4o", "--data", data, "--out", out, *SMALL, "--workers", 1)
+    assert result.exit_code == 4
+    assert "No candidate keeps the utility loss within 0.02" in result.stdout
+    assert not (out / "guard.json").exists()
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--sigma", "much"], "--sigma"),
+        (["--sigma", "0"], "sigma"),
+        (["--epsilon", "2"], "--epsilon"),
+        (["--max-calls", "2", "--num-samples", "3"], "more than 2 calls"),
+    ],
+)
+def test_bad_options_are_exit_code_2(
+    runner: CliRunner, data: Path, tmp_path: Path, scripted: ScriptedChatModel, arguments: list[str], word: str
+) -> None:
+    result = run(runner, "--data", data, "--out", tmp_path / "out", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert word in result.stderr
+    assert scripted.received == []
+
+
+def test_bad_data_are_exit_code_2(runner: CliRunner, data: Path, tmp_path: Path, scripted: ScriptedChatModel) -> None:
+    result = run(runner, "--data", data, "--attacked", data, "--out", tmp_path / "out")
+    assert (result.exit_code, "belong into --data" in result.stderr) == (2, True)
+    result = run(runner, "--data", tmp_path / "absent.jsonl", "--out", tmp_path / "out")
+    assert (result.exit_code, "absent.jsonl" in result.stderr) == (2, True)
+
+
+def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> None:
+    (scene,) = scenes(1, split="heldout", seed=70, marks=())
+    draw(scene).save(tmp_path / "scene.png")
+    question, secret = secret_questions()[0]
+    rows = [
+        {"image": "scene.png", "question": question, "target": target_answer(secret)},
+        {"image": "scene.png", "question": "How many objects are there?", "answer": "objects"},
+    ]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    options = ["--epsilon", "32/255", "--steps", 8, "--draws", 2, "--match", "contains", "--workers", 1]
+    result = run(runner, "--data", data, "--out", tmp_path / "out", "--sigma", "0.3", "--num-samples", "3", *options)
+    assert result.exit_code == 0, result.stderr
+    assert "Robustness: adaptive" in result.stdout
+    assert "attacking 1 rows through sigma 0.3" in result.stderr
+    assert len(list((tmp_path / "out" / "attacked").glob("*.png"))) == 2
