@@ -11,7 +11,7 @@ from smoothguard_guardrail.evaluation.report.scales import Scale, across, along
 from smoothguard_guardrail.evaluation.report.tables import table
 from smoothguard_guardrail.evaluation.statistics import Rate
 
-WIDTH, HEIGHT = 480, 290
+WIDTH, HEIGHT = 480, 268
 LEFT, RIGHT, TOP, BOTTOM = 44, 474, 8, 244
 NUM_COLOURS = 8
 DASHES = ("none", "7 3", "2 3", "9 3 2 3")
@@ -39,9 +39,13 @@ def curve(content: Curve, key: str) -> Html:
     if not points:
         return element("figure", caption, element("p", "Nothing was measured.", class_="note"), note, id=key)
     details = element("details", element("summary", "The figures as a table"), table(_as_table(content), f"{key}-data"))
-    label = element("p", content.y_label, class_="vertical", aria_hidden="true")
-    drawing = _drawing(content, points, key)
-    return element("figure", caption, label, drawing, _legend(content), note, details, id=key, class_="drawing")
+    across_label = f"{content.x_label} (logarithmic)" if content.log_x else content.x_label
+    drawing = joined(
+        element("p", content.y_label, class_="vertical", aria_hidden="true"),
+        _drawing(content, points, key),
+        element("p", across_label, class_="horizontal", aria_hidden="true"),
+    )
+    return element("figure", caption, drawing, _legend(content), note, details, id=key, class_="drawing")
 
 
 def _drawing(content: Curve, points: Sequence[Point], key: str) -> Html:
@@ -54,7 +58,7 @@ def _drawing(content: Curve, points: Sequence[Point], key: str) -> Html:
         "svg",
         element("title", content.title, id=f"{key}-name"),
         element("desc", told, id=f"{key}-told"),
-        _axes(content, x, y),
+        _axes(x, y),
         *(_band(series, number, x, y) for number, series in enumerate(content.series)),
         *(_line(series, number, x, y) for number, series in enumerate(content.series)),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
@@ -63,7 +67,7 @@ def _drawing(content: Curve, points: Sequence[Point], key: str) -> Html:
     )
 
 
-def _axes(content: Curve, x: Scale, y: Scale) -> Html:
+def _axes(x: Scale, y: Scale) -> Html:
     parts = []
     for value in y.ticks:
         place = y(value)
@@ -76,11 +80,9 @@ def _axes(content: Curve, x: Scale, y: Scale) -> Html:
         if place - last >= MIN_TICK_GAP:
             parts.append(element("text", tick(value), x=place, y=BOTTOM + 18, class_="tick middle"))
             last = place
-    label = f"{content.x_label} (logarithmic)" if content.log_x else content.x_label
     return joined(
         *parts,
         element("line", x1=LEFT, x2=RIGHT, y1=BOTTOM, y2=BOTTOM, class_="axis"),
-        element("text", label, x=(LEFT + RIGHT) / 2, y=HEIGHT - 8, class_="label middle"),
     )
 
 
