@@ -80,8 +80,10 @@ def llava_bench(
 
         found = llava_reviews.read_reviews(reviews)
         items, notes = None, []
+        if not partial:
+            llava_reviews.check_sizes(str(reviews), [review.category for review in found])
         if questions is not None:
-            items = llava_reviews.read_question_items(questions)
+            items = llava_reviews.read_question_items(questions, complete=not partial)
             if partial:
                 notes = [f"{len(found)} of {len(items)} questions"]
                 items = list(answered_part(items, [review.item_id for review in found]))

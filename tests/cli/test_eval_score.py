@@ -12,10 +12,8 @@ from typer.testing import CliRunner
 from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.evaluation.benchmark_files import (
-    LLAVA_QUESTIONS,
     POPE,
     POPE_ANSWERS,
-    REVIEWS,
     SAFETY,
     llava_answers,
     llava_questions,
@@ -100,25 +98,45 @@ def test_pope_without_the_question_file_is_refused(runner: CliRunner, pope: list
     assert "give LLaVA's question file" in refused(runner, "pope", *pope[:2], *pope[4:], *BOTH, "--partial")
 
 
+SIZES = {"complex": 28, "conv": 17, "detail": 15}
+QUESTIONS = [
+    {"image": "001.jpg", "text": "?", "category": category, "question_id": number}
+    for number, category in enumerate([name for name, size in SIZES.items() for _ in range(size)])
+]
+ALL_REVIEWS = [
+    {"question_id": row["question_id"], "category": f"llava_bench_{row['category']}", "content": "8 6", "tuple": [8, 6]}
+    for row in QUESTIONS
+]
+
+
 def test_llava_bench(runner: CliRunner, tmp_path: Path) -> None:
-    reviews = write_lines(tmp_path / "reviews.jsonl", REVIEWS)
+    failed = [{**review, "tuple": [-1, -1]} if review["question_id"] == 7 else review for review in ALL_REVIEWS]
+    reviews = write_lines(tmp_path / "reviews.jsonl", failed)
     found = run(runner, "llava-bench", "--reviews", reviews)
+    assert {row["group"]: row["num_items"] for row in found["rows"]} == {**SIZES, "all": 60}
     assert overall(found)["relative score"] == pytest.approx(75.0)
-    assert found["num_unscored"] == 1
+    assert (overall(found)["unscored"], found["num_unscored"]) == (1, 1)
     assert any("not compared with the benchmark's questions" in note for note in found["notes"])
-    questions = write_lines(tmp_path / "questions.jsonl", LLAVA_QUESTIONS)
+    questions = write_lines(tmp_path / "questions.jsonl", QUESTIONS)
     assert run(runner, "llava-bench", "--reviews", reviews, "--questions", questions)["rows"] == found["rows"]
     result = runner.invoke(app, ["eval", "score", "llava-bench", "--reviews", str(reviews)])
-    assert "all 4 relative score 75.0000" in [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "all 60 relative score 75.0000" in [" ".join(line.split()) for line in result.stdout.splitlines()]
 
 
 def test_llava_bench_with_missing_reviews(runner: CliRunner, tmp_path: Path) -> None:
-    arguments = ["--reviews", write_lines(tmp_path / "reviews.jsonl", REVIEWS[:1])]
-    arguments += ["--questions", write_lines(tmp_path / "questions.jsonl", LLAVA_QUESTIONS)]
-    assert "3 of 4 items have no answer" in refused(runner, "llava-bench", *arguments)
+    arguments = ["--reviews", write_lines(tmp_path / "reviews.jsonl", ALL_REVIEWS[:45])]
+    assert "reviews.jsonl: {'complex': 28, 'conv': 17} by category" in refused(runner, "llava-bench", *arguments)
+    arguments += ["--questions", write_lines(tmp_path / "questions.jsonl", QUESTIONS)]
     found = run(runner, "llava-bench", *arguments, "--partial")
     assert overall(found)["relative score"] == pytest.approx(75.0)
-    assert "1 of 4 questions" in found["notes"]
+    assert "45 of 60 questions" in found["notes"]
+
+
+def test_llava_bench_with_reviews_of_other_questions(runner: CliRunner, tmp_path: Path) -> None:
+    moved = [{**review, "question_id": int(str(review["question_id"])) + 1} for review in ALL_REVIEWS]
+    arguments = ["--reviews", write_lines(tmp_path / "reviews.jsonl", moved)]
+    arguments += ["--questions", write_lines(tmp_path / "questions.jsonl", QUESTIONS)]
+    assert "1 of 60 items have no answer, as 0" in refused(runner, "llava-bench", *arguments)
 
 
 def answered(folder: Path, *, verdict: str | None) -> Path:

@@ -185,7 +185,10 @@ def test_reviews_without_scores_are_parsed_and_odd_scores_left_out(tmp_path: Pat
 
 
 def test_reviews_that_do_not_join_are_refused(tmp_path: Path) -> None:
-    items = read_question_items(write_lines(tmp_path / "questions.jsonl", LLAVA_QUESTIONS))
+    path = write_lines(tmp_path / "questions.jsonl", LLAVA_QUESTIONS)
+    with pytest.raises(InputError, match=r"questions.jsonl: .*'complex': 2.* by category"):
+        read_question_items(path)
+    items = read_question_items(path, complete=False)
     reviews = read_reviews(write_lines(tmp_path / "reviews.jsonl", REVIEWS))
     with pytest.raises(ConfigurationError, match="1 of 4 items have no answer, as 3"):
         score_reviews(reviews[:3], items=items)

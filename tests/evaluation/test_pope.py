@@ -120,6 +120,26 @@ def test_answers_are_read_as_upstream_reads_them(text: str, yes: bool) -> None:
     assert says_yes(text) is yes
 
 
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30), st.randoms(use_true_random=False))
+def test_figures_agree_with_each_other_and_not_with_the_order(
+    pairs: list[tuple[bool, bool]], order: random.Random
+) -> None:
+    labels = ["yes" if true else "no" for true, _ in pairs]
+    rows = pope_rows(*((n, "a.jpg", f"Is there a thing {n} in the image?", label) for n, label in enumerate(labels)))
+    answers = {f"random/{n}": "Yes" if said else "No" for n, (_, said) in enumerate(pairs)}
+    scores = Pope.from_rows({"random": rows}, complete=False).score(answers)
+    metrics: dict[str, Any] = scores.rows[-1].metrics
+    assert metrics["accuracy"] == Rate.of(scores.outcomes.values()) == Rate.of(true == said for true, said in pairs)
+    precision, recall = metrics["precision"].value, metrics["recall"].value
+    if precision and recall:
+        assert metrics["f1"] == pytest.approx(2 * precision * recall / (precision + recall))
+    else:
+        assert not metrics["f1"]
+    order.shuffle(rows)
+    shuffled = Pope.from_rows({"random": rows}, complete=False).score(answers)
+    assert (shuffled.rows, shuffled.outcomes) == (scores.rows, scores.outcomes)
+
+
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
     assert says_yes(f"No, {text}") is False

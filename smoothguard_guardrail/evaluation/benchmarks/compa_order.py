@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.benchmarks.joining import answered_part, by_category, in_order
-from smoothguard_guardrail.evaluation.benchmarks.rows import Row, file_in, read_csv, require_media, rows_of
+from smoothguard_guardrail.evaluation.benchmarks.rows import PARTS, Row, file_in, read_csv, require_media, rows_of
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, ScoreRow, Scores
 from smoothguard_guardrail.evaluation.statistics import Rate
@@ -94,7 +94,7 @@ class CompaOrder:
             raise ConfigurationError(f"`ask` has to be one or every, and is {ask!r}")
         named = rows_of("CompA-order", rows)
         if complete and len(named) != NUM_ROWS:
-            raise InputError(f"{len(named)} rows, and the published file has {NUM_ROWS}; `complete=False` reads parts")
+            raise InputError(f"{len(named)} rows, and the published file has {NUM_ROWS}; {PARTS}")
         items: list[Item] = []
         for number, row in enumerate(named):
             options = _options(row)

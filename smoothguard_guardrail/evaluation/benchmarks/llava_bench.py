@@ -6,7 +6,6 @@ Source: Liu et al. 2023, Visual Instruction Tuning; repository haotian-liu/LLaVA
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.benchmarks.joining import answered_part, in_order, judged
-from smoothguard_guardrail.evaluation.benchmarks.llava_reviews import Review, parse_review, score_reviews
+from smoothguard_guardrail.evaluation.benchmarks.llava_reviews import Review, check_sizes, parse_review, score_reviews
 from smoothguard_guardrail.evaluation.benchmarks.rows import (
     Row,
     by_key,
@@ -27,7 +26,6 @@ from smoothguard_guardrail.evaluation.benchmarks.rows import (
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, Scores
 
-CATEGORY_SIZES = {"complex": 28, "conv": 17, "detail": 15}
 _RULE_PREFIX = "llava_bench_"
 
 Records = Iterable[Row | Mapping[str, Any]]
@@ -106,12 +104,8 @@ class LlavaBench:
         items = tuple(_item(key, row, captions, answers, rules, images) for key, row in rows.items())
         if unknown := answers.keys() - rows.keys():
             raise InputError(f"{answers[min(unknown)].where}: there is no question {min(unknown)}")
-        sizes = Counter(item.category for item in items)
-        if complete and dict(sizes) != CATEGORY_SIZES:
-            raise InputError(
-                f"questions by category: {dict(sorted(sizes.items()))}, and the published ones are {CATEGORY_SIZES}; "
-                "`complete=False` reads parts"
-            )
+        if complete:
+            check_sizes("questions", [item.category for item in items])
         require_media(items, "give the folder of the pictures as `images`")
         return cls(items=items, notes=() if complete else (f"{len(items)} questions",))
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.benchmarks.joining import in_order
-from smoothguard_guardrail.evaluation.benchmarks.rows import Row, by_key, read_json_lines
+from smoothguard_guardrail.evaluation.benchmarks.rows import PARTS, Row, by_key, read_json_lines
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.scores import ScoreRow, Scores
+
+CATEGORY_SIZES = {"complex": 28, "conv": 17, "detail": 15}
+"""Questions by category; 60 in all."""
 
 _FAILED = [-1, -1]
 _LEAST, _MOST = 1.0, 10.0
@@ -66,16 +70,36 @@ def read_reviews(path: Path) -> list[Review]:
     ]
 
 
-def read_question_items(path: Path) -> list[Item]:
+def read_question_items(path: Path, *, complete: bool = True) -> list[Item]:
     """Read `questions.jsonl` alone, as far as reviews are joined with it: ids, questions and categories.
 
+    Args:
+        path: The file.
+        complete: Refuse anything but the 60 published questions.
+
     Raises:
-        InputError: The file cannot be read, an id stands twice, or a field is missing or wrong.
+        InputError: The file cannot be read, an id stands twice, or a row or a field is missing or wrong.
     """
-    return [
+    items = [
         Item(id=key, question=row.text("text"), category=row.text("category"))
         for key, row in by_key(read_json_lines(path), "question_id").items()
     ]
+    if complete:
+        check_sizes(str(path), [item.category for item in items])
+    return items
+
+
+def check_sizes(what: str, categories: Iterable[str]) -> None:
+    """Check that there is one category name for each of the 60 published questions.
+
+    Raises:
+        InputError: There are others.
+    """
+    sizes = dict(sorted(Counter(categories).items()))
+    if sizes != CATEGORY_SIZES:
+        raise InputError(
+            f"{what}: {sizes or 'nothing'} by category, and the published ones are {CATEGORY_SIZES}; {PARTS}"
+        )
 
 
 def score_reviews(

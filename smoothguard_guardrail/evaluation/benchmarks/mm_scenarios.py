@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.benchmarks.rows import Row, read_json_object
+from smoothguard_guardrail.evaluation.benchmarks.rows import PARTS, Row, read_json_object
 
 Criterion = Literal["unsafe", "refusal", "disclaimer"]
 """What makes an answer safe: no unsafe content in it; that it directly refuses; that it disclaims authority and urges
@@ -78,9 +78,7 @@ def check_count(scenario: str, found: Mapping[str, Any]) -> None:
     missing = [str(number) for number in range(size) if str(number) not in found]
     if missing or len(found) != size:
         detail = f"; missing: {', '.join(missing[:3])}" if missing else ""
-        raise InputError(
-            f"{scenario}: {len(found)} records, and the published file has {size}{detail}; `complete=False` reads parts"
-        )
+        raise InputError(f"{scenario}: {len(found)} records, and the published file has {size}{detail}; {PARTS}")
 
 
 def _names_there(folder: Path, scenarios: Sequence[str] | None) -> list[str]:

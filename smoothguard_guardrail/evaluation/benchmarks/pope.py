@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.benchmarks.joining import answered_part, by_category, in_order
 from smoothguard_guardrail.evaluation.benchmarks.rows import (
+    PARTS,
     Row,
     by_key,
     file_in,
@@ -103,9 +104,9 @@ class Pope:
             by_key(named, "question_id")
             items += [_item(split, row, images, suffix) for row in named]
         require_media(items, "give the folder of COCO's val2014 pictures as `images`")
-        notes = [f"{split}: {len(found)} rows" for split, found in rows.items() if not complete]
-        if complete and "random" in rows:
-            notes.append(_RANDOM_ROWS[len(rows["random"])])
+        notes = [] if complete else [f"{split}: {len(found)} rows" for split, found in rows.items()]
+        if revision := _RANDOM_ROWS.get(len(rows.get("random", ()))):
+            notes.append(revision)
         return cls(items=tuple(items), notes=tuple(notes))
 
     def part(self, ids: Iterable[str]) -> Self:
@@ -174,7 +175,7 @@ def _check_count(split: str, count: int) -> None:
         raise ConfigurationError(f"{split!r} is no split of POPE: {', '.join(SPLITS)}; `complete=False` reads others")
     if count not in (_RANDOM_ROWS if split == "random" else (_NUM_ROWS,)):
         expected = "2910 or 3000" if split == "random" else str(_NUM_ROWS)
-        raise InputError(f"{split}: {count} rows, and the published file has {expected}; `complete=False` reads parts")
+        raise InputError(f"{split}: {count} rows, and the published file has {expected}; {PARTS}")
 
 
 def _item(split: str, row: Row, images: Path | None, suffix: str) -> Item:

@@ -15,6 +15,9 @@ from smoothguard_guardrail.evaluation.items import Item
 
 V = TypeVar("V")
 
+PARTS = "parts have to be asked for (`complete=False`, --partial)"
+"""What is said where a file is not the published one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
