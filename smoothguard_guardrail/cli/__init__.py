@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from smoothguard_guardrail.cli.ask import ask
+from smoothguard_guardrail.cli.attack import attack
+from smoothguard_guardrail.cli.calibrate import calibrate
 from smoothguard_guardrail.cli.demo import demo
 from smoothguard_guardrail.cli.eval import eval_app
 from smoothguard_guardrail.cli.log import log
@@ -19,6 +21,8 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(ask)
+app.command()(attack)
+app.command()(calibrate)
 app.command()(log)
 app.command()(serve)
 app.add_typer(eval_app)

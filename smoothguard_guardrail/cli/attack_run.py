@@ -1,0 +1,124 @@
+"""Carries an attack out: builds it, runs it, writes what it found, and measures that from the file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from smoothguard_guardrail.cli.attack_answers import answers_to_file, answers_to_medium, guarded_answers, holds
+from smoothguard_guardrail.cli.attack_losses import GuardTransform, Meter
+from smoothguard_guardrail.cli.attack_media import as_met, read_medium, write_medium
+from smoothguard_guardrail.cli.attack_record import (
+    AttackRecord,
+    PromptRecord,
+    difference,
+    file_record,
+    model_record,
+    software,
+)
+from smoothguard_guardrail.perturbation import ModelFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from smoothguard_guardrail.attacks import Progress
+    from smoothguard_guardrail.cli.attack_inputs import OutputPaths, Prompt
+    from smoothguard_guardrail.cli.attack_media import InputMedium
+    from smoothguard_guardrail.cli.attack_methods import Choices
+    from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.models import ChatTransformersMultimodal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What the command line asks for."""
+
+    spec: str
+    """The model's name, as given."""
+    source: Path
+    prompts: tuple[Prompt, ...]
+    choices: Choices
+    seed: int
+    guard: SmoothGuardConfig | None
+    paths: OutputPaths
+    command: tuple[str, ...]
+    """What repeats the attack."""
+    resumed: bool
+
+
+def run(
+    job: Job, model: ChatTransformersMultimodal, source: InputMedium, progress: Callable[[Progress], None]
+) -> AttackRecord:
+    """Attack, write the medium, ask the model and the guard about it, and return the record.
+
+    Args:
+        job: What to do.
+        model: The model of that name.
+        source: What the input file holds.
+        progress: Called after every step.
+
+    Raises:
+        SmoothGuardError: As the attack, the model or the guard does.
+    """
+    started, described = datetime.now(UTC), model_record(job.spec, model)
+    medium = as_met(model, source)
+    questions = [prompt.question for prompt in job.prompts]
+    before = answers_to_medium(model, medium, questions)
+    targets = [prompt.target or answer for prompt, answer in zip(job.prompts, before, strict=True)]
+    meter = Meter(model=model, questions=questions, targets=targets, transform=_transform(job, model))
+    attack = job.choices.build(job.seed, meter.transform)
+    clock = time.perf_counter()
+    result = attack.run(
+        meter.objective(medium),
+        medium.tensor[None].to(model.engine.device),
+        num_rows=len(questions),
+        progress=progress,
+        checkpoint=job.paths.checkpoint(job.seed),
+        inputs=repr((described, questions, targets)),
+    )
+    seconds = time.perf_counter() - clock
+    write_medium(job.paths.medium, result.images[0].cpu(), medium.sampling_rate)
+    found = read_medium(job.paths.medium, medium.kind)
+    settings = job.choices.settings(attack, job.seed)
+    return AttackRecord(
+        command=job.command,
+        started=started,
+        seconds=seconds,
+        resumed=job.resumed,
+        software=software(),
+        model=described,
+        settings=settings,
+        guard=job.guard,
+        input=file_record(job.source, medium),
+        output=file_record(job.paths.medium, found),
+        difference=difference(medium, found, settings),
+        num_queries=None if result.num_queries is None else int(result.num_queries.sum()),
+        loss=meter.losses(medium, found, settings, result.history),
+        prompts=_prompts(job, meter, before),
+    )
+
+
+def _transform(job: Job, model: ChatTransformersMultimodal) -> GuardTransform | None:
+    if not job.choices.through_guard or job.guard is None:
+        return None
+    return GuardTransform(config=job.guard, facts=ModelFacts.of(model))
+
+
+def _prompts(job: Job, meter: Meter, before: Sequence[str]) -> tuple[PromptRecord, ...]:
+    model, path, questions = meter.model, job.paths.medium, meter.questions
+    after = answers_to_file(model, path, questions)
+    guarded = guarded_answers(model, job.guard, path, questions) if job.guard else [None] * len(questions)
+    return tuple(
+        PromptRecord(
+            question=question,
+            target=target,
+            answer_before=first,
+            answer_after=last,
+            reached=holds(last, target) is job.choices.targeted,
+            guarded=behind,
+        )
+        for question, target, first, last, behind in zip(questions, meter.targets, before, after, guarded, strict=True)
+    )

@@ -1,0 +1,76 @@
+"""What `smoothguard attack` shows: how far it is, and what came of it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from smoothguard_guardrail.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from smoothguard_guardrail.attacks import Progress
+    from smoothguard_guardrail.cli.attack_record import AttackRecord
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """Show step, loss and what is left, on stderr where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True, highlight=False)
+    words = TextColumn("loss {task.fields[loss]}, best {task.fields[best]}, {task.fields[left]} left")
+    with Bar(
+        TextColumn("step"), MofNCompleteColumn(), BarColumn(), words, console=console, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("attack", total=None, loss="?", best="?", left="?")
+
+        def show(now: Progress) -> None:
+            left = str(timedelta(seconds=round(now.eta_seconds)))
+            loss, best = f"{now.mean_loss:.3f}", f"{now.best_loss:.3f}"
+            bar.update(task, completed=now.step, total=now.num_steps, loss=loss, best=best, left=left)
+
+        yield show
+
+
+def save_plot(path: Path, record: AttackRecord) -> list[Path]:
+    """Write the loss plot and return its path, or say on stderr what it takes."""
+    from smoothguard_guardrail.cli.attack_plot import save_loss_plot
+
+    try:
+        save_loss_plot(path, record)
+    except ImportError:
+        typer.echo(f"smoothguard: no loss plot: {MissingDependencyError('matplotlib', 'plots')}", err=True)
+        return []
+    return [path]
+
+
+def tell(record: AttackRecord, files: Sequence[Path]) -> None:
+    """Print what came of an attack."""
+    loss, reached = record.loss, sum(prompt.reached for prompt in record.prompts)
+    if len(record.prompts) == 1:
+        (prompt,) = record.prompts
+        typer.echo(f"before:  {prompt.answer_before}")
+        typer.echo(f"after:   {prompt.answer_after}")
+        if prompt.guarded is not None:
+            typer.echo(f"guarded: {prompt.guarded.answer}")
+    typer.echo(f"{'reached' if record.settings.targeted else 'answer changed'}: {reached} of {len(record.prompts)}")
+    typer.echo(f"loss: {loss.before:.3f} -> {loss.after:.3f}")
+    if loss.through_guard_before is not None:
+        typer.echo(f"loss through the guard: {loss.through_guard_before:.3f} -> {loss.through_guard_after:.3f}")
+    typer.echo(f"change: {_change(record)}")
+    typer.echo(f"files: {' '.join(map(str, files))}")
+
+
+def _change(record: AttackRecord) -> str:
+    change, epsilon = record.difference, record.settings.epsilon
+    size = f"{change.levels}/255" if change.levels is not None else f"{change.linf:.4f}"
+    kept = "no bound" if epsilon is None else "bound kept" if change.bound_kept else "BOUND BROKEN"
+    return f"at most {size} a value, l2 {change.l2:.3f}; {kept}"
