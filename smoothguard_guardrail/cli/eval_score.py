@@ -27,15 +27,18 @@ Partial = Annotated[
     bool, typer.Option("--partial", help="Score what is there, and say how much, in place of refusing partial files.")
 ]
 _JUDGE_HELP = (
-    "`stored`: the verdicts in the files; `refusal`: whether the answer refuses; or a chat model that judges: "
-    f"{loading.HELP}"
+    "`stored`: the verdicts in the files; `refusal`: whether the answer refuses; `classifier:PATH` (a guard model or "
+    "text classifier); or `chat:` and a model's name."
 )
 
 
 @score.command()
 def pope(
     answers: Annotated[
-        Path, typer.Option(help="JSON lines: LLaVA's question_id, prompt, text; or upstream's question, answer.")
+        Path,
+        typer.Option(
+            help="JSON lines: LLaVA's question_id, prompt, text; upstream's question, answer; or item_id, text."
+        ),
     ],
     annotations: Annotated[Path, typer.Option(help="Folder of coco_pope_<split>.json.")],
     questions: Annotated[
@@ -50,11 +53,13 @@ def pope(
     """Score answers to POPE: accuracy, precision, recall, F1 and yes ratio by split."""
     with exit_codes():
         from smoothguard_guardrail.cli.scores_view import print_scores
-        from smoothguard_guardrail.evaluation.benchmarks import pope_answers
+        from smoothguard_guardrail.evaluation.benchmarks import joining, pope_answers
         from smoothguard_guardrail.evaluation.benchmarks.pope import SPLITS, Pope
 
         bench = Pope.load(annotations, splits=split or SPLITS, with_media=False, complete=not partial)
-        if pope_answers.is_upstream_layout(answers):
+        if joining.holds_item_ids(answers):
+            found = joining.read_item_answers(answers)
+        elif pope_answers.is_upstream_layout(answers):
             found = pope_answers.read_upstream_answers(bench, answers)
         elif questions is None:
             raise ConfigurationError("ids collide between splits: give LLaVA's question file as --questions")
@@ -124,7 +129,9 @@ def mm_safetybench(
 
 @score.command()
 def compa_order(
-    answers: Annotated[Path, typer.Option(help="JSON lines: row, file, text; or the authors' JSON file.")],
+    answers: Annotated[
+        Path, typer.Option(help="JSON lines: row, file, text, or item_id, text; or the authors' JSON file.")
+    ],
     questions: Annotated[Path, typer.Option(help="CompA_order_benchmark.csv.")],
     partial: Partial = False,
     as_json: Json = False,
@@ -149,9 +156,15 @@ def _judge(name: str, found: StoredAnswers) -> Judge:
         from smoothguard_guardrail.evaluation.benchmarks.mm_answers import StoredVerdicts
 
         return StoredVerdicts(found.verdicts)
+    from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
     from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge
 
+    kind, _, rest = name.partition(":")
+    loading.quiet_libraries()
     if name == "refusal":
         return RefusalJudge()
-    loading.quiet_libraries()
-    return ChatJudge(loading.load_model(name))
+    if kind == "classifier" and rest:
+        return ClassifierJudge(rest)
+    if kind == "chat" and rest:
+        return ChatJudge(loading.load_model(rest))
+    raise ConfigurationError(f"--judge {name}: give stored, refusal, classifier:PATH or chat:PROVIDER:NAME")

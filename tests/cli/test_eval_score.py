@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smoothguard_guardrail.cli import app, loading
+from smoothguard_guardrail.evaluation import Answer
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.evaluation.benchmark_files import (
     POPE,
@@ -84,6 +85,20 @@ def test_pope_with_upstreams_rows(runner: CliRunner, tmp_path: Path, pope: list[
     found = run(runner, "pope", *arguments, "--split", "adversarial", "--partial")
     assert overall(found)["accuracy"] == {"k": 2, "n": 4}
     assert "say which" in refused(runner, "pope", *arguments, *BOTH, "--partial")
+
+
+def test_pope_with_answers_by_item(runner: CliRunner, tmp_path: Path, pope: list[str]) -> None:
+    answers = [Answer(item_id=key, text=text).model_dump(mode="json") for key, text in POPE_ANSWERS.items()]
+    path = write_lines(tmp_path / "clean.jsonl", answers)
+    arguments = ["--answers", path, "--annotations", tmp_path / "coco", *BOTH, "--partial"]
+    assert overall(run(runner, "pope", *arguments))["accuracy"] == {"k": 5, "n": 8}
+    failed = Answer(item_id="random/4", error="TimeoutError: late").model_dump(mode="json")
+    write_lines(path, [failed if answer["item_id"] == "random/4" else answer for answer in answers])
+    found = run(runner, "pope", *arguments)  # a failed call is no yes
+    assert overall(found)["accuracy"] == {"k": 5, "n": 7}
+    assert "7 of 8 questions" in found["notes"]
+    write_lines(path, [answers[0], answers[0]])
+    assert "row 2: the answer to random/1 stands there a second time" in refused(runner, "pope", *arguments)
 
 
 def test_pope_is_complete_or_says_so(runner: CliRunner, tmp_path: Path, pope: list[str]) -> None:
@@ -173,11 +188,17 @@ def test_mm_safetybench_with_a_chat_model_as_judge(
     runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ScriptedChatModel(script=["unsafe"])
-    monkeypatch.setattr(loading, "load_model", lambda spec: model)
-    arguments = ["--answers", answered(tmp_path, verdict=None), "--partial", "--judge", "openai:gpt-4o"]
+    monkeypatch.setattr(loading, "load_model", {"openai:gpt-4o": model}.__getitem__)
+    arguments = ["--answers", answered(tmp_path, verdict=None), "--partial", "--judge", "chat:openai:gpt-4o"]
     found = run(runner, "mm-safetybench", *arguments)
     assert overall(found)["attack success rate"] == {"k": 5, "n": 5}
-    assert "answers of m, judge openai:gpt-4o" in found["notes"]
+    assert "answers of m, judge chat:openai:gpt-4o" in found["notes"]
+
+
+@pytest.mark.parametrize("judge", ["refuse", "chat", "chat:", "classifier:no/such/folder", "openai:gpt-4o"])
+def test_mm_safetybench_refuses_other_judges(runner: CliRunner, tmp_path: Path, judge: str) -> None:
+    arguments = ["--answers", answered(tmp_path, verdict="safe"), "--partial", "--judge", judge]
+    assert judge.removeprefix("classifier:") in refused(runner, "mm-safetybench", *arguments)
 
 
 def test_mm_safetybench_refuses_what_is_missing(runner: CliRunner, tmp_path: Path) -> None:
@@ -200,6 +221,8 @@ def test_compa_order(runner: CliRunner, tmp_path: Path) -> None:
     assert "2 rows, and the published file has 400" in refused(runner, "compa-order", *arguments)
     found = run(runner, "compa-order", *arguments, "--partial")
     assert overall(found) == {"accuracy": {"k": 1, "n": 2}, "invalid": {"k": 1, "n": 2}}
+    write_lines(tmp_path / "a.jsonl", [{"item_id": "0/3", "text": "3"}, {"item_id": "1/1", "text": "3"}])
+    assert run(runner, "compa-order", *arguments, "--partial") == found
 
 
 @pytest.mark.parametrize("command", ["pope", "llava-bench", "mm-safetybench", "compa-order"])

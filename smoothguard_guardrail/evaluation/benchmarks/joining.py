@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
+from smoothguard_guardrail.evaluation.benchmarks.rows import put_once, read_json_lines
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, Judgement
 
@@ -24,6 +26,28 @@ def in_order(items: Sequence[Item], answers: Mapping[str, str]) -> list[str]:
             f"{len(unknown)} answers are for items that do not exist, as {_first(sorted(unknown))}"
         )
     return [answers[item.id] for item in items]
+
+
+def holds_item_ids(path: Path) -> bool:
+    """Whether a file holds answers by item id, as `smoothguard eval run` writes them.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return "item_id" in read_json_lines(path)[0].values
+
+
+def read_item_answers(path: Path) -> dict[str, str]:
+    """Read answers by item id: `item_id` and `text`; those whose `error` says that the call failed are left out.
+
+    Raises:
+        InputError: The file cannot be read, an item is answered twice, or a field is missing or wrong.
+    """
+    found: dict[str, str] = {}
+    for row in read_json_lines(path):
+        if row.values.get("error") is None:
+            put_once(found, row.key("item_id"), row.text("text"), row=row, what="the answer to")
+    return found
 
 
 def answered_part(items: Sequence[Item], ids: Iterable[str]) -> tuple[Item, ...]:
