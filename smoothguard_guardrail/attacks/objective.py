@@ -155,7 +155,7 @@ def append_answers(
     """Put answers behind prompts, all rows ending together.
 
     Args:
-        inputs: What `Engine.encode` returned; what is not a number per token stays as it is.
+        inputs: What `Engine.encode` returned; what does not go by tokens stays as it is.
         answers: Token ids of one answer per row.
         token_type: What `token_type_ids` says of the answers.
 
@@ -164,24 +164,24 @@ def append_answers(
     """
     mask = inputs["attention_mask"].bool()
     device = mask.device
-    lengths = [int(row.sum()) + len(answer) for row, answer in zip(mask, answers, strict=True)]
-    shape = (len(answers), max(lengths))
-    extended = {
-        name: torch.zeros(shape, dtype=value.dtype, device=device) if value.shape == mask.shape else value
-        for name, value in inputs.items()
+    per_token = {
+        name: value for name, value in inputs.items() if value.shape[:2] == mask.shape and not value.is_floating_point()
     }
+    lengths = [int(row.sum()) + len(answer) for row, answer in zip(mask, answers, strict=True)]
+    total = max(lengths)
+    extended = {name: value.new_zeros(len(answers), total, *value.shape[2:]) for name, value in per_token.items()}
     labels = torch.full((len(answers), max(map(len, answers))), _IGNORED, device=device)
     fill = {"attention_mask": 1, "token_type_ids": token_type}
     for row, answer in enumerate(answers):
-        start = shape[1] - len(answer)
+        start = total - len(answer)
         answer_ids = torch.tensor(answer, dtype=torch.long, device=device)
         labels[row, labels.shape[1] - len(answer) :] = answer_ids
-        prompt = slice(shape[1] - lengths[row], start)
-        for name, value in inputs.items():
-            if value.shape == mask.shape:
-                extended[name][row, prompt] = value[row, mask[row]]
-                extended[name][row, start:] = answer_ids if name == "input_ids" else fill.get(name, 0)
-    return extended, labels
+        for name, value in per_token.items():
+            extended[name][row, total - lengths[row] : start] = value[row, mask[row]]
+            # Mllama's mask says which tiles a token sees: an answer sees what the prompt's last token does.
+            extended[name][row, start:] = fill.get(name, 0) if value.ndim == 2 else value[row, -1]
+        extended["input_ids"][row, start:] = answer_ids
+    return {**inputs, **extended}, labels
 
 
 def _ask(image: torch.Tensor, question: str) -> HumanMessage:

@@ -26,9 +26,11 @@ BUILDERS = {
     "internvl": families.build_internvl,
     "llava": tiny.build_llava,
     "llava_next": families.build_llava_next,
+    "mllama": families.build_mllama,
     "paligemma": families.build_paligemma,
     "qwen2_5_vl": families.build_qwen2_5_vl,
     "qwen2_vl": tiny.build_qwen2_vl,
+    "qwen3_vl": families.build_qwen3_vl,
     "smolvlm": families.build_smolvlm,
 }
 # PaliGemma's processor hands its tensors to NumPy, whose protocol torch does not speak fully yet.

@@ -48,6 +48,7 @@ def test_answers_stand_right_behind_their_prompts(lengths: list[tuple[int, int]]
         "attention_mask": mask,
         "token_type_ids": 5 * mask,
         "mm_token_type_ids": 7 * mask,
+        "cross_attention_mask": (ids + 10)[..., None],
         "pixel_values": pixels,
     }
     answers = [list(range(100, 100 + answer)) for _, answer in lengths]
@@ -60,6 +61,8 @@ def test_answers_stand_right_behind_their_prompts(lengths: list[tuple[int, int]]
         assert extended["input_ids"][row, kept].tolist() == [*range(1, prompt + 1), *answers[row]]
         assert extended["token_type_ids"][row, kept].tolist() == [5] * prompt + [token_type] * answer
         assert extended["mm_token_type_ids"][row, kept].tolist() == [7] * prompt + [0] * answer
+        seen = [*range(11, 11 + prompt), *[10 + prompt] * answer]
+        assert extended["cross_attention_mask"][row, kept, 0].tolist() == seen
         assert labels[row, -answer:].tolist() == answers[row]
         assert (labels[row, :-answer] == -100).all()
 

@@ -213,5 +213,82 @@ def build_gemma3(folder: Path, *, seed: int = 0) -> Path:
     return save(Gemma3ForConditionalGeneration, config, processor, folder, seed=seed)
 
 
+def build_mllama(folder: Path, *, seed: int = 0) -> Path:
+    from transformers import MllamaConfig, MllamaForConditionalGeneration, MllamaImageProcessor, MllamaProcessor
+
+    tokenizer = build_tokenizer("<|python_tag|>", image_token="<|image|>", bos_token="<bos>")
+    processor = MllamaProcessor(
+        image_processor=MllamaImageProcessor(size={"height": 28, "width": 28}, max_image_tiles=4),
+        tokenizer=tokenizer,
+        chat_template="<bos>" + TEMPLATE.replace("IMAGE", "<|image|>"),
+    )
+    config = MllamaConfig(
+        text_config=TEXT
+        | ids_of(tokenizer)
+        | {"vocab_size": len(tokenizer), "num_hidden_layers": 3, "cross_attention_layers": [1]},
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_global_layers": 1,
+            "attention_heads": 4,
+            "vision_output_dim": 64,
+            "image_size": 28,
+            "patch_size": 14,
+            "max_num_tiles": 4,
+            "intermediate_layers_indices": [0],
+            "supported_aspect_ratios": [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]],
+            "initializer_range": 0.2,
+        },
+        image_token_index=tokenizer.image_token_id,
+    )
+    return save(MllamaForConditionalGeneration, config, processor, folder, seed=seed)
+
+
+def build_qwen3_vl(folder: Path, *, seed: int = 0) -> Path:
+    from transformers import (
+        Qwen2VLImageProcessor,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLProcessor,
+        Qwen3VLVideoProcessor,
+    )
+
+    special = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+    tokenizer = build_tokenizer(*special)
+    options = {"patch_size": 16, "merge_size": 2, "size": {"shortest_edge": 32 * 32, "longest_edge": 128 * 128}}
+    processor = Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**options),
+        video_processor=Qwen3VLVideoProcessor(**options),
+        tokenizer=tokenizer,
+        chat_template=TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    ids = dict(zip(special, tokenizer.convert_tokens_to_ids(list(special)), strict=True))
+    config = Qwen3VLConfig(
+        text_config={
+            **TEXT,
+            **ids_of(tokenizer),
+            "head_dim": 8,
+            "vocab_size": len(tokenizer),
+            "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+        },
+        vision_config={
+            "depth": 2,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_heads": 4,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 16,
+            "deepstack_visual_indexes": [0],
+            "initializer_range": 0.2,
+        },
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+    )
+    return save(Qwen3VLForConditionalGeneration, config, processor, folder, seed=seed)
+
+
 def _siglip() -> dict[str, Any]:
     return {"model_type": "siglip_vision_model", **VISION, "image_size": 28, "patch_size": 14, "vision_use_head": False}

@@ -40,6 +40,7 @@ BUILDERS = {
     "internvl": families.build_internvl,
     "llava_next": families.build_llava_next,
     "qwen2_5_vl": families.build_qwen2_5_vl,
+    "qwen3_vl": families.build_qwen3_vl,
     "smolvlm": families.build_smolvlm,
 }
 
@@ -207,6 +208,7 @@ def test_sizes_are_what_the_processor_does(tmp_path: Path) -> None:
         "internvl": (None, None, True),  # its processor cuts wide pictures into tiles
         "llava_next": (None, None, True),
         "qwen2_5_vl": (None, None, True),
+        "qwen3_vl": (None, None, True),
         "smolvlm": (None, None, True),
     }
 

@@ -214,8 +214,9 @@ def save(model_class: Any, config: Any, processor: Any, folder: Path, *, seed: i
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = model_class(config)
-        for parameter in model.parameters():
-            if parameter.ndim > 1 and not parameter.any():  # Gemma 3's projection of pictures starts at zero
+        for name, parameter in model.named_parameters():
+            # Gemma 3's projection of pictures and Mllama's gates start at zero, which hides every picture.
+            if not parameter.any() and (parameter.ndim > 1 or "gate" in name):
                 torch.nn.init.normal_(parameter, std=0.2)
     tokenizer = processor.tokenizer
     model.generation_config.eos_token_id = tokenizer.eos_token_id
