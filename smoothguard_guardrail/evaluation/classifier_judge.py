@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation.fingerprints import folder_sha256
 from smoothguard_guardrail.evaluation.items import Item
@@ -84,11 +85,9 @@ class ClassifierJudge:
 
     @cached_property
     def _backend(self) -> Backend:
+        ensure_torchvision()
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
-        from smoothguard_guardrail.compat import ensure_torchvision
-
-        ensure_torchvision()
         try:
             config = AutoConfig.from_pretrained(self._path, local_files_only=True)
             if any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):

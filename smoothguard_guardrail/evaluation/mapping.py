@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -44,7 +46,7 @@ class InThreads:
 class InProcesses:
     """Maps in processes with one torch thread each: on a CPU faster than one process with many.
 
-    The processes stay for the next call; each loads a model once.
+    The processes stay for the next call; each loads a model once. They end with this process, even if it is killed.
 
     Args:
         num_workers: Processes; None: one per core.
@@ -52,7 +54,7 @@ class InProcesses:
 
     def __init__(self, num_workers: int | None = None) -> None:
         self._pool = ProcessPoolExecutor(
-            num_workers or os.cpu_count(), mp_context=get_context("spawn"), initializer=_one_thread
+            num_workers or os.cpu_count(), mp_context=get_context("spawn"), initializer=_begin_worker
         )
 
     def __call__(self, function: Callable[[T], R], tasks: Sequence[T], /) -> Iterator[tuple[int, R]]:
@@ -74,7 +76,16 @@ def _completed(pool: Executor, function: Callable[[T], R], tasks: Sequence[T]) -
             job.cancel()
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end: a worker of a killed one would wait for work for ever, with a model in memory."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

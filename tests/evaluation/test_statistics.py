@@ -1,0 +1,107 @@
+"""Rates with Wilson's interval, and McNemar's exact test."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.evaluation import PairedTest, Rate, mcnemar
+
+Outcomes = st.dictionaries(st.text(max_size=3), st.sampled_from([True, False, None]), max_size=30)
+
+
+@st.composite
+def paired(draw: st.DrawFn) -> tuple[dict[str, bool | None], dict[str, bool | None]]:
+    first = draw(Outcomes)
+    return first, {key: draw(st.sampled_from([True, False, None])) for key in first}
+
+
+@st.composite
+def rates(draw: st.DrawFn) -> Rate:
+    n = draw(st.integers(1, 500))
+    return Rate(k=draw(st.integers(0, n)), n=n)
+
+
+@settings(deadline=None)
+@given(rates())
+def test_interval_is_wilsons(rate: Rate) -> None:
+    z = 1.959963984540054
+    share, n = rate.k / rate.n, rate.n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    assert rate.interval() == pytest.approx((centre - half, centre + half), abs=1e-9)
+
+
+@settings(deadline=None)
+@given(rates())
+def test_interval_holds_the_share_and_lies_in_0_1(rate: Rate) -> None:
+    low, high = rate.interval() or (math.nan, math.nan)
+    assert -1e-12 <= low <= rate.k / rate.n + 1e-12
+    assert rate.k / rate.n - 1e-12 <= high <= 1 + 1e-12
+
+
+@settings(deadline=None)
+@given(rates())
+def test_more_confidence_is_wider_and_the_complement_mirrors(rate: Rate) -> None:
+    low, high = rate.interval(0.9) or (math.nan, math.nan)
+    wider = rate.interval(0.99) or (math.nan, math.nan)
+    assert wider[0] <= low <= high <= wider[1]
+    mirrored = Rate(k=rate.n - rate.k, n=rate.n).interval(0.9) or (math.nan, math.nan)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+def test_a_rate_of_none_has_neither_value_nor_interval() -> None:
+    rate = Rate.of([None, None])
+    assert (rate.value, rate.interval(), str(rate)) == (None, None, "-")
+
+
+def test_what_was_not_judged_does_not_count() -> None:
+    assert Rate.of([True, None, False, True]) == Rate(k=2, n=3)
+
+
+def test_a_rate_is_at_most_one() -> None:
+    with pytest.raises(ValidationError, match="no rate"):
+        Rate(k=2, n=1)
+
+
+@settings(deadline=None)
+@given(paired())
+def test_mcnemar_does_not_depend_on_which_arm_comes_first(
+    arms: tuple[dict[str, bool | None], dict[str, bool | None]],
+) -> None:
+    first, second = arms
+    forth, back = mcnemar(first, second), mcnemar(second, first)
+    assert forth.p_value == pytest.approx(back.p_value)
+    assert (forth.both, forth.only_first, forth.only_second, forth.neither) == (
+        back.both,
+        back.only_second,
+        back.only_first,
+        back.neither,
+    )
+    judged = sum(first[key] is not None and second[key] is not None for key in first)
+    assert forth.both + forth.only_first + forth.only_second + forth.neither == judged
+    assert 0 <= forth.p_value <= 1
+
+
+@settings(deadline=None)
+@given(Outcomes)
+def test_an_arm_does_not_differ_from_itself(outcomes: dict[str, bool | None]) -> None:
+    found = mcnemar(outcomes, outcomes)
+    assert (found.only_first, found.only_second, found.p_value) == (0, 0, 1.0)
+
+
+def test_mcnemar_of_a_worked_example() -> None:
+    first: dict[str, bool | None] = {str(number): number < 9 for number in range(12)}
+    second: dict[str, bool | None] = {str(number): number < 2 or number == 11 for number in range(12)}
+    # 7 discordant one way, 1 the other: 2 * (C(8, 0) + C(8, 1)) / 2**8
+    assert mcnemar(first, second) == PairedTest(both=2, only_first=7, only_second=1, neither=2, p_value=18 / 256)
+
+
+def test_arms_of_other_items_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="same items"):
+        mcnemar({"a": True}, {"b": True})
