@@ -26,6 +26,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print the scores as JSON, wi
 Partial = Annotated[
     bool, typer.Option("--partial", help="Score what is there, and say how much, in place of refusing partial files.")
 ]
+_POPE_ANSWERS_HELP = "JSON lines: LLaVA's question_id, prompt, text; upstream's question, answer; or item_id, text."
+_COMPA_ANSWERS_HELP = "JSON lines: row, file, text; or item_id, text; or the authors' JSON file."
 _JUDGE_HELP = (
     "`stored`: the verdicts in the files; `refusal`: whether the answer refuses; `classifier:PATH` (a guard model or "
     "text classifier); or `chat:` and a model's name."
@@ -36,9 +38,7 @@ _JUDGE_HELP = (
 def pope(
     answers: Annotated[
         Path,
-        typer.Option(
-            help="JSON lines: LLaVA's question_id, prompt, text; upstream's question, answer; or item_id, text."
-        ),
+        typer.Option(help=_POPE_ANSWERS_HELP),
     ],
     annotations: Annotated[Path, typer.Option(help="Folder of coco_pope_<split>.json.")],
     questions: Annotated[
@@ -129,9 +129,7 @@ def mm_safetybench(
 
 @score.command()
 def compa_order(
-    answers: Annotated[
-        Path, typer.Option(help="JSON lines: row, file, text, or item_id, text; or the authors' JSON file.")
-    ],
+    answers: Annotated[Path, typer.Option(help=_COMPA_ANSWERS_HELP)],
     questions: Annotated[Path, typer.Option(help="CompA_order_benchmark.csv.")],
     partial: Partial = False,
     as_json: Json = False,

@@ -16,8 +16,8 @@ def read_answers(bench: CompaOrder, path: Path) -> dict[str, str]:
     """Read answers, and join them by row and recording.
 
     Either the JSON file that the authors' script writes: `questions`, each with `row_index`, `selected_audio_file` and
-    `model_response`; or JSON lines with these fields, or with `row`, `file` and `text`, rows counting
-    from 0; or JSON lines of `item_id` and `text`, as `smoothguard eval run` writes them.
+    `model_response`; or JSON lines with these fields, or with `row`, `file` and `text`, rows counting from 0; or JSON
+    lines of `item_id` and `text`, as `smoothguard eval run` writes them.
 
     Args:
         bench: With `ask="every"`, so that any recording may have been asked about.
