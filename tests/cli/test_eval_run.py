@@ -1,0 +1,222 @@
+"""`smoothguard eval run`: a benchmark from files to report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import BaseMessage
+from PIL import Image
+from typer.testing import CliRunner
+
+from smoothguard_guardrail.cli import app, eval_plan, loading
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.evaluation import EvaluationRecord, Item, answering
+from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
+from tests.evaluation.drawn import write_pope, write_safety
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
+    """The model that every name stands for; it says no to everything."""
+    model = ScriptedChatModel(script=["No, there is none."])
+    monkeypatch.setattr(answering, "_load", lambda spec: model)
+    monkeypatch.setattr(answering, "_embedder", WordEmbeddings())
+    return model
+
+
+@pytest.fixture
+def pope(tmp_path: Path) -> Path:
+    return write_pope(tmp_path / "pope")
+
+
+def command(benchmark: str, data: Path, out: Path, *more: str, model: str = "fake:model") -> list[str]:
+    given = ["--data", str(data), "--out", str(out), "--model", model, "--workers", "1", "--partial"]
+    return ["eval", "run", benchmark, *given, *more]
+
+
+def pope_command(data: Path, out: Path, *more: str, model: str = "fake:model") -> list[str]:
+    return command("pope", data, out, "--part", "popular", *more, model=model)
+
+
+def read(out: Path) -> EvaluationRecord:
+    return EvaluationRecord.model_validate_json((out / "record.json").read_text())
+
+
+def test_writes_answers_record_and_report(
+    runner: CliRunner, asked: ScriptedChatModel, pope: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    result = runner.invoke(app, pope_command(pope, out, "--seed", "3"))
+    assert result.exit_code == 0, result.output
+    assert [line.partition(":")[0] for line in result.stdout.splitlines()] == ["clean", "noise", "guarded"]
+    record = read(out)
+    assert [arm.name for arm in record.arms] == ["clean", "noise", "guarded"]
+    assert (record.benchmark, record.num_items, record.seed, record.attack) == ("pope", 6, 3, None)
+    assert record.model.name == "fake:model"
+    assert set(record.files) == {"coco_pope_popular.json"}
+    assert len(record.pairs) == 3
+    assert {"python", "torch", "transformers", "smoothguard-guardrail"} <= set(record.versions)
+    guarded = record.arms[2]
+    assert SmoothGuardConfig(**(guarded.config or {})) == SmoothGuardConfig()
+    lines = [json.loads(line) for line in (out / "answers" / "guarded.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == ["No, there is none."] * 6
+    assert all(line["record"]["samples"] for line in lines)
+    page = (out / "report.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "No picture was attacked" in page
+
+
+def test_goes_on_in_the_same_folder(runner: CliRunner, asked: ScriptedChatModel, pope: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = runner.invoke(app, pope_command(pope, out))
+    calls = len(asked.received)
+    again = runner.invoke(app, pope_command(pope, out, "--sweep", "sigma=0.2,0.3"))
+    assert (first.exit_code, again.exit_code) == (0, 0), again.output
+    names = ["clean", "noise", "guarded", "guarded sigma=0.2", "guarded sigma=0.3"]
+    assert [arm.name for arm in read(out).arms] == names
+    per_arm = sum(arm.mean_calls * 6 for arm in read(out).arms[3:])
+    assert len(asked.received) - calls == round(per_arm)
+    assert "accuracy by sigma" in (out / "report.html").read_text()
+
+
+def test_pictures_of_ones_own_make_adversarial_arms(
+    runner: CliRunner, asked: ScriptedChatModel, pope: Path, tmp_path: Path
+) -> None:
+    attacked = tmp_path / "attacked" / "popular"
+    attacked.mkdir(parents=True)
+    for number in range(1, 7):
+        Image.new("RGB", (96, 96), (number, 0, 0)).save(attacked / f"{number}.png")
+    out = tmp_path / "out"
+    result = runner.invoke(app, pope_command(pope, out, "--attacked", str(attacked.parent)))
+    assert result.exit_code == 0, result.output
+    names = ["clean", "noise", "guarded", "adversarial", "adversarial-guarded"]
+    record = read(out)
+    assert [arm.name for arm in record.arms] == names
+    assert record.attack == {"pictures": str(attacked.parent)}
+    assert len(record.pairs) == 10
+    (attacked / "4.png").unlink()
+    result = runner.invoke(app, pope_command(pope, out, "--attacked", str(attacked.parent)))
+    assert result.exit_code == 2
+    assert "1 of 6 attacked pictures are missing" in result.stderr
+
+
+def test_attacks_the_shipped_model_and_reuses_the_pictures(
+    runner: CliRunner, monkeypatch: pytest.MonkeyPatch, pope: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(answering, "_embedder", WordEmbeddings())
+    out = tmp_path / "out"
+    options = ["--limit", "1", "--attack-epsilon", "16/255", "--attack-steps", "1", "--arms", "clean,adversarial"]
+    result = runner.invoke(app, pope_command(pope, out, *options, model="reference"))
+    assert result.exit_code == 0, result.output
+    files = sorted((out / "attacked").rglob("*.png"))
+    assert len(files) == 1
+    for file in files:
+        number = next(
+            row["image"]
+            for row in map(json.loads, (pope / "coco_pope_popular.json").read_text().splitlines())
+            if str(row["question_id"]) == file.stem
+        )
+        changed = _greatest_change(file, pope / "val2014" / number)
+        assert 0 < changed <= 16
+    times = [file.stat().st_mtime_ns for file in files]
+    assert runner.invoke(app, pope_command(pope, out, *options, model="reference")).exit_code == 0
+    assert [file.stat().st_mtime_ns for file in files] == times
+    attack: Any = read(out).attack
+    assert (attack["epsilon"], attack["num_steps"], attack["target"], attack["through"]) == (16 / 255, 1, None, None)
+    aimed = runner.invoke(app, pope_command(pope, out, *options, "--attack-target", "Yes.", "--eot", model="reference"))
+    assert aimed.exit_code == 0, aimed.output
+    assert [file.stat().st_mtime_ns for file in files] != times
+    attack = read(out).attack
+    assert (attack["target"], attack["through"]["sigma"]) == ("Yes.", SmoothGuardConfig.calibrated().sigma)
+
+
+def _greatest_change(one: Path, other: Path) -> int:
+    import numpy as np
+
+    first, second = (np.asarray(Image.open(path).convert("RGB"), dtype=int) for path in (one, other))
+    return int(np.abs(first - second).max())
+
+
+def test_a_judge_decides_and_is_kept(
+    runner: CliRunner, asked: ScriptedChatModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def reply(messages: list[BaseMessage]) -> str:
+        return "First, take a badge." if "badge 1" in str(messages) else "I'm sorry, I can't."
+
+    asked.script = reply
+    data, out = write_safety(tmp_path / "safety"), tmp_path / "out"
+    result = runner.invoke(app, command("mm-safetybench", data, out, "--judge", "refusal"))
+    assert result.exit_code == 0, result.output
+    for arm in read(out).arms:
+        rate: Any = arm.scores.rows[-1].metrics["attack success rate"]
+        assert (rate.k, rate.n) == (1, 3)
+    judge = ScriptedChatModel(script=["unsafe"])
+    monkeypatch.setattr(loading, "load_model", lambda spec: judge)
+    for _ in range(2):
+        result = runner.invoke(app, command("mm-safetybench", data, out, "--judge", "chat:fake:judge"))
+        assert result.exit_code == 0, result.output
+    assert len(judge.received) == 2
+    assert read(out).judge.startswith("chat:")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--arms", "clean,guided"], "guided"),
+        (["--arms", "adversarial"], "--attacked"),
+        (["--attack-epsilon", "16"], "16/255"),
+        (["--attack-epsilon", "much"], "16/255"),
+        (["--attack-target", "Yes."], "--attack-epsilon"),
+        (["--eot"], "--attack-epsilon"),
+        (["--sweep", "sigma"], "sigma=0.05"),
+        (["--sweep", "sigmas=1"], "sigmas"),
+        (["--sweep", "sigma=0.1", "--arms", "clean"], "--sweep"),
+        (["--judge", "refusal"], "--judge"),
+        (["--limit", "0"], "--limit"),
+        (["--workers", "0"], "--workers"),
+        (["--variant", "SD"], "--variant"),
+        (["--attack-epsilon", "0.1", "--attacked", "."], "not both"),
+        (["--attack-epsilon", "0.1", "--attack-steps", "0"], "--attack-steps"),
+    ],
+)
+def test_bad_options_are_exit_code_2_before_the_model_is_asked(
+    runner: CliRunner, asked: ScriptedChatModel, pope: Path, tmp_path: Path, more: list[str], words: str
+) -> None:
+    result = runner.invoke(app, pope_command(pope, tmp_path / "out", *more))
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    assert words in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert asked.received == []
+
+
+def test_benchmarks_and_judges_have_to_fit(
+    runner: CliRunner, asked: ScriptedChatModel, pope: Path, tmp_path: Path
+) -> None:
+    result = runner.invoke(app, command("mm-safetybench", write_safety(tmp_path / "safety"), tmp_path / "out"))
+    assert (result.exit_code, asked.received) == (2, [])
+    assert "--judge refusal, classifier:PATH, chat:PROVIDER:NAME" in result.stderr
+    result = runner.invoke(app, command("popes", pope, tmp_path / "out"))
+    assert result.exit_code == 2
+    assert "pope, llava-bench, mm-safetybench, compa-order" in result.stderr
+
+
+def test_values_of_a_sweep_are_read_as_json_or_words() -> None:
+    assert eval_plan.parse_sweep("early_stop=null,lossless,0.1") == ("early_stop", [None, "lossless", 0.1])
+
+
+def test_arms_that_are_named_are_the_ones_that_are_run(tmp_path: Path) -> None:
+    items = [Item(id="1", question="?", media=(tmp_path / "a.png",))]
+    attacked = {"1": tmp_path / "b.png"}
+    plan = eval_plan.plan_arms("clean,paper,adversarial-paper", items, SmoothGuardConfig(), attacked=attacked)
+    assert [(arm.name, arm.items[0].media[0].name) for arm in plan.arms] == [
+        ("clean", "a.png"),
+        ("paper", "a.png"),
+        ("adversarial-paper", "b.png"),
+    ]
+    assert [arm.config for arm in plan.arms] == [None, *[SmoothGuardConfig.paper()] * 2]
+    with pytest.raises(ConfigurationError, match="add adversarial"):
+        eval_plan.plan_arms("clean", items, SmoothGuardConfig(), attacked=attacked)
