@@ -22,7 +22,6 @@ from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.guard import CallModel, Guard, Outcome, Request, drive
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.models.by_name import load_model
 from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
 from smoothguard_guardrail.voting import answer_text, default_embedder
 
@@ -286,9 +285,6 @@ def item_seed(seed: int, item_id: str) -> int:
 
 def model_of(model: BaseChatModel | str) -> BaseChatModel:
     """Return a model itself; one that is given by its name is loaded once per process."""
-    return _loaded(model) if isinstance(model, str) else model
+    from smoothguard_guardrail.evaluation.answering import loaded_once  # which imports this module
 
-
-@lru_cache(maxsize=1)
-def _loaded(spec: str) -> BaseChatModel:
-    return load_model(spec)
+    return loaded_once(model) if isinstance(model, str) else model

@@ -15,7 +15,6 @@ from smoothguard_guardrail.evaluation.calibration.measuring import (
     Measured,
 )
 from smoothguard_guardrail.evaluation.report.content import Cell, Curve, Point, Report, Section, Series, Table
-from smoothguard_guardrail.evaluation.statistics import Rate
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.calibration.run import Calibration
@@ -27,6 +26,14 @@ ARM_TITLES = {
     ATTACKED: "attacked, success",
     ADAPTIVE: "adaptive, success",
 }
+KNOBS = {
+    "sigma": "sigma",
+    "max_shift": "shift",
+    "low_pass": "low-pass",
+    "benign_weight": "benign",
+    "num_samples": "samples",
+}
+"""What a sweep varies, with short names."""
 _ATTACKS = (ADAPTIVE, ATTACKED, GIVEN, UNATTACKED)
 
 
@@ -86,17 +93,20 @@ def summary(found: Calibration) -> tuple[str, ...]:
 
 def choice_table(found: Calibration) -> Table:
     """Return the chosen candidate beside the model alone, on the rows that chose and on the others."""
-    arms = _arms(found.candidates)
-    rows: list[tuple[Cell, ...]] = [("without the guard, choosing rows", *_cells(found.alone.rates, arms), 1.0)]
+    columns = [("without the guard", found.alone.rates, 1.0)]
     if (chosen := found.chosen) is not None:
-        rows.append(("chosen, choosing rows", *_cells(chosen.rates, arms), chosen.mean_calls))
+        columns.append(("chosen", chosen.rates, chosen.mean_calls))
     if found.held_out is not None:
         alone, held = found.held_out.alone, found.held_out.measured
-        rows.append(("without the guard, held-out rows", *_cells(alone.rates, arms), 1.0))
-        rows.append(("chosen, held-out rows", *_cells(held.rates, arms), held.mean_calls))
+        columns.append(("held-out rows, without the guard", alone.rates, 1.0))
+        columns.append(("held-out rows, chosen", held.rates, held.mean_calls))
+    rows: list[tuple[Cell, ...]] = [
+        (ARM_TITLES[arm], *(rates.get(arm) for _, rates, _ in columns)) for arm in _arms(found.candidates)
+    ]
+    rows.append(("calls, mean over harmless rows", *(round(calls, 2) for *_, calls in columns)))
     return Table(
         title="The chosen candidate",
-        columns=("", *(ARM_TITLES[arm] for arm in arms), "calls"),
+        columns=("", *(name for name, *_ in columns)),
         rows=tuple(rows),
         note=f"Robustness: {found.choice.robustness}.",
     )
@@ -105,16 +115,12 @@ def choice_table(found: Calibration) -> Table:
 def candidate_table(found: Calibration) -> Table:
     """Return every candidate's figures."""
     arms = _arms(found.candidates)
-    columns = ("", "sigma", "shift", "low-pass", "benign", "samples", *(ARM_TITLES[arm] for arm in arms))
+    columns = ("", *KNOBS.values(), *(ARM_TITLES[arm] for arm in arms))
     rows = tuple(
         (
             "chosen" if index == found.choice.index else "",
-            each.config.sigma,
-            each.config.max_shift,
-            each.config.low_pass,
-            each.config.benign_weight,
-            each.config.num_samples,
-            *_cells(each.rates, arms),
+            *(f"{getattr(each.config, knob):g}" for knob in KNOBS),
+            *(each.rates.get(arm) for arm in arms),
             round(each.utility_loss, 4),
             round(each.loss_bound, 4),
             round(each.paired.p_value, 4),
@@ -127,10 +133,6 @@ def candidate_table(found: Calibration) -> Table:
 
 def _arms(candidates: Sequence[Measured]) -> list[str]:
     return [arm for arm in ARMS if arm in candidates[0].rates]
-
-
-def _cells(rates: dict[str, Rate], arms: Iterable[str]) -> list[Cell]:
-    return [rates.get(arm) for arm in arms]
 
 
 def _curves(found: Calibration) -> Iterable[Curve]:
@@ -148,13 +150,13 @@ def _curves(found: Calibration) -> Iterable[Curve]:
 
 def _series(candidates: Sequence[Measured], arm: str) -> Iterable[Series]:
     """Yield one line over sigma for every combination of the other knobs."""
+    varying = [
+        knob for knob in KNOBS if knob != "sigma" and len({getattr(each.config, knob) for each in candidates}) > 1
+    ]
     lines: dict[str, list[Point]] = {}
     for each in candidates:
-        config = each.config
-        name = (
-            f"{config.num_samples} samples, shift {config.max_shift}, low-pass {config.low_pass:g}, benign"
-            f" {config.benign_weight:g}"
-        )
-        lines.setdefault(name, []).append(Point(x=config.sigma, y=each.rates[arm]))
+        values = [f"{KNOBS[knob]} {getattr(each.config, knob):g}" for knob in varying]
+        point = Point(x=each.config.sigma, y=each.rates[arm])
+        lines.setdefault(", ".join(values) or "all candidates", []).append(point)
     for name, points in lines.items():
         yield Series(name=name, points=tuple(sorted(points, key=lambda point: point.x)))
