@@ -1,0 +1,43 @@
+"""Attack a model on purpose: alone, and with the guard's own noise in the attacker's hands."""
+
+import torch
+from langchain_core.messages import HumanMessage
+
+from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
+from smoothguard_guardrail.attacks import EOTPGD, PGD
+from smoothguard_guardrail.media.image import decode_image
+from smoothguard_guardrail.models import ChatTransformersMultimodal
+from smoothguard_guardrail.models.reference import reference_path
+from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
+from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
+
+
+def main() -> None:
+    picture = next(picture for picture in load_demo().pictures if picture.original and picture.secret)
+    data = (DEMO_DIR / str(picture.original)).read_bytes()
+    clean, _ = decode_image(data, mime_type="image/png", max_pixels=10**6, path=str(picture.original))
+    model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
+    config = SmoothGuardConfig.calibrated("reference")
+    guard = SmoothGuardRunnable(model, config=config)
+
+    def show(name: str, image: torch.Tensor) -> None:
+        message = HumanMessage([{"type": "image", "image": image}, {"type": "text", "text": picture.question}])
+        print(f"{name:<27} alone: {model.invoke([message]).text:<40} guarded: {guard.invoke([message]).text}")
+
+    # The pictures have the model's size; for others `smoothguard attack` resizes as the guard does, differentiably.
+    perturb = image_perturber(config, ModelFacts.of(model))
+    attacks = {
+        "blind attack": PGD(16 / 255, num_steps=20, seed=0),
+        "adaptive attack": EOTPGD(16 / 255, perturb, num_steps=10, num_draws=8, seed=0),
+    }
+    print("question:", picture.question)
+    print("attacker wants:", picture.target)
+    show("clean", clean)
+    for name, attack in attacks.items():
+        found = attack(model, clean[None], [picture.question], [str(picture.target)])
+        show(f"{name} (loss {found.loss.item():.2f})", found.images[0])
+    print("These few steps flatter the guard: judge by hundreds of pictures and steps.")
+
+
+if __name__ == "__main__":
+    main()
