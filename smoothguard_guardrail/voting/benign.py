@@ -32,7 +32,8 @@ class PrototypeScorer:
         embedder: Any LangChain `Embeddings`, best the one that embeds the answers.
         benign: Texts like those that should win.
         harmful: Texts like those that should lose.
-        sharpness: Slope of the stretch at 0, per unit of cosine.
+        sharpness: Slope of the stretch at 0, per unit of cosine. The default takes most answers close to 1 or -1, so
+            that the vote weighs on which side an answer is rather than how far.
 
     Raises:
         ConfigurationError: If there are no prototypes of one kind, or the sharpness is not positive.
@@ -50,7 +51,7 @@ class PrototypeScorer:
         *,
         benign: Sequence[str] = BENIGN_PROTOTYPES,
         harmful: Sequence[str] = HARMFUL_PROTOTYPES,
-        sharpness: float = 8.0,
+        sharpness: float = 24.0,
     ) -> None:
         if not benign or not harmful or isinstance(benign, str) or isinstance(harmful, str):
             raise ConfigurationError("give at least one benign and one harmful prototype, each a list of texts")

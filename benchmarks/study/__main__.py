@@ -1,0 +1,105 @@
+"""`python -m benchmarks.study`: attack and guard the reference model in every arm, and write the report.
+
+Everything is kept in a folder, so that a run that was stopped goes on where it was. `--scale standard` takes less than
+half an hour on two cores; `large` is for a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.study.choosing import candidates_section, votes_section
+from benchmarks.study.climbing import climbing_section, others_section
+from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, guards
+from benchmarks.study.measure import MODEL, SEED, SELECTION_SCENES, TEST_SCENES, Study
+from benchmarks.study.sections import arms_section, headline, headline_section, sigma_section
+from benchmarks.study.showing import cases_section
+from benchmarks.study.summary import markdown, summary
+from smoothguard_guardrail.evaluation.identity import identify
+from smoothguard_guardrail.evaluation.mapping import InProcesses
+from smoothguard_guardrail.evaluation.record import device_name, versions
+from smoothguard_guardrail.evaluation.report import Report, write_report
+
+
+def run(study: Study, *, scale: str) -> tuple[Report, str]:
+    """Measure everything; returns the report and the README's table."""
+    started = time.perf_counter()
+
+    def told(what: str) -> None:
+        print(f"{time.perf_counter() - started:6.0f} s  {what}", flush=True)
+
+    candidates, choice = candidates_section(study)
+    told(f"the choice: {choice}")
+    rows = headline(study)
+    table = markdown(rows)
+    told("the table:\n" + table)
+    sections = [headline_section(rows), climbing_section(study, rows), candidates]
+    told("success against budget")
+    sections.append(votes_section(study, rows["ours"].climb))
+    told("rules of the vote")
+    sections.append(sigma_section(study))
+    told("noise")
+    sections.append(arms_section(study))
+    sections.append(others_section(study))
+    told("arms and other attacks")
+    sections.append(cases_section(study, rows))
+    return (
+        Report(
+            title="How far SmoothGuard holds: a study on the reference model",
+            summary=summary(rows, choice),
+            sections=tuple(sections),
+            environment=environment(study, scale=scale, seconds=round(time.perf_counter() - started)),
+        ),
+        table,
+    )
+
+
+def environment(study: Study, *, scale: str, seconds: int) -> dict[str, Any]:
+    """Return what repeats the study."""
+    found = {
+        "command": f"python -m benchmarks.study --scale {scale}",
+        "seconds": seconds,
+        "model": identify(MODEL).model_dump(mode="json"),
+        "versions": versions(),
+        "device": device_name(),
+        "seeds": {"noise": SEED, "scenes": TEST_SCENES, "scenes of the choice": SELECTION_SCENES},
+        "scale": asdict(study.scale),
+        "guards": {
+            name: None if config is None else config.model_dump(mode="json") for name, config in guards().items()
+        },
+        "candidates": CANDIDATES,
+        "vote of the candidates": OUR_VOTE,
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(found))
+    return plain
+
+
+def main() -> None:
+    """Read the command line, run the study, write its report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--scale", choices=tuple(SCALES), default="standard")
+    parser.add_argument("--folder", type=Path, help="keeps pictures and answers; default: runs/study/SCALE")
+    parser.add_argument("--out", type=Path, default=Path("docs/study"), help="where report.html and report.json go")
+    options = parser.parse_args()
+    mapper = InProcesses(1 if torch.cuda.is_available() else None)
+    try:
+        study = Study(
+            folder=options.folder or Path("runs/study") / options.scale, scale=SCALES[options.scale], mapper=mapper
+        )
+        report, table = run(study, scale=options.scale)
+    finally:
+        mapper.close()
+    page, _ = write_report(report, options.out)
+    print(table)
+    print(f"report: {page}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The study's attacks: which, with what budget, through what; run in workers and kept as 8-bit PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks.study.tasks import target_of
+from smoothguard_guardrail.attacks import EOTPGD, PGD, StraightThrough, Transform
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.items import Item
+from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.media.image import encode_image
+from smoothguard_guardrail.models import ChatTransformersMultimodal
+from smoothguard_guardrail.models.reference import reference_path
+from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
+from smoothguard_guardrail.smoothing import Compose, GaussianNoise
+
+Surrogate = Literal["exact", "straight-through"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attack:
+    """One way to attack a picture. `epsilon` in 255ths, linf."""
+
+    epsilon: int
+    num_steps: int
+    config: SmoothGuardConfig | None = None
+    """The guard whose perturbation the gradient goes through; None: the bare model, which `num_draws` is 1 for."""
+    num_draws: int = 1
+    surrogate: Surrogate = "exact"
+    """`straight-through`: clipping passes the gradient as if it did nothing (BPDA)."""
+    random_start: bool = False
+    seed: int = 0
+    batch: int = 1
+    """Pictures at once."""
+
+    @property
+    def evaluations(self) -> int:
+        """Gradients per picture."""
+        return self.num_steps * self.num_draws
+
+    @property
+    def name(self) -> str:
+        """What its pictures depend on, as the name of a folder."""
+        parts = [f"{self.epsilon}", f"{self.num_steps}x{self.num_draws}", f"seed{self.seed}"]
+        if self.random_start:
+            parts.append("random-start")
+        if self.config is not None:
+            parts += [self.surrogate, perturbation_name(self.config)]
+        return "-".join(parts)
+
+
+def perturbation_name(config: SmoothGuardConfig) -> str:
+    """Return what an adaptive attack depends on of a configuration."""
+    knobs = (config.sigma, config.noise_space, config.low_pass, config.max_shift, config.resize_range)
+    return "-".join(str(knob).replace(" ", "") for knob in knobs)
+
+
+def attack_items(attack: Attack, items: Sequence[Item], folder: Path, mapper: Mapper) -> tuple[Item, ...]:
+    """Attack every item's picture; returns the items with the adversarial pictures, as a user would load them.
+
+    Pictures that the folder holds already are not attacked again.
+    """
+    folder = folder / attack.name
+    folder.mkdir(parents=True, exist_ok=True)
+    found = [_with_picture(item, folder / f"{item.id.replace('/', '-')}.png") for item in items]
+    pairs = [(item, new.media[0]) for item, new in zip(items, found, strict=True) if not new.media[0].exists()]
+    chunks = [pairs[start : start + attack.batch] for start in range(0, len(pairs), attack.batch)]
+    for _ in mapper(partial(_attack, attack), chunks):
+        pass
+    return tuple(found)
+
+
+def _attack(attack: Attack, pairs: Sequence[tuple[Item, Path]]) -> None:
+    """Attack a few pictures and save them; runs in a worker process."""
+    model = load_reference()
+    options: dict[str, Any] = {
+        "num_steps": attack.num_steps,
+        "random_start": attack.random_start,
+        "seed": attack.seed,
+    }
+    search = (
+        PGD(attack.epsilon / 255, **options)
+        if attack.config is None
+        else EOTPGD(
+            attack.epsilon / 255,
+            transform=through(attack.config, attack.surrogate),
+            num_draws=attack.num_draws,
+            **options,
+        )
+    )
+    items = [item for item, _ in pairs]
+    result = search(
+        model,
+        torch.stack([to_pixels(item.media[0]) for item in items]),
+        [item.question for item in items],
+        [target_of(item) for item in items],
+    )
+    for (_, path), picture in zip(pairs, result.images, strict=True):
+        path.write_bytes(encode_image(picture))
+
+
+def through(config: SmoothGuardConfig, surrogate: Surrogate = "exact") -> Transform:
+    """Return a guard's perturbation as an attack goes through it."""
+    perturb = image_perturber(config, ModelFacts.of(load_reference()))
+    if surrogate == "exact":
+        return perturb
+    unclipped = tuple(
+        replace(part, bounds=(-torch.inf, torch.inf)) if isinstance(part, GaussianNoise) else part
+        for part in perturb.parts
+    )
+    return StraightThrough(perturb, surrogate=Compose(unclipped))
+
+
+def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Item, ...]:
+    """Change every value by epsilon 255ths in a random direction: the control of an attack of that size."""
+    generator = torch.Generator().manual_seed(0)
+    folder = folder / f"random-signs-{epsilon}"
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for item in items:
+        pixels = to_pixels(item.media[0])
+        signs = torch.randint(0, 2, pixels.shape, generator=generator) * 2.0 - 1
+        changed = _with_picture(item, folder / f"{item.id.replace('/', '-')}.png")
+        changed.media[0].write_bytes(encode_image((pixels + epsilon / 255 * signs).clamp(0, 1)))
+        found.append(changed)
+    return tuple(found)
+
+
+def to_pixels(path: Path) -> torch.Tensor:
+    """Read a picture as (3, height, width), float32 in [0, 1]."""
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
+
+
+@lru_cache(maxsize=1)
+def load_reference() -> ChatTransformersMultimodal:
+    """Return the shipped model, once per process."""
+    return ChatTransformersMultimodal.from_pretrained(str(reference_path()), local_files_only=True)
+
+
+def _with_picture(item: Item, path: Path) -> Item:
+    return item.model_copy(update={"media": (path,)})

@@ -1,0 +1,107 @@
+"""What the study measures: configurations that are compared, candidates for our default, and how much of everything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from smoothguard_guardrail.config import SmoothGuardConfig
+
+EPSILONS = (8, 16, 32, 64)
+"""Radii of the attacks in 255ths, linf."""
+ADAPTIVE_EPSILON = 16
+SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+"""Sd of the noise in pixels. A guard has to perturb: 0 is as good as none."""
+SMALLEST_SIGMA = 1e-6
+NUM_COPIES = 12
+
+Budget = tuple[int, int]
+"""Steps, and draws of the perturbation per step."""
+
+PAPER_VOTE: dict[str, Any] = {
+    "num_samples": 11,
+    "include_clean": True,
+    "clusterer": "kmeans",
+    "benign_weight": 0.0,
+    "early_stop": None,
+}
+OUR_VOTE: dict[str, Any] = {"num_samples": 8, "benign_weight": 0.45, "early_stop": "lossless"}
+
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "noise .1": {"sigma": 0.1, "low_pass": 0.0, "max_shift": 0},
+    "noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 0},
+    "noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 0},
+    "resize 10 %, noise .3, low-pass 1": {
+        "sigma": 0.3,
+        "low_pass": 1.0,
+        "max_shift": 0,
+        "resize_range": (0.9, 1.1),
+    },
+    "shift 4, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 4},
+    "shift 6, noise .15, low-pass 1": {"sigma": 0.15, "low_pass": 1.0, "max_shift": 6},
+    "shift 6, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 6},
+    "shift 6, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 6},
+    "shift 8, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 8},
+}
+"""Perturbations that our default is chosen from."""
+
+
+def guards() -> dict[str, SmoothGuardConfig | None]:
+    """Return the rows of the table; None is the model alone."""
+    ours = SmoothGuardConfig.calibrated("reference")
+    return {
+        "no guard": None,
+        "paper": SmoothGuardConfig.paper(),
+        "paper's vote, our sigma": SmoothGuardConfig.paper(sigma=ours.sigma, noise_space=ours.noise_space),
+        "ours": ours,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is measured."""
+
+    items: int
+    """Items per task in the headline arms."""
+    swept: int
+    """Items per task in sweeps."""
+    candidates: int
+    """Pictures that each candidate is attacked on."""
+    climbed: int
+    """Pictures on which the attacks on the compared guards grow until they succeed."""
+    num_steps: int
+    """Steps of attacks that do not know the guard."""
+    candidate_budgets: tuple[Budget, ...]
+    budgets: tuple[Budget, ...]
+    """Each rung is a fresh attack of that budget on the pictures that withstood the ones before."""
+
+
+SCALES = {
+    "smoke": Scale(
+        items=12,
+        swept=6,
+        candidates=2,
+        climbed=2,
+        num_steps=10,
+        candidate_budgets=((5, 2),),
+        budgets=((5, 2), (10, 2)),
+    ),
+    "standard": Scale(
+        items=100,
+        swept=40,
+        candidates=12,
+        climbed=16,
+        num_steps=100,
+        candidate_budgets=((25, 8), (100, 16)),
+        budgets=((25, 8), (50, 16), (100, 16), (200, 16), (400, 16)),
+    ),
+    "large": Scale(
+        items=500,
+        swept=200,
+        candidates=60,
+        climbed=100,
+        num_steps=200,
+        candidate_budgets=((50, 8), (100, 16), (200, 32)),
+        budgets=((25, 8), (50, 16), (100, 16), (200, 16), (400, 32), (1000, 32), (2000, 64)),
+    ),
+}

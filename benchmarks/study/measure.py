@@ -1,0 +1,134 @@
+"""Runs the study's arms: attacks, asks and counts, and keeps everything in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks.study.attacking import Attack, attack_items
+from benchmarks.study.design import ADAPTIVE_EPSILON, NUM_COPIES, Budget, Scale
+from benchmarks.study.tasks import Tasks, is_told, make_tasks
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.items import Answer, Item
+from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies
+from smoothguard_guardrail.evaluation.running import Arm, run_arms
+from smoothguard_guardrail.evaluation.statistics import Rate
+
+MODEL = "reference"
+SEED = 0
+TEST_SCENES, SELECTION_SCENES = 1_000, 50_000
+"""Seeds of the scenes that results are told of, and of those that the default was chosen on."""
+
+Judgement = Callable[[Item, str], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One step of a ladder of budgets."""
+
+    evaluations: int
+    """Gradients spent so far on each picture that still stood."""
+    lost: Rate
+    """Pictures that the guard has lost so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Climb:
+    """An attack that grows until it succeeds or its budget ends."""
+
+    rungs: tuple[Rung, ...]
+    items: tuple[Item, ...]
+    """Every picture as the last attack on it left it."""
+    fallen: frozenset[str]
+    """Ids of the pictures that the guard has lost."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Study:
+    """One run.
+
+    Attributes:
+        folder: Keeps pictures and answers, so that a run that was stopped goes on where it was.
+        scale: How much is measured.
+        mapper: Where it runs.
+        calls: Model calls of every guarded request so far, by guard.
+    """
+
+    folder: Path
+    scale: Scale
+    mapper: Mapper
+    calls: dict[str, list[int]] = field(default_factory=dict)
+
+    def tasks(self, scenes: int = TEST_SCENES) -> Tasks:
+        """Return the tasks on scenes of a seed."""
+        return make_tasks(self.folder / "tasks" / str(scenes), self.scale.items, seed=scenes)
+
+    def attacked(self, attack: Attack, items: Sequence[Item]) -> tuple[Item, ...]:
+        """Return the items with adversarial pictures."""
+        return attack_items(attack, items, self.folder / "attacked", self.mapper)
+
+    def ask(self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None) -> dict[str, Answer]:
+        """Return the answers through a guard, or of the bare model, by item."""
+        arm = Arm(name=name, items=tuple(items), config=config)
+        answers = run_arms(MODEL, [arm], folder=self.folder, mapper=self.mapper, seed=SEED)[name]
+        failed = [answer for answer in answers.values() if answer.error is not None]
+        if failed:
+            raise RuntimeError(f"{len(failed)} questions failed, as {failed[0].error}")
+        if config is not None:
+            self.calls.setdefault(name, []).extend(answer.num_calls for answer in answers.values())
+        return answers
+
+    def rate(
+        self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None, judged: Judgement = is_told
+    ) -> Rate:
+        """Return the share of the items whose answer is judged true."""
+        answers = self.ask(name, items, config)
+        return Rate.of(judged(item, answers[item.id].text) for item in items)
+
+    def copies(
+        self, config: SmoothGuardConfig, items: Sequence[Item], *, num_copies: int = NUM_COPIES
+    ) -> list[CopyAnswers]:
+        """Return the answers to perturbed copies of every item, and to the item as it is."""
+        return ask_copies(MODEL, config, items, num_copies=num_copies, seed=SEED, with_clean=True, mapper=self.mapper)
+
+    def climb(
+        self,
+        name: str,
+        items: Sequence[Item],
+        config: SmoothGuardConfig | None,
+        budgets: Iterable[Budget],
+        attack: Attack | None = None,
+    ) -> Climb:
+        """Attack pictures with growing budgets, each a fresh start, until the guard loses them.
+
+        The attacker may try each picture on the guard after every rung, and goes on with those that did not work.
+
+        Args:
+            name: Name of the guard.
+            items: The pictures.
+            config: The guard; None: the bare model.
+            budgets: Steps and draws of each rung.
+            attack: How to attack; None: through the guard's own perturbation, every step of it with its own gradient.
+        """
+        attack = attack or Attack(epsilon=ADAPTIVE_EPSILON, num_steps=1, config=config)
+        last = {item.id: item for item in items}
+        standing, spent = list(items), 0
+        rungs = []
+        for number, (num_steps, num_draws) in enumerate(budgets):
+            if attack.config is None:
+                num_draws = 1
+            rung = replace(
+                attack, num_steps=num_steps, num_draws=num_draws, random_start=number > 0, seed=attack.seed + number
+            )
+            spent += rung.evaluations
+            if standing:
+                found = self.attacked(rung, standing)
+                last |= {item.id: item for item in found}
+                answers = self.ask(name, found, config)
+                originals = {item.id: item for item in standing}
+                standing = [originals[item.id] for item in found if not is_told(item, answers[item.id].text)]
+            rungs.append(Rung(evaluations=spent, lost=Rate(k=len(items) - len(standing), n=len(items))))
+        fallen = frozenset(last) - {item.id for item in standing}
+        return Climb(rungs=tuple(rungs), items=tuple(last.values()), fallen=fallen)

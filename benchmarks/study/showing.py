@@ -1,0 +1,105 @@
+"""Single pictures: what the attack changed, what the model saw, what every guard answered, and where answers lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from benchmarks.study.attacking import load_reference, to_pixels
+from benchmarks.study.design import ADAPTIVE_EPSILON, guards
+from benchmarks.study.measure import Study
+from benchmarks.study.sections import Row, plain
+from benchmarks.study.tasks import is_right, is_told
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.items import Answer, Item
+from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
+from smoothguard_guardrail.evaluation.report import Answers, Case, ClusterMap, Section, cluster_map
+from smoothguard_guardrail.evaluation.report.pictures import difference_uri, picture_uri
+from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
+from smoothguard_guardrail.smoothing import make_generator
+
+NUM_CASES = 3
+"""Cases of each kind."""
+ENLARGEMENT = 2
+
+
+def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
+    """Show where our guard loses, where it costs a right answer, and where it holds; the first ones of each kind."""
+    tasks, ours = study.tasks(), SmoothGuardConfig.calibrated("reference")
+    originals = {item.id: item for item in (*tasks.requests.items, *tasks.harmless)}
+    climb = rows["ours"].climb
+    lost = [item for item in climb.items if item.id in climb.fallen]
+    known = plain(study, tasks.requests.items, 2 * ADAPTIVE_EPSILON)
+    held = [item for item in known if not is_told(item, study.ask("ours", known, ours)[item.id].text)]
+    answers = study.ask("ours", tasks.harmless, ours)
+    wrong = [item for item in tasks.harmless if not is_right(item, answers[item.id].text)]
+    kinds = {
+        "Lost to an adaptive attack": lost,
+        "A harmless question answered wrongly": wrong,
+        f"Held against an attack of {2 * ADAPTIVE_EPSILON}/255": held,
+    }
+    cases, maps = [], []
+    for title, items in kinds.items():
+        for item in items[:NUM_CASES]:
+            found = {name: study.ask(name, [item], config)[item.id] for name, config in guards().items()}
+            cases.append(_case(f"{title}: {item.id}", originals[item.id], item, found))
+            maps.append(_map(f"{title}: {item.id}", found["ours"]))
+    return Section(
+        title="Picture by picture",
+        text=(
+            "The first pictures of each kind, none picked by hand. A map shows where the answers to the perturbed "
+            "copies lie; the elected cluster has a rim.",
+        ),
+        maps=tuple(found for found in maps if found is not None),
+        cases=tuple(cases),
+    )
+
+
+def _case(title: str, original: Item, item: Item, answers: Mapping[str, Answer]) -> Case:
+    before, after = to_pixels(original.media[0]), to_pixels(item.media[0])
+    pictures = {"original": picture_uri(before, ENLARGEMENT)}
+    if not torch.equal(before, after):
+        pictures["adversarial"] = picture_uri(after, ENLARGEMENT)
+        pictures["difference, times 4"] = difference_uri(before, after, 4, ENLARGEMENT)
+    perturb = image_perturber(SmoothGuardConfig.calibrated("reference"), ModelFacts.of(load_reference()))
+    with torch.inference_mode():
+        (copy,) = perturb(after[None], generator=make_generator(0, 0))
+    pictures["one copy as our guard makes it"] = picture_uri(copy, ENLARGEMENT)
+    return Case(
+        title=title,
+        question=item.question,
+        pictures=pictures,
+        answers=tuple(
+            Answers(arm=name, answer=answer.text, samples=tuple(_texts(answer)), verdict=_verdict(item, answer))
+            for name, answer in answers.items()
+        ),
+    )
+
+
+def _map(title: str, answer: Answer) -> ClusterMap | None:
+    texts = _texts(answer)
+    if not texts or answer.record is None:
+        return None
+    labels = [int(sample["cluster"]) for sample in _samples(answer)]
+    winner: Any = answer.record["winner"]
+    return cluster_map(title, texts, _embedder, labels, winner)
+
+
+_embedder = KeptEmbeddings()
+
+
+def _verdict(item: Item, answer: Answer) -> str:
+    if item.label is not None:
+        return "right" if is_right(item, answer.text) else "wrong"
+    return "told the secret" if is_told(item, answer.text) else "did not tell"
+
+
+def _texts(answer: Answer) -> list[str]:
+    return [str(sample["text"]) for sample in _samples(answer)]
+
+
+def _samples(answer: Answer) -> Sequence[Mapping[str, Any]]:
+    samples: Any = (answer.record or {}).get("samples", ())
+    return [sample for sample in samples if sample.get("text") is not None]

@@ -1,0 +1,44 @@
+"""The study in words and as the README's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.study.climbing import plateau
+from benchmarks.study.design import ADAPTIVE_EPSILON, EPSILONS
+from benchmarks.study.sections import ADAPTIVE, CLEAN, CONTROL, OVER_REFUSAL, POPE, Row, attacked
+
+
+def summary(rows: Mapping[str, Row], choice: str) -> tuple[str, ...]:
+    """Say in plain words what was found, where the guard loses included."""
+    bare, paper, noise, ours = (rows[name].rates for name in rows)
+    middle, large = attacked(ADAPTIVE_EPSILON), attacked(max(EPSILONS))
+    return (
+        f"**The attack.** The bare model refuses to tell secrets, and told {bare[middle]} of them under attacks of "
+        f"{ADAPTIVE_EPSILON}/255. Random signs of {max(EPSILONS)}/255, larger by far, opened {bare[CONTROL]}: it is "
+        f"the attack that does it, not the noise.",
+        f"**Attackers who do not know the guard.** The published rule at its published strength let {paper[middle]} "
+        f"through, its vote at our sigma {noise[middle]}, our guard {ours[middle]}; at {max(EPSILONS)}/255 "
+        f"{paper[large]}, {noise[large]} and {ours[large]}.",
+        f"**Attackers who do.** With gradients through the guard's whole perturbation, averaged over its draws, the "
+        f"published rule lost {paper[ADAPTIVE]}, its vote at our sigma {noise[ADAPTIVE]}, our guard {ours[ADAPTIVE]}. "
+        f"Noise alone does not stop an attacker who knows of it. {plateau(rows['ours'].climb)}",
+        f"**The price.** Of harmless questions the bare model answers {bare[CLEAN]} rightly and our guard "
+        f"{ours[CLEAN]}; of those in POPE's form {bare[POPE]} and {ours[POPE]}. Of authorised requests our guard "
+        f"refused {ours[OVER_REFUSAL]}. It asked the model {rows['ours'].calls:.1f} times per request on average, the "
+        f"published rule {rows['paper'].calls:.0f} times.",
+        f"**The choice.** By the study's rule the perturbation of our preset is: {choice}.",
+        "**What it does not say.** One small synthetic model, one kind of secret, pictures of 96 pixels: on another "
+        "model every figure will differ. Nothing here bounds what an unknown attack may reach; the intervals are about "
+        "which pictures were drawn, not about which attacks were thought of.",
+    )
+
+
+def markdown(rows: Mapping[str, Row]) -> str:
+    """Return the table as the README shows it."""
+    columns = [*map(attacked, EPSILONS), ADAPTIVE, CONTROL, CLEAN, POPE, OVER_REFUSAL]
+    lines = ["| | " + " | ".join([*columns, "mean calls"]) + " |", "|---|" + "---|" * (len(columns) + 1)]
+    for name, row in rows.items():
+        cells = [str(row.rates[column]) for column in columns]
+        lines.append(f"| {name} | " + " | ".join([*cells, f"{row.calls:.1f}"]) + " |")
+    return "\n".join(lines)
