@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
-from smoothguard_guardrail.cli.attack_record import GuardedAnswer
 from smoothguard_guardrail.media.files import request_from_files
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.cli.attack_media import InputMedium
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.models import ChatTransformersMultimodal
+    from smoothguard_guardrail.result import GuardResult
 
 _AT_ONCE = 16  # questions in one forward pass
 
@@ -36,9 +36,9 @@ def answers_to_file(model: ChatTransformersMultimodal, path: Path, questions: Se
     return _ask(model, [request_from_files([path], question) for question in questions])
 
 
-def guarded_answers(
+def guarded_results(
     model: ChatTransformersMultimodal, config: SmoothGuardConfig, path: Path, questions: Sequence[str]
-) -> tuple[GuardedAnswer, ...]:
+) -> tuple[GuardResult, ...]:
     """Ask the guard about a file, each question on its own.
 
     Raises:
@@ -47,17 +47,7 @@ def guarded_answers(
     from smoothguard_guardrail.runnable import SmoothGuardRunnable
 
     guard = SmoothGuardRunnable(model, config=config)
-    results = [guard.guard([request_from_files([path], question)]) for question in questions]
-    return tuple(
-        GuardedAnswer(
-            answer=str(result.answer.text),
-            verdict=result.verdict,
-            agreement=result.agreement,
-            num_calls=result.num_calls,
-            seed=result.seed,
-        )
-        for result in results
-    )
+    return tuple(guard.guard([request_from_files([path], question)]) for question in questions)
 
 
 def holds(answer: str, target: str) -> bool:

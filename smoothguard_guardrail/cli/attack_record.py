@@ -96,6 +96,8 @@ class GuardedAnswer(Record):
     """What the guard answered about the saved file."""
 
     answer: str
+    reached: bool
+    """As of the model's answer."""
     verdict: str
     agreement: float
     num_calls: int

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from smoothguard_guardrail.cli.attack_answers import answers_to_file, answers_to_medium, guarded_answers, holds
+from smoothguard_guardrail.cli.attack_answers import answers_to_file, answers_to_medium, guarded_results, holds
 from smoothguard_guardrail.cli.attack_losses import GuardTransform, Meter
 from smoothguard_guardrail.cli.attack_media import as_met, read_medium, write_medium
 from smoothguard_guardrail.cli.attack_record import (
     AttackRecord,
+    GuardedAnswer,
     PromptRecord,
     difference,
     file_record,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.cli.attack_methods import Choices
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.models import ChatTransformersMultimodal
+    from smoothguard_guardrail.result import GuardResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +110,29 @@ def _transform(job: Job, model: ChatTransformersMultimodal) -> GuardTransform | 
 
 
 def _prompts(job: Job, meter: Meter, before: Sequence[str]) -> tuple[PromptRecord, ...]:
-    model, path, questions = meter.model, job.paths.medium, meter.questions
-    after = answers_to_file(model, path, questions)
-    guarded = guarded_answers(model, job.guard, path, questions) if job.guard else [None] * len(questions)
+    path, questions, targeted = job.paths.medium, meter.questions, job.choices.targeted
+    after = answers_to_file(meter.model, path, questions)
+    results = guarded_results(meter.model, job.guard, path, questions) if job.guard else [None] * len(questions)
     return tuple(
         PromptRecord(
             question=question,
             target=target,
             answer_before=first,
             answer_after=last,
-            reached=holds(last, target) is job.choices.targeted,
-            guarded=behind,
+            reached=holds(last, target) is targeted,
+            guarded=result and _guarded(result, target, targeted=targeted),
         )
-        for question, target, first, last, behind in zip(questions, meter.targets, before, after, guarded, strict=True)
+        for question, target, first, last, result in zip(questions, meter.targets, before, after, results, strict=True)
+    )
+
+
+def _guarded(result: GuardResult, target: str, *, targeted: bool) -> GuardedAnswer:
+    answer = str(result.answer.text)
+    return GuardedAnswer(
+        answer=answer,
+        reached=holds(answer, target) is targeted,
+        verdict=result.verdict,
+        agreement=result.agreement,
+        num_calls=result.num_calls,
+        seed=result.seed,
     )

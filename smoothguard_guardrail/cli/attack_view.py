@@ -54,19 +54,27 @@ def save_plot(path: Path, record: AttackRecord) -> list[Path]:
 
 def tell(record: AttackRecord, files: Sequence[Path]) -> None:
     """Print what came of an attack."""
-    loss, reached = record.loss, sum(prompt.reached for prompt in record.prompts)
     if len(record.prompts) == 1:
         (prompt,) = record.prompts
         typer.echo(f"before:  {prompt.answer_before}")
         typer.echo(f"after:   {prompt.answer_after}")
         if prompt.guarded is not None:
             typer.echo(f"guarded: {prompt.guarded.answer}")
-    typer.echo(f"{'reached' if record.settings.targeted else 'answer changed'}: {reached} of {len(record.prompts)}")
+    typer.echo(f"{'reached' if record.settings.targeted else 'answer changed'}: {_reached(record)}")
+    loss = record.loss
     typer.echo(f"loss: {loss.before:.3f} -> {loss.after:.3f}")
     if loss.through_guard_before is not None:
         typer.echo(f"loss through the guard: {loss.through_guard_before:.3f} -> {loss.through_guard_after:.3f}")
     typer.echo(f"change: {_change(record)}")
     typer.echo(f"files: {' '.join(map(str, files))}")
+
+
+def _reached(record: AttackRecord) -> str:
+    alone = f"{sum(prompt.reached for prompt in record.prompts)} of {len(record.prompts)}"
+    guarded = [prompt.guarded for prompt in record.prompts if prompt.guarded is not None]
+    if not guarded:
+        return alone
+    return f"{alone}; guarded {sum(each.reached for each in guarded)} of {len(guarded)}"
 
 
 def _change(record: AttackRecord) -> str:

@@ -142,6 +142,7 @@ def test_adaptive_attack_goes_through_the_named_guard(runner: CliRunner, tmp_pat
     guarded = record.prompts[0].guarded
     assert guarded is not None
     assert (guarded.verdict, guarded.num_calls <= 3) == ("passed", True)
+    assert guarded.reached is holds(guarded.answer, TARGET)
 
 
 @pytest.mark.parametrize("size", [(96, 96), (140, 200), (60, 50)])
