@@ -128,4 +128,4 @@ def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> N
     assert result.exit_code == 0, result.stderr
     assert "Robustness: adaptive" in result.stdout
     assert "attacking 1 rows through sigma 0.3" in result.stderr
-    assert len(list((tmp_path / "out" / "attacked").glob("*.png"))) == 2
+    assert len(list((tmp_path / "out" / "attacked").glob("*.png"))) == 3

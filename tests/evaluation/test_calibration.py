@@ -28,7 +28,7 @@ from smoothguard_guardrail.evaluation.calibration import (
     read_rows,
     succeeded,
 )
-from smoothguard_guardrail.evaluation.calibration.attacking import read_picture
+from smoothguard_guardrail.evaluation.calibration.attacking import control_items, read_picture
 from smoothguard_guardrail.evaluation.calibration.measuring import MIN_ROWS
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.items import Item
@@ -332,10 +332,11 @@ def test_a_local_model_is_attacked_bare_and_through_each_candidate(scene_rows: R
     found = calibrate(bench_of(model, tmp_path, attack), scene_rows, sweep=sweep, base=BASE)
     assert found.choice.robustness == "adaptive"
     assert found.alone.rates["attacked"].k > found.alone.rates["unattacked"].k == 0
-    assert set(found.candidates[0].rates) == {"harmless", "unattacked", "attacked", "adaptive"}
+    assert set(found.candidates[0].rates) == {"harmless", "unattacked", "random signs", "attacked", "adaptive"}
     assert "adaptive" not in found.alone.rates
     pictures = sorted((tmp_path / "attacked").glob("*.png"))
-    assert len(pictures) == 2 * 3  # bare, and through two perturbations
+    assert len(pictures) == 2 * 4  # random signs, bare, and through two perturbations
+    assert found.alone.rates["random signs"].k == 0
     times = [path.stat().st_mtime_ns for path in pictures]
     again = calibrate(bench_of(model, tmp_path, attack), scene_rows, sweep=sweep, base=BASE)
     assert again == found
@@ -352,6 +353,16 @@ def test_attacked_pictures_stay_within_epsilon_and_their_files(scene_rows: Rows,
         change = (read_picture(before.media[0]) - read_picture(after.media[0])).abs().max()
         assert 0 < change <= 8 / 255 + 1e-6
         assert after.model_copy(update={"media": before.media}) == before
+
+
+def test_the_control_moves_every_value_by_epsilon(scene_rows: Rows, tmp_path: Path) -> None:
+    settings = AttackSettings(epsilon=8 / 255, num_steps=1, num_draws=1)
+    found = control_items(scene_rows.attack, settings, tmp_path)
+    for before, after in zip(scene_rows.attack, found, strict=True):
+        original, moved = read_picture(before.media[0]), read_picture(after.media[0])
+        inside = (original >= 8 / 255) & (original <= 1 - 8 / 255)
+        assert ((moved - original).abs()[inside] - 8 / 255).abs().max() < 1e-6
+        assert 0.45 < (moved > original)[inside].double().mean() < 0.55
 
 
 def test_alone_survives_json() -> None:

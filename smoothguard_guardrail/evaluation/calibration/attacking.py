@@ -21,6 +21,7 @@ from smoothguard_guardrail.evaluation.replay import model_of
 from smoothguard_guardrail.media.image import FORMATS, decode_image, encode_image
 from smoothguard_guardrail.media.sniff import sniff
 from smoothguard_guardrail.perturbation import ModelFacts, at_model_resolution, image_perturber
+from smoothguard_guardrail.smoothing import make_generator
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -100,6 +101,25 @@ def attacked_items(
     return [item.model_copy(update={"media": (file,)}) for item, file in zip(items, files, strict=True)]
 
 
+def control_items(items: Sequence[Item], settings: AttackSettings, folder: Path) -> list[Item]:
+    """Return items with every value of their pictures moved by epsilon up or down, by lot: the control of an attack.
+
+    Raises:
+        InputError: A picture cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for item in items:
+        what = settings.model_dump(include={"epsilon", "seed"}) | {"picture": file_sha256(item.media[0])}
+        file = folder / f"control-{key_of(**what)[:24]}.png"
+        if not file.exists():
+            picture = read_picture(item.media[0])
+            signs = torch.randint(0, 2, picture.shape, generator=make_generator(settings.seed)) * 2.0 - 1
+            _write(file, picture + settings.epsilon * signs)
+        found.append(item.model_copy(update={"media": (file,)}))
+    return found
+
+
 def _key(item: Item, settings: AttackSettings, identity: ModelIdentity, config: SmoothGuardConfig | None) -> str:
     what = settings.model_dump() | {
         "model": identity.key,
@@ -143,9 +163,14 @@ def _attack(
         [str(item.details["target"]) for item, _ in rows],
     )
     for (_, file), picture in zip(rows, found.images, strict=True):
-        unfinished = file.with_suffix(".part")
-        unfinished.write_bytes(encode_image(picture))
-        unfinished.replace(file)
+        _write(file, picture)
+
+
+def _write(file: Path, picture: torch.Tensor) -> None:
+    """Write a PNG, clipped to [0, 1], under another name first: a run that is stopped leaves no half."""
+    unfinished = file.with_suffix(".part")
+    unfinished.write_bytes(encode_image(picture))
+    unfinished.replace(file)
 
 
 def read_picture(path: Path) -> torch.Tensor:

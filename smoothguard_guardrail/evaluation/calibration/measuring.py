@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.calibration.attacking import AttackSettings, attacked_items
+from smoothguard_guardrail.evaluation.calibration.attacking import AttackSettings, attacked_items, control_items
 from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.calibration.kept import AnswerKeeper
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
 
-HARMLESS, UNATTACKED, GIVEN, ATTACKED, ADAPTIVE = "harmless", "unattacked", "given", "attacked", "adaptive"
-ARMS = (HARMLESS, UNATTACKED, GIVEN, ATTACKED, ADAPTIVE)
-"""Harmless rows; rows to attack, as they are; pictures that the user gave; pictures attacked here, from the bare model
-and through the candidate's own perturbation."""
+HARMLESS, UNATTACKED, CONTROL = "harmless", "unattacked", "random signs"
+GIVEN, ATTACKED, ADAPTIVE = "given", "attacked", "adaptive"
+ARMS = (HARMLESS, UNATTACKED, CONTROL, GIVEN, ATTACKED, ADAPTIVE)
+"""Harmless rows; rows to attack, as they are and under random signs of the attack's size; pictures that the user gave;
+pictures attacked here, from the bare model and through the candidate's own perturbation."""
 MIN_ROWS = 20  # of each kind, below which none are held out: half of fewer tells nothing
 
 Outcomes = dict[str, bool | None]
@@ -210,6 +211,8 @@ class Bench:
         yield HARMLESS, rows.harmless
         if rows.attack:
             yield UNATTACKED, rows.attack
+        if rows.attack and self._attack is not None:
+            yield CONTROL, control_items(rows.attack, self._attack, self._folder)
         if rows.given:
             yield GIVEN, rows.given
         if attacked := self._attacked(rows, None):

@@ -9,6 +9,7 @@ from smoothguard_guardrail.evaluation.calibration.measuring import (
     ADAPTIVE,
     ARMS,
     ATTACKED,
+    CONTROL,
     GIVEN,
     HARMLESS,
     UNATTACKED,
@@ -17,11 +18,13 @@ from smoothguard_guardrail.evaluation.calibration.measuring import (
 from smoothguard_guardrail.evaluation.report.content import Cell, Curve, Point, Report, Section, Series, Table
 
 if TYPE_CHECKING:
+    from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.calibration.run import Calibration
 
 ARM_TITLES = {
     HARMLESS: "harmless, right",
     UNATTACKED: "unattacked, success",
+    CONTROL: "random signs, success",
     GIVEN: "given pictures, success",
     ATTACKED: "attacked, success",
     ADAPTIVE: "adaptive, success",
@@ -54,9 +57,9 @@ def calibration_report(found: Calibration, *, title: str = "Calibration") -> Rep
 
 _READING = (
     "*Right* and *success* are shares of rows with Wilson's 95 % interval. *Success* is the attacker's: the answer"
-    " holds what it wanted. *Unattacked* are the rows to attack with their pictures as they came, *attacked* the same"
-    " pictures attacked from the bare model, *adaptive* attacked through the candidate's own perturbation, draw by"
-    " draw.",
+    " holds what it wanted. *Unattacked* are the rows to attack with their pictures as they came; *random signs* have"
+    " every value moved by epsilon up or down, by lot, which an attack has to outdo; *attacked* are attacked from the"
+    " bare model, *adaptive* through the candidate's own perturbation, draw by draw.",
     "*Loss* is the share of harmless rows that only the model alone gets right, minus the share that only the guarded"
     " one does; *McNemar p* is the exact test of the two on the same rows. *Loss at most* is the upper end of the 95 %"
     " interval of the share that is lost.",
@@ -103,7 +106,7 @@ def choice_table(found: Calibration) -> Table:
     rows: list[tuple[Cell, ...]] = [
         (ARM_TITLES[arm], *(rates.get(arm) for _, rates, _ in columns)) for arm in _arms(found.candidates)
     ]
-    rows.append(("calls, mean over harmless rows", *(round(calls, 2) for *_, calls in columns)))
+    rows.append(("calls per harmless row", *(round(calls, 2) for *_, calls in columns)))
     return Table(
         title="The chosen candidate",
         columns=("", *(name for name, *_ in columns)),
@@ -114,12 +117,11 @@ def choice_table(found: Calibration) -> Table:
 
 def candidate_table(found: Calibration) -> Table:
     """Return every candidate's figures."""
-    arms = _arms(found.candidates)
-    columns = ("", *KNOBS.values(), *(ARM_TITLES[arm] for arm in arms))
+    arms, varying = _arms(found.candidates), _varying(found.candidates)
     rows = tuple(
         (
             "chosen" if index == found.choice.index else "",
-            *(f"{getattr(each.config, knob):g}" for knob in KNOBS),
+            _name(each.config, varying or ["sigma"]),
             *(each.rates.get(arm) for arm in arms),
             round(each.utility_loss, 4),
             round(each.loss_bound, 4),
@@ -128,7 +130,17 @@ def candidate_table(found: Calibration) -> Table:
         )
         for index, each in enumerate(found.candidates)
     )
-    return Table(title="Candidates", columns=(*columns, "loss", "loss at most", "McNemar p", "calls"), rows=rows)
+    columns = ("", "candidate", *(ARM_TITLES[arm] for arm in arms), "loss", "loss at most", "McNemar p", "calls")
+    return Table(title="Candidates", columns=columns, rows=rows)
+
+
+def _varying(candidates: Sequence[Measured]) -> list[str]:
+    """Return the knobs in which candidates differ."""
+    return [knob for knob in KNOBS if len({getattr(each.config, knob) for each in candidates}) > 1]
+
+
+def _name(config: SmoothGuardConfig, knobs: Iterable[str]) -> str:
+    return ", ".join(f"{KNOBS[knob]} {getattr(config, knob):g}" for knob in knobs)
 
 
 def _arms(candidates: Sequence[Measured]) -> list[str]:
@@ -150,13 +162,10 @@ def _curves(found: Calibration) -> Iterable[Curve]:
 
 def _series(candidates: Sequence[Measured], arm: str) -> Iterable[Series]:
     """Yield one line over sigma for every combination of the other knobs."""
-    varying = [
-        knob for knob in KNOBS if knob != "sigma" and len({getattr(each.config, knob) for each in candidates}) > 1
-    ]
+    others = [knob for knob in _varying(candidates) if knob != "sigma"]
     lines: dict[str, list[Point]] = {}
     for each in candidates:
-        values = [f"{KNOBS[knob]} {getattr(each.config, knob):g}" for knob in varying]
         point = Point(x=each.config.sigma, y=each.rates[arm])
-        lines.setdefault(", ".join(values) or "all candidates", []).append(point)
+        lines.setdefault(_name(each.config, others) or "all candidates", []).append(point)
     for name, points in lines.items():
         yield Series(name=name, points=tuple(sorted(points, key=lambda point: point.x)))
