@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench bench-robustness reference-model clean
+.PHONY: help demo test lint docs bench study reference-model clean
 
 help:  ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help:  ## Show this help.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[plots,serve,vision]" --group dev --group docs
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[eval,plots,ray,serve,vision]" --group dev --group docs
 	@touch $@
 
 demo: $(STAMP)  ## Guard the shipped model against the shipped adversarial pictures, offline.
@@ -33,8 +33,8 @@ docs: $(STAMP)  ## Build the documentation under build/docs; `.venv/bin/mkdocs s
 bench: $(STAMP)  ## Measure the guard's own cost: perturbing, encoding, embedding, voting.
 	$(BIN)/python -m benchmarks.speed
 
-bench-robustness: $(STAMP)  ## Attack the reference model and print the README's table.
-	$(BIN)/python -m benchmarks.robustness
+study: $(STAMP)  ## Attack and guard the reference model in every arm; write docs/study and print the README's table.
+	$(BIN)/python -m benchmarks.study
 
 reference-model: $(STAMP)  ## Train the reference model from scratch (about an hour on two cores).
 	$(BIN)/python -m training.train

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.arms import forbidden_cases, request
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
+from smoothguard_guardrail.models.reference.demo import load_demo
 from smoothguard_guardrail.smoothing import build_perturber
 from smoothguard_guardrail.testing import ScriptedChatModel
 from smoothguard_guardrail.voting import default_embedder, embed_answers
@@ -72,8 +72,7 @@ def perturbing() -> Iterator[tuple[str, float, str, float]]:
 def asking() -> Iterator[tuple[str, float, str, float]]:
     """The model calls: one batch against one by one, and a remote model asked at once against in turn."""
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    (case,) = forbidden_cases(1, seed=0)
-    messages: Any = request(case, case.pixels)
+    messages: Any = [load_demo().pictures[0].message()]
     batch = best(lambda: model.generate_batch([messages] * NUM_COPIES))
     series = best(lambda: [model.generate_batch([messages]) for _ in range(NUM_COPIES)])
     yield "ten answers, one batch", batch, "ten answers, one by one", series

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from smoothguard_guardrail.errors import ConfigurationError
 
-# Knobs by shipped model, chosen by `benchmarks/calibration.py` on pictures that the README's table does not use.
+# Knobs by shipped model, chosen by the study (`benchmarks/study`) on pictures that the README's table does not use.
 _CALIBRATED: dict[str, dict[str, Any]] = {
     "reference": {
         "num_samples": 8,
