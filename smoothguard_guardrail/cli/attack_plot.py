@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def save_loss_plot(path: Path, record: AttackRecord) -> None:
-    """Draw the loss before each step, and what input and saved file have without the guard.
+    """Draw the loss before each step, and what input and saved file have: all through the guard with `--eot`.
 
     Raises:
         ImportError: Matplotlib is not installed.
@@ -22,9 +21,12 @@ def save_loss_plot(path: Path, record: AttackRecord) -> None:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axis = figure.subplots()
     _draw_history(axis, record)
-    for value, style, word in ((record.loss.before, ":", "input"), (record.loss.after, "--", "saved file")):
-        if math.isfinite(value):
-            axis.axhline(value, color="0.35", linestyle=style, linewidth=1, label=f"{word}, no guard: {value:.2f}")
+    loss = record.loss
+    measured = (loss.before, loss.after)
+    if loss.through_guard_before is not None and loss.through_guard_after is not None:
+        measured = (loss.through_guard_before, loss.through_guard_after)
+    for value, style, word in zip(measured, (":", "--"), ("input", "saved file"), strict=True):
+        axis.axhline(value, color="0.35", linestyle=style, linewidth=1, label=f"{word}: {value:.2f}")
     axis.set(xlabel="step", ylabel=_ylabel(record), title=_title(record))
     axis.title.set_fontsize(9)
     axis.set_ylim(bottom=0)
@@ -35,9 +37,8 @@ def save_loss_plot(path: Path, record: AttackRecord) -> None:
 
 def _draw_history(axis: Any, record: AttackRecord) -> None:
     history, settings = record.loss.history, record.settings
-    through = ", through the guard" if settings.through_guard else ""
     over = ", mean of that step's prompts" if settings.method == "universal" else ""
-    axis.plot(range(1, len(history) + 1), history, color="C0", label=f"before each step{through}{over}")
+    axis.plot(range(1, len(history) + 1), history, color="C0", label=f"before each step{over}")
 
 
 def _ylabel(record: AttackRecord) -> str:

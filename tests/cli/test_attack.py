@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,16 @@ def test_interrupted_attack_goes_on_to_the_same_picture(
     assert out.read_bytes() == whole.read_bytes()
     assert unbroken.loss == record.loss
     assert not list(scene.parent.glob("*.checkpoint.pt"))
+
+
+def test_a_terminal_shows_how_far_it_is(runner: CliRunner, scene: Path) -> None:
+    out = scene.with_name("adv.png")
+    arguments = ["attack", "--device", "cpu", *asked(scene, out), "--steps", "2"]
+    result = runner.invoke(app, [str(word) for word in arguments], env={"TTY_COMPATIBLE": "1", "TERM": "xterm"})
+    record_of(result, out)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", result.stderr)
+    assert "2/2" in plain
+    assert re.search(r"loss \d+\.\d+, best \d+\.\d+, 0:00:00 left", plain)
 
 
 def test_nothing_to_resume_is_told(runner: CliRunner, scene: Path) -> None:
