@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge, ReviewJudge
     from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads, Mapper
     from smoothguard_guardrail.evaluation.record import ArmRecord, EvaluationRecord, PairRecord, record_arms
+    from smoothguard_guardrail.evaluation.ray import OnRay
     from smoothguard_guardrail.evaluation.running import Arm, noise_alone, run_arms, sweep, with_media
     from smoothguard_guardrail.evaluation.scores import Judge, Judgement, ScoreRow, Scores
     from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
@@ -36,6 +37,7 @@ _MODULES = {
     "Mapper": "mapping",
     "ModelIdentity": "identity",
     "PairRecord": "record",
+    "OnRay": "ray",
     "PairedTest": "statistics",
     "Parts": "answering",
     "Rate": "statistics",
@@ -70,6 +72,7 @@ __all__ = [
     "Mapper",
     "ModelIdentity",
     "PairRecord",
+    "OnRay",
     "PairedTest",
     "Parts",
     "Rate",

@@ -1,9 +1,23 @@
-"""Published benchmarks, read in their original layout and scored as published."""
+"""Published benchmarks, read in their original layout or as datasets of the hub, and scored as published."""
 
 from smoothguard_guardrail.evaluation.benchmarks.base import Benchmark
 from smoothguard_guardrail.evaluation.benchmarks.compa_order import CompaOrder
+from smoothguard_guardrail.evaluation.benchmarks.hub import (
+    llava_bench_from_hub,
+    mm_safetybench_from_hub,
+    pope_from_hub,
+)
 from smoothguard_guardrail.evaluation.benchmarks.llava_bench import LlavaBench
 from smoothguard_guardrail.evaluation.benchmarks.mm_safetybench import MMSafetyBench
 from smoothguard_guardrail.evaluation.benchmarks.pope import Pope
 
-__all__ = ["Benchmark", "CompaOrder", "LlavaBench", "MMSafetyBench", "Pope"]
+__all__ = [
+    "Benchmark",
+    "CompaOrder",
+    "LlavaBench",
+    "MMSafetyBench",
+    "Pope",
+    "llava_bench_from_hub",
+    "mm_safetybench_from_hub",
+    "pope_from_hub",
+]
