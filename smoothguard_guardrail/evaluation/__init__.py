@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.items import Answer, Item
     from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge, ReviewJudge
     from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads, Mapper
-    from smoothguard_guardrail.evaluation.record import ArmRecord, EvaluationRecord, PairRecord, record_arms
     from smoothguard_guardrail.evaluation.ray import OnRay
+    from smoothguard_guardrail.evaluation.record import ArmRecord, EvaluationRecord, PairRecord, record_arms
     from smoothguard_guardrail.evaluation.running import Arm, noise_alone, run_arms, sweep, with_media
     from smoothguard_guardrail.evaluation.scores import Judge, Judgement, ScoreRow, Scores
     from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
@@ -71,8 +71,8 @@ __all__ = [
     "Judgement",
     "Mapper",
     "ModelIdentity",
-    "PairRecord",
     "OnRay",
+    "PairRecord",
     "PairedTest",
     "Parts",
     "Rate",
