@@ -72,7 +72,8 @@ def _summary(record: EvaluationRecord) -> tuple[str, ...]:
     lines = [
         f"{record.num_items} items of {record.benchmark}, asked in {len(record.arms)} arms of `{record.model.name}`."
         " Every arm asks the same questions of the same model, which decodes alike in each.",
-        *(f"**{arm.name}**: {in_words(arm)}." for arm in record.arms),
+        "; ".join(_headline(arm) for arm in record.arms) + ".",
+        *_gains(record),
     ]
     if record.attack is None:
         lines.append("No picture was attacked: nothing here says what the guard withstands, only what it costs.")
@@ -88,6 +89,23 @@ def _summary(record: EvaluationRecord) -> tuple[str, ...]:
     if failed := sum(arm.num_errors for arm in record.arms):
         lines.append(f"{failed} calls failed; their items count in no rate.")
     return tuple(lines)
+
+
+def _headline(arm: ArmRecord) -> str:
+    name, value = next(iter(arm.scores.rows[-1].metrics.items()))
+    return f"**{arm.name}**: {name} {_text(value)}, {arm.mean_calls:.1f} calls per item"
+
+
+def _gains(record: EvaluationRecord) -> list[str]:
+    """Say of how many items the guard changed the outcome, on clean and on attacked pictures."""
+    what = "unsafe" if record.benchmark == "mm-safetybench" else "right"
+    wanted = {("clean", "guarded"), ("adversarial", "adversarial-guarded")}
+    return [
+        f"From `{pair.first}` to `{pair.second}`: {pair.test.only_second} items became {what} and"
+        f" {pair.test.only_first} no longer were (p = {pair.test.p_value:.3g})."
+        for pair in record.pairs
+        if (pair.first, pair.second) in wanted
+    ]
 
 
 def in_words(arm: ArmRecord) -> str:

@@ -68,6 +68,7 @@ def test_writes_answers_record_and_report(
     page = (out / "report.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "No picture was attacked" in page
+    assert "0 items became right and 0 no longer were" in page
 
 
 def test_goes_on_in_the_same_folder(runner: CliRunner, asked: ScriptedChatModel, pope: Path, tmp_path: Path) -> None:
