@@ -67,7 +67,8 @@ class AnswerLoss:
         inputs, labels = append_answers(
             self._engine.encode(conversations) | features, answers, token_type=self._token_type
         )
-        logits = self._logits(inputs, labels.shape[1] + 1)[:, :-1]
+        # A model spread over devices answers on its last one.
+        logits = self._logits(inputs, labels.shape[1] + 1)[:, :-1].to(labels.device)
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         return losses.sum(dim=1) / (labels != _IGNORED).sum(dim=1)
 

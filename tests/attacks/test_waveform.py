@@ -16,6 +16,7 @@ from smoothguard_guardrail.attacks.spectrogram import LogMel
 from smoothguard_guardrail.attacks.waveform import FEATURE_TOLERANCE, WaveformLoss, WaveformPGD, wav_bytes
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
+from smoothguard_guardrail.smoothing import GaussianNoise
 from tests.models import tiny
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 RATE = 16_000
 EPSILON = 0.02
+GUARD = GaussianNoise(0.01, bounds=(-1.0, 1.0))  # what the guard does to a recording
 QUESTIONS = ["What do you see?", "Tell me."]
 TARGETS = ["A small blue square on a grey ground.", "No."]
 
@@ -54,10 +56,6 @@ def user_loss(chat: ChatTransformersMultimodal, wav: bytes, question: str, targe
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     with torch.no_grad():
         return float(chat.hf_model(**inputs, labels=labels).loss)
-
-
-def noise(waveforms: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
-    return (waveforms + 0.01 * torch.randn(waveforms.shape, generator=generator)).clamp(-1, 1)
 
 
 @pytest.mark.parametrize(("mel_filters", "samples"), [(80, 3 * RATE), (128, RATE + 77), (16, 200)])
@@ -111,7 +109,7 @@ def test_the_attack_lowers_the_loss_that_a_user_would_see(
 
 def test_the_attack_goes_through_a_random_defence(hearing: ChatTransformersMultimodal) -> None:
     recordings = torch.stack([tone(8000, 0), tone(8000, 1)])
-    attack = WaveformPGD(2 * EPSILON, num_steps=8, seed=0, transform=noise, num_draws=3, norm="linf")
+    attack = WaveformPGD(2 * EPSILON, num_steps=8, seed=0, transform=GUARD, num_draws=3)
     result = attack(hearing, recordings, QUESTIONS, TARGETS)
     assert (result.history[-3:].mean(dim=0) < result.history[0]).all()
     again = attack(hearing, recordings, QUESTIONS, TARGETS)
