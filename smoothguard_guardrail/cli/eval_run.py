@@ -18,8 +18,10 @@ from smoothguard_guardrail.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from smoothguard_guardrail.cli.eval_plan import Plan
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.items import Answer, Item
     from smoothguard_guardrail.evaluation.mapping import Mapper
     from smoothguard_guardrail.evaluation.record import EvaluationRecord
@@ -73,6 +75,7 @@ def run(
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli import eval_plan
+        from smoothguard_guardrail.evaluation import record as recording
 
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         bench = eval_plan.load_benchmark(
@@ -92,20 +95,7 @@ def run(
         try:
             pictures = _pictures(model, bench.items, attacked, settings, out, mapper)
             plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=pictures, sweeps=sweep or ())
-            from smoothguard_guardrail.evaluation import record as recording
-            from smoothguard_guardrail.evaluation.identity import identify
-            from smoothguard_guardrail.evaluation.running import run_arms
-
-            identity = identify(model, memory=out / "kept" / "fingerprints.json")
-            answers = run_arms(
-                model,
-                plan.arms,
-                folder=out / "kept",
-                mapper=mapper,
-                seed=seed,
-                progress=_told("answers"),
-                identity=identity,
-            )
+            identity, answers = _ask(model, plan, out, mapper, seed)
         finally:
             _close(mapper)
         scored, pairs = recording.record_arms(bench, plan.arms, answers, judge=deciding)
@@ -178,6 +168,19 @@ def _pictures(
     )
 
 
+def _ask(
+    model: str, plan: Plan, out: Path, mapper: Mapper, seed: int
+) -> tuple[ModelIdentity, dict[str, dict[str, Answer]]]:
+    from smoothguard_guardrail.evaluation.identity import identify
+    from smoothguard_guardrail.evaluation.running import run_arms
+
+    kept = out / "kept"
+    identity = identify(model, memory=kept / "fingerprints.json")
+    progress = _told("answers")
+    answers = run_arms(model, plan.arms, folder=kept, mapper=mapper, seed=seed, progress=progress, identity=identity)
+    return identity, answers
+
+
 def _attack_record(attacked: Path | None, settings: AttackSettings | None) -> dict[str, Any] | None:
     if attacked is not None:
         return {"pictures": str(attacked)}
@@ -193,7 +196,7 @@ def _fingerprints(data: Path) -> dict[str, str]:
     return {path.name if path == data else path.relative_to(data).as_posix(): file_sha256(path) for path in texts}
 
 
-def _write(out: Path, record: EvaluationRecord, plan: Any, answers: Mapping[str, Mapping[str, Answer]]) -> None:
+def _write(out: Path, record: EvaluationRecord, plan: Plan, answers: Mapping[str, Mapping[str, Answer]]) -> None:
     from smoothguard_guardrail.evaluation.report import write_report
     from smoothguard_guardrail.evaluation.run_report import run_report
 

@@ -11,7 +11,8 @@ from langchain_core.messages import BaseMessage
 
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation import ChatJudge, ClassifierJudge, Item, Judge, RefusalJudge, ReviewJudge
-from smoothguard_guardrail.evaluation.judges import PROMPTS, PUBLISHED_PHRASES, read_verdict
+from smoothguard_guardrail.evaluation.judge_prompts import PROMPTS
+from smoothguard_guardrail.evaluation.judges import PUBLISHED_PHRASES, read_verdict
 from smoothguard_guardrail.models.reference.questions import SECRETS, is_refusal, target_answer
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.evaluation.guard_models import build_classifier, build_language_model
