@@ -52,7 +52,7 @@ def attack(
     eot: Annotated[bool, typer.Option("--eot", help="Attack through the guard's own perturbation.")] = False,
     draws: Annotated[int | None, typer.Option(min=1, help="With --eot: draws per step; 16 by default.")] = None,
     square: Annotated[bool, typer.Option("--square", help="Use losses alone, no gradient.")] = False,
-    config: Annotated[Path | None, typer.Option(help="The guard: a JSON file of its knobs.")] = None,
+    config: Annotated[Path | None, typer.Option(help=f"The guard: {presets.CONFIG_HELP}")] = None,
     preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,
     sigma: Annotated[float | None, typer.Option(help="The guard: sd of its noise.")] = None,
     noise_space: Annotated[Literal["pixel", "normalized"] | None, typer.Option(help="What sigma is the sd of.")] = None,
@@ -168,13 +168,9 @@ def _guard(
     spec: str, file: Path | None, preset: presets.Preset | None, knobs: dict[str, Any], *, wanted: bool
 ) -> SmoothGuardConfig | None:
     """Return the guard that the options name; None: they name none."""
-    if file is not None and preset is not None:
-        raise ConfigurationError("--config and --preset do not go together: choose one")
-    if file is not None:
-        return presets.read_config(file, **knobs)
-    if preset is None and not wanted and all(value is None for value in knobs.values()):
+    if not wanted and all(value is None for value in (file, preset, *knobs.values())):
         return None
-    return presets.preset_config(preset or ("calibrated" if spec == "reference" else "default"), **knobs)
+    return presets.chosen_config(spec, preset, file, **knobs)
 
 
 def _seed(paths: OutputPaths, seed: int | None, *, resume: bool, force: bool) -> int:

@@ -328,7 +328,7 @@ ASKED = ["--question", QUESTION, "--target", TARGET]
         (["--image", "SCENE", *ASKED, "--square", "--epsilon", "none"], "--epsilon"),
         (["--image", "SCENE", *ASKED, "--eot", "--sigma", "-1"], "sigma"),
         (["--image", "SCENE", *ASKED, "--config", "NOTES"], "notes.txt"),
-        (["--image", "SCENE", *ASKED, "--config", "NOTES", "--preset", "paper"], "choose one"),
+        (["--image", "SCENE", *ASKED, "--config", "NOTES", "--preset", "paper"], "not both"),
         (["--image", "SCENE", *ASKED, "--device", "warp"], "warp"),
     ],
 )
