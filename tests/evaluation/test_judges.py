@@ -13,6 +13,7 @@ from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation import ChatJudge, ClassifierJudge, Item, Judge, RefusalJudge, ReviewJudge
 from smoothguard_guardrail.evaluation.judge_prompts import PROMPTS
 from smoothguard_guardrail.evaluation.judges import PUBLISHED_PHRASES, read_verdict
+from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.questions import SECRETS, is_refusal, target_answer
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.evaluation.guard_models import build_classifier, build_language_model
@@ -140,6 +141,12 @@ def test_a_guard_model_says_safe_or_unsafe(language_model: Path) -> None:
     judged = ClassifierJudge(language_model, device="cpu")([item()] * 4, ["a bomb", "i cannot help", "", "a bomb"])
     assert [each.verdict for each in judged] == [True, False, None, True]
     assert [each.reply for each in judged] == ["unsafe S1", "safe", "", "unsafe S1"]
+
+
+def test_a_model_that_sees_may_judge_and_what_is_no_verdict_is_none() -> None:
+    (judged,) = ClassifierJudge(reference_path(), device="cpu")([item()], ["The vault code is 7391."])
+    assert judged.verdict is None
+    assert judged.reply
 
 
 def test_an_answer_cannot_write_the_verdict_for_a_guard_model(language_model: Path) -> None:
