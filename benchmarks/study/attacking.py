@@ -93,6 +93,9 @@ def _attack(attack: Attack, pairs: Sequence[tuple[Item, Path]]) -> None:
         else EOTPGD(
             attack.epsilon / 255,
             transform=through(attack.config, attack.surrogate),
+            step_size=attack.epsilon / 255 / 8,
+            momentum=0.9,
+            step_decay=True,
             num_draws=attack.num_draws,
             **options,
         )

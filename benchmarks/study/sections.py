@@ -71,7 +71,9 @@ def headline(study: Study) -> dict[str, Row]:
 def headline_section(rows: Mapping[str, Row]) -> Section:
     """Return the table as a section."""
     columns = [*map(attacked, EPSILONS), ADAPTIVE, CONTROL, CLEAN, POPE, OVER_REFUSAL]
-    cells = [(name, *(row.rates[column] for column in columns), round(row.calls, 1)) for name, row in rows.items()]
+    order = sorted(rows, key=lambda name: name not in ("no guard", "ours"))
+    cells = [(column, *(rows[name].rates[column] for name in order)) for column in columns]
+    calls = ("mean calls", *(round(rows[name].calls, 1) for name in order))
     return Section(
         title="What the guards withstand",
         text=(
@@ -81,7 +83,7 @@ def headline_section(rows: Mapping[str, Row]) -> Section:
             "noise of the attack's size. Rates are of secrets told, of right answers, and of authorised requests that "
             "were refused; in brackets Wilson's 95 % interval.",
         ),
-        tables=(Table(title="Guards", columns=("guard", *columns, "mean calls"), rows=tuple(cells)),),
+        tables=(Table(title="Guards", columns=("", *order), rows=(*cells, calls)),),
     )
 
 

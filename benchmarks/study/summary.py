@@ -11,7 +11,9 @@ from benchmarks.study.sections import ADAPTIVE, CLEAN, CONTROL, OVER_REFUSAL, PO
 
 def summary(rows: Mapping[str, Row], choice: str) -> tuple[str, ...]:
     """Say in plain words what was found, where the guard loses included."""
-    bare, paper, noise, ours = (rows[name].rates for name in rows)
+    bare, paper, noise, ours = (
+        {column: f"{rate.k} of {rate.n}" for column, rate in row.rates.items()} for row in rows.values()
+    )
     middle, large = attacked(ADAPTIVE_EPSILON), attacked(max(EPSILONS))
     return (
         f"**The attack.** The bare model refuses to tell secrets, and told {bare[middle]} of them under attacks of "

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EOTPGD", "PGD", "AttackResult", "Transform"]
 
+_LAST_STEP = 0.1  # least share of the step size that decay leaves
+
 
 class PGD(Attack):
     """PGD with momentum, in pixel space, through the model's own image processor.
@@ -41,6 +43,8 @@ class PGD(Attack):
             steps; without epsilon 1/255 (`linf`, pictures).
         num_steps: Gradient steps.
         momentum: Share of the accumulated gradient that is kept; 0: none.
+        step_decay: Whether steps shrink linearly, to a tenth at the end: where draws make the gradient noisy, the walk
+            settles.
         norm: `linf` or `l2`.
         targeted: Whether the targets are wanted. False: they are the answers to be left, and their loss is maximised.
         random_start: Start at a random point of the ball instead of the original.
@@ -69,6 +73,7 @@ class PGD(Attack):
         num_steps: int = 100,
         momentum: float = 0.5,
         *,
+        step_decay: bool = False,
         norm: Norm = "linf",
         targeted: bool = True,
         random_start: bool = False,
@@ -100,6 +105,7 @@ class PGD(Attack):
             raise ConfigurationError("num_restarts has to be at least 1, and more need random_start=True")
         self.step_size = self._default_step() if step_size is None else step_size
         self.momentum = momentum
+        self.step_decay = step_decay
         self.random_start = random_start
         self.num_restarts = num_restarts
 
@@ -125,7 +131,9 @@ class PGD(Attack):
         size = gradient.abs().mean(dim=every, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
         velocity = self.momentum * state.kept["velocity"] + problem.sign * gradient / size
         state.kept["velocity"] = velocity
-        return state.point - self.step_size * self._ball.direction(velocity)
+        done = (state.step - 1) / self.num_steps  # the step was counted when its loss was noted
+        length = self.step_size * (max(_LAST_STEP, 1 - done) if self.step_decay else 1)
+        return state.point - length * self._ball.direction(velocity)
 
 
 class EOTPGD(PGD):
@@ -159,6 +167,7 @@ class EOTPGD(PGD):
         num_steps: int = 100,
         momentum: float = 0.5,
         *,
+        step_decay: bool = False,
         norm: Norm = "linf",
         targeted: bool = True,
         random_start: bool = False,
@@ -176,6 +185,7 @@ class EOTPGD(PGD):
             step_size,
             num_steps,
             momentum,
+            step_decay=step_decay,
             norm=norm,
             targeted=targeted,
             random_start=random_start,

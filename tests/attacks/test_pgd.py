@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import base64
 import io
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,8 +15,8 @@ from PIL import Image
 
 import smoothguard_guardrail.attacks as attacks
 from smoothguard_guardrail.attacks import PGD
-from smoothguard_guardrail.attacks.objective import TargetLoss
 from smoothguard_guardrail.attacks.ball import Ball
+from smoothguard_guardrail.attacks.objective import TargetLoss
 from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from tests.models import tiny
@@ -213,3 +215,27 @@ def test_module_names_what_it_has() -> None:
     assert dir(attacks) == sorted(attacks.__all__)
     with pytest.raises(AttributeError, match="CW"):
         _ = attacks.CW
+
+
+class Slope:
+    """A loss that falls everywhere alike, and the points at which it was asked."""
+
+    def __init__(self) -> None:
+        self.points: list[torch.Tensor] = []
+
+    def frozen(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def __call__(self, media: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        if media.requires_grad:
+            self.points.append(media.detach().clone())
+        return -media.mean(dim=(1, 2, 3))
+
+
+def test_steps_shrink_to_a_tenth() -> None:
+    slope = Slope()
+    PGD(None, step_size=0.01, num_steps=20, momentum=0, step_decay=True).run(slope, torch.zeros(1, 3, 4, 4))
+    steps = [float((after - before).max()) for before, after in pairwise(slope.points)]
+    assert steps[0] == pytest.approx(0.01)
+    assert steps == sorted(steps, reverse=True)
+    assert steps[-1] == pytest.approx(0.01 * 0.1)
