@@ -236,6 +236,6 @@ def test_steps_shrink_to_a_tenth() -> None:
     slope = Slope()
     PGD(None, step_size=0.01, num_steps=20, momentum=0, step_decay=True).run(slope, torch.zeros(1, 3, 4, 4))
     steps = [float((after - before).max()) for before, after in pairwise(slope.points)]
-    assert steps[0] == pytest.approx(0.01)
+    assert steps[0] == pytest.approx(0.01, rel=1e-3)
     assert steps == sorted(steps, reverse=True)
-    assert steps[-1] == pytest.approx(0.01 * 0.1)
+    assert steps[-1] == pytest.approx(0.01 * 0.1, rel=1e-2)
