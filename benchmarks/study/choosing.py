@@ -15,7 +15,7 @@ from smoothguard_guardrail.evaluation.report import Section, Table
 from smoothguard_guardrail.evaluation.statistics import Rate
 from smoothguard_guardrail.testing import WordEmbeddings
 
-MAX_LOSS = 0.06
+MAX_LOSS = 0.05
 """Share of harmless answers that robustness may cost, against the best candidate."""
 
 

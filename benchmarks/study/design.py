@@ -89,11 +89,11 @@ SCALES = {
     "standard": Scale(
         items=100,
         swept=40,
-        candidates=12,
+        candidates=10,
         climbed=16,
         num_steps=100,
-        candidate_budgets=((25, 8), (100, 16)),
-        budgets=((25, 8), (50, 16), (100, 16), (200, 16), (400, 16)),
+        candidate_budgets=((25, 8), (50, 16)),
+        budgets=((25, 8), (100, 16), (200, 16), (400, 16)),
     ),
     "large": Scale(
         items=500,
