@@ -32,15 +32,15 @@ class OnRay:
 
     Args:
         num_workers: Tasks at once, each in a process of its own.
-        address: Of the cluster, as `ray://HOST:10001`, or `auto` for the one that this machine belongs to. None: the
-            one that this process is connected to, or RAY_ADDRESS, or else a Ray of our own.
+        address: Of the cluster that this machine belongs to, as `HOST:6379` or `auto`. None: the one that this process
+            is connected to, or RAY_ADDRESS, or else a Ray of our own.
         num_cpus_per_worker: Cores that Ray sets aside for a worker, and threads that torch uses there, unless
             OMP_NUM_THREADS says otherwise.
         num_gpus_per_worker: Accelerators for a worker, or a share of one; with 0 Ray hides them from the workers.
 
     Raises:
         MissingDependencyError: If Ray Data is not installed.
-        ConfigurationError: If a number makes no sense.
+        ConfigurationError: If a number or the address makes no sense.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class OnRay:
     ) -> None:
         if num_workers < 1 or num_cpus_per_worker < 0 or num_gpus_per_worker < 0:
             raise ConfigurationError("num_workers has to be 1 or more, and no worker can use less than nothing")
+        if address is not None and address.startswith("ray://"):
+            raise ConfigurationError("Ray Data does not run through Ray Client: run this on a node of the cluster")
         self._ray = _import_ray()
         self.num_workers = num_workers
         self.address = address

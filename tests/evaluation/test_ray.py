@@ -198,6 +198,11 @@ def test_numbers_that_make_no_sense_are_refused(knobs: dict[str, Any]) -> None:
         OnRay(**knobs)
 
 
+def test_a_client_of_a_far_cluster_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="on a node of the cluster"):
+        OnRay(1, address="ray://192.0.2.1:10001")
+
+
 def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"smoothguard-guardrail\[ray\]"):
