@@ -26,6 +26,7 @@ _EPSILON_HELP = (
 )
 _STEPS_HELP = "Gradient steps, 100 by default, with --universal 5000; with --square queries, 1000 by default."
 _STEP_SIZE_HELP = "Length of a step, as epsilon; epsilon / 4 by default, with --universal 1/255."
+_STEP_DECAY_HELP = "Shrink steps to a tenth at the end: with --eot the walk settles."
 _MOMENTUM_HELP = "Share of the gradient that is kept; 0.5 by default, with --universal 0."
 _UNIVERSAL_HELP = 'JSON lines of {"question": ..., "target": ...}: one picture for all of them.'
 _PRESET_HELP = f"The guard: {presets.HELP} With --eot, if not given: calibrated for `reference`, default for others."
@@ -46,6 +47,7 @@ def attack(
     steps: Annotated[int | None, typer.Option(min=1, help=_STEPS_HELP)] = None,
     step_size: Annotated[str | None, typer.Option(help=_STEP_SIZE_HELP)] = None,
     momentum: Annotated[float | None, typer.Option(help=_MOMENTUM_HELP)] = None,
+    step_decay: Annotated[bool, typer.Option("--step-decay", help=_STEP_DECAY_HELP)] = False,
     untargeted: Annotated[bool, typer.Option("--untargeted", help="Away from an answer, to any other.")] = False,
     random_start: Annotated[bool, typer.Option("--random-start", help="Start at a random point.")] = False,
     restarts: Annotated[int, typer.Option(min=1, help="Starts, of which the best is kept.")] = 1,
@@ -93,6 +95,7 @@ def attack(
             num_steps=steps,
             step_size=None if step_size is None else parse_number("--step-size", step_size),
             momentum=momentum,
+            step_decay=step_decay,
             random_start=random_start,
             num_restarts=restarts,
             num_draws=draws,

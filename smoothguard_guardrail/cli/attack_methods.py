@@ -31,6 +31,7 @@ class Choices:
     num_steps: int | None
     step_size: float | None
     momentum: float | None
+    step_decay: bool
     random_start: bool
     num_restarts: int
     num_draws: int | None
@@ -46,6 +47,8 @@ class Choices:
             raise ConfigurationError("--draws has no effect without --eot")
         if self.method == "square":
             self._check_square()
+        if self.method == "universal" and self.step_decay:
+            raise ConfigurationError("--step-decay has no effect with --universal")
         if self.epsilon is not None and self.epsilon > 1 and self.norm == "linf":
             raise ConfigurationError(
                 f"--epsilon {self.epsilon:g} is more than there is: values lie in [0, 1], so 16 levels are 16/255"
@@ -57,6 +60,7 @@ class Choices:
             "--eot": self.through_guard,
             "--step-size": self.step_size is not None,
             "--momentum": self.momentum is not None,
+            "--step-decay": self.step_decay,
             "--random-start": self.random_start,
             "--restarts": self.num_restarts > 1,
         }
@@ -91,7 +95,9 @@ class Choices:
             "num_draws": self.num_draws or _NUM_DRAWS,
             "space": attacks.PIXELS if self.kind == "image" else attacks.WAVEFORM,
         }
-        return (attacks.UniversalPGD if self.method == "universal" else attacks.PGD)(self.epsilon, **options)
+        if self.method == "universal":
+            return attacks.UniversalPGD(self.epsilon, **options)
+        return attacks.PGD(self.epsilon, step_decay=self.step_decay, **options)
 
     def settings(self, attack: Attack, seed: int) -> Settings:
         """Return every setting of the attack as it was used."""
@@ -106,6 +112,7 @@ class Choices:
             step_size=getattr(attack, "step_size", None),
             num_steps=attack.num_steps,
             momentum=getattr(attack, "momentum", None),
+            step_decay=getattr(attack, "step_decay", False),
             random_start=getattr(attack, "random_start", False),
             num_restarts=attack.num_restarts,
             minibatch_size=getattr(attack, "minibatch_size", None),

@@ -65,6 +65,8 @@ class Settings(Record):
     """None where the method has no steps along a gradient."""
     num_steps: int
     momentum: float | None
+    step_decay: bool
+    """Whether steps shrank to a tenth at the end."""
     random_start: bool
     num_restarts: int
     minibatch_size: int | None

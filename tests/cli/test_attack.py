@@ -133,10 +133,23 @@ def test_adaptive_attack_goes_through_the_named_guard(runner: CliRunner, tmp_pat
     guard = tmp_path / "guard.json"
     guard.write_text(json.dumps({"sigma": 0.1, "num_samples": 3, "max_shift": 1}))
     out = tmp_path / "adv.png"
-    options = ["--eot", "--draws", "4", "--steps", "6", "--config", guard, "--sigma", "0.05", "--seed", "2"]
+    options = [
+        "--eot",
+        "--draws",
+        "4",
+        "--steps",
+        "6",
+        "--step-decay",
+        "--config",
+        guard,
+        "--sigma",
+        "0.05",
+        "--seed",
+        "2",
+    ]
     record = record_of(invoke(runner, *asked(scene, out), *options), out)
     assert record.guard == SmoothGuardConfig(sigma=0.05, num_samples=3, max_shift=1)
-    assert (record.settings.through_guard, record.settings.num_draws) == (True, 4)
+    assert (record.settings.through_guard, record.settings.num_draws, record.settings.step_decay) == (True, 4, True)
     assert record.loss.through_guard_before is not None
     assert record.loss.through_guard_after is not None
     assert record.loss.through_guard_after < record.loss.through_guard_before
