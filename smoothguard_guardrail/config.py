@@ -13,8 +13,8 @@ _CALIBRATED: dict[str, dict[str, Any]] = {
     "reference": {
         "num_samples": 8,
         "sigma": 0.3,
-        "low_pass": 1.0,
-        "max_shift": 6,
+        "low_pass": 0.0,
+        "max_shift": 5,
         "benign_weight": 0.45,
         "early_stop": "lossless",
     },

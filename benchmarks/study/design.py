@@ -28,7 +28,6 @@ PAPER_VOTE: dict[str, Any] = {
 OUR_VOTE: dict[str, Any] = {"num_samples": 8, "benign_weight": 0.45, "early_stop": "lossless"}
 
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "noise .1": {"sigma": 0.1, "low_pass": 0.0, "max_shift": 0},
     "noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 0},
     "noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 0},
     "resize 10 %, noise .3, low-pass 1": {
@@ -38,10 +37,12 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "resize_range": (0.9, 1.1),
     },
     "shift 4, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 4},
-    "shift 6, noise .15, low-pass 1": {"sigma": 0.15, "low_pass": 1.0, "max_shift": 6},
-    "shift 6, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 6},
     "shift 6, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 6},
     "shift 8, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 8},
+    "shift 4, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 4},
+    "shift 5, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 5},
+    "shift 5, noise .4": {"sigma": 0.4, "low_pass": 0.0, "max_shift": 5},
+    "shift 6, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 6},
 }
 """Perturbations that our default is chosen from."""
 
