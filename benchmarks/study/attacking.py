@@ -20,7 +20,7 @@ from smoothguard_guardrail.evaluation.mapping import Mapper
 from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
-from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
+from smoothguard_guardrail.perturbation import GuardView, ModelFacts, image_perturber
 from smoothguard_guardrail.smoothing import Compose, GaussianNoise
 
 Surrogate = Literal["exact", "straight-through"]
@@ -113,9 +113,10 @@ def _attack(attack: Attack, pairs: Sequence[tuple[Item, Path]]) -> None:
 
 def through(config: SmoothGuardConfig, surrogate: Surrogate = "exact") -> Transform:
     """Return a guard's perturbation as an attack goes through it."""
-    perturb = image_perturber(config, ModelFacts.of(load_reference()))
+    facts = ModelFacts.of(load_reference())
     if surrogate == "exact":
-        return perturb
+        return GuardView(config=config, facts=facts)
+    perturb = image_perturber(config, facts)
     unclipped = tuple(
         replace(part, bounds=(-torch.inf, torch.inf)) if isinstance(part, GaussianNoise) else part
         for part in perturb.parts

@@ -46,9 +46,9 @@ def candidates_section(study: Study) -> tuple[Section, str]:
                 f"Candidates for our default, on scenes that no other section uses, each with our vote and attacked "
                 f"through its own perturbation at {ADAPTIVE_EPSILON}/255. *Single copies* is the share of perturbed "
                 f"copies of the attacked pictures that make the model tell: it does not depend on the vote, and "
-                f"is finer than the count of pictures lost. The rule of choice: fewest such copies, among the candidates "
-                f"that answer at most {MAX_LOSS:.0%} fewer of the harmless questions rightly than the bare model, which "
-                f"answers {bare}. The choice: **{choice}**.",
+                f"is finer than the count of pictures lost. The rule of choice: fewest such copies, among the "
+                f"candidates that answer at most {MAX_LOSS:.0%} fewer of the harmless questions rightly than the bare "
+                f"model, which answers {bare}. The choice: **{choice}**.",
             ),
             tables=(
                 Table(
