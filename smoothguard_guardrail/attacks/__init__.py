@@ -6,27 +6,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.attacks.ball import Norm
+    from smoothguard_guardrail.attacks.ball import Ball, Norm
     from smoothguard_guardrail.attacks.base import Attack
+    from smoothguard_guardrail.attacks.bpda import EightBit, StraightThrough
     from smoothguard_guardrail.attacks.objective import TargetLoss
     from smoothguard_guardrail.attacks.pgd import EOTPGD, PGD
     from smoothguard_guardrail.attacks.problem import Objective, Transform
     from smoothguard_guardrail.attacks.result import AttackResult, Progress
     from smoothguard_guardrail.attacks.space import PIXELS, WAVEFORM, Space
+    from smoothguard_guardrail.attacks.square import SquareAttack
+    from smoothguard_guardrail.attacks.universal import UniversalPGD
+    from smoothguard_guardrail.attacks.waveform import WaveformLoss, WaveformPGD, WaveformResult, wav_bytes
 
 _MODULES = {
     "Attack": "base",
     "AttackResult": "result",
+    "Ball": "ball",
     "EOTPGD": "pgd",
+    "EightBit": "bpda",
     "Norm": "ball",
     "Objective": "problem",
     "PGD": "pgd",
     "PIXELS": "space",
     "Progress": "result",
     "Space": "space",
+    "SquareAttack": "square",
+    "StraightThrough": "bpda",
     "TargetLoss": "objective",
     "Transform": "problem",
+    "UniversalPGD": "universal",
     "WAVEFORM": "space",
+    "WaveformLoss": "waveform",
+    "WaveformPGD": "waveform",
+    "WaveformResult": "waveform",
+    "wav_bytes": "waveform",
 }
 
 __all__ = [
@@ -36,12 +49,21 @@ __all__ = [
     "WAVEFORM",
     "Attack",
     "AttackResult",
+    "Ball",
+    "EightBit",
     "Norm",
     "Objective",
     "Progress",
     "Space",
+    "SquareAttack",
+    "StraightThrough",
     "TargetLoss",
     "Transform",
+    "UniversalPGD",
+    "WaveformLoss",
+    "WaveformPGD",
+    "WaveformResult",
+    "wav_bytes",
 ]
 
 
