@@ -100,6 +100,38 @@ def at_model_resolution(image: torch.Tensor, config: SmoothGuardConfig, facts: M
     return fit(image, side=resolution, edge="longest", enlarge=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardView:
+    """What a model behind a guard sees of pictures and recordings, differentiable: what adaptive attacks go through.
+
+    Pictures are resized as the guard does for that model, then perturbed; recordings are perturbed.
+
+    Example:
+        >>> view = GuardView(config=SmoothGuardConfig(), facts=ModelFacts(image_size=96))
+        >>> view(torch.rand(2, 3, 200, 150), generator=make_generator(0)).shape
+        torch.Size([2, 3, 128, 96])
+    """
+
+    config: SmoothGuardConfig
+    facts: ModelFacts
+
+    def __call__(self, media: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
+        """Perturb every medium once.
+
+        Args:
+            media: Float32 (num_rows, 3, height, width) in [0, 1], or (num_rows, channels, samples) in [-1, 1].
+            generator: Draws the noise, on the device of the media.
+
+        Returns:
+            Float32 (num_rows, 3, new height, new width), or the shape of the recordings.
+        """
+        if media.ndim == 3:
+            noisy = [audio_perturber(self.config, each)(each[None], generator=generator) for each in media]
+            return torch.cat(noisy)
+        fitted = torch.stack([at_model_resolution(each, self.config, self.facts) for each in media])
+        return image_perturber(self.config, self.facts)(fitted, generator=generator)
+
+
 class RequestPerturber:
     """Makes the N requests of one guarded call, wave by wave.
 
