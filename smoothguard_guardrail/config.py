@@ -78,8 +78,8 @@ class RemotePolicy(_Frozen):
 class SmoothGuardConfig(_Frozen):
     """How the guard perturbs, asks and votes.
 
-    The defaults take noise within the published range and, from the robustness benchmark, what withstood an attacker
-    who knows the guard: random shifts and a light low-pass. How strong each should be depends on the model, so
+    The defaults take noise within the published range and, from the study of the reference model, what withstood an
+    attacker who knows the guard: random shifts before the noise. How strong each should be depends on the model, so
     calibrate on yours. `calibrated()` holds the choice for a shipped model; `paper()` is the published rule.
 
     Example:
@@ -96,9 +96,9 @@ class SmoothGuardConfig(_Frozen):
     """Standard deviation of the Gaussian noise, in units of `noise_space`."""
     noise_space: Literal["pixel", "normalized"] = "pixel"
     """`pixel`: of values in [0, 1]. `normalized`: of values divided by the model's per-channel std."""
-    low_pass: float = Field(1.0, ge=0)
+    low_pass: float = Field(0.0, ge=0)
     """Sd in pixels of the Gaussian low-pass after the noise; 0 is off."""
-    max_shift: int = Field(6, ge=0)
+    max_shift: int = Field(5, ge=0)
     """Largest random shift in pixels, each axis; 0 is off."""
     resize_range: tuple[float, float] | None = None
     """Smallest and largest factor of a random resize and back; None is off."""

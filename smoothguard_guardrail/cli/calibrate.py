@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from smoothguard_guardrail.evaluation.calibration import Calibration, Rows
-    from smoothguard_guardrail.evaluation.calibration.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.attacking import AttackSettings
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
 
@@ -46,8 +46,8 @@ def calibrate(
     ] = 0.02,
     max_calls: Annotated[int, typer.Option(min=1, help="Model calls per request at most.")] = 8,
     sigma: Annotated[str, typer.Option(help="Values to try, separated by commas.")] = "0.05,0.1,0.2,0.3",
-    max_shift: Annotated[str, typer.Option(help="Values to try, in pixels.")] = "6",
-    low_pass: Annotated[str, typer.Option(help="Values to try, in pixels; 0 is off.")] = "1",  # noqa: S107 - no password
+    max_shift: Annotated[str, typer.Option(help="Values to try, in pixels.")] = "5",
+    low_pass: Annotated[str, typer.Option(help="Values to try, in pixels; 0 is off.")] = "0",  # noqa: S107 - no password
     num_samples: Annotated[str, typer.Option(help="Values to try; those above --max-calls are left out.")] = "5,8",
     benign_weight: Annotated[str, typer.Option(help="Values to try.")] = "0.2",
     match: Annotated[
@@ -194,7 +194,7 @@ def _environment(
     return {
         "model": identity.model_dump(mode="json"),
         "seed": seed,
-        "attack": None if attack is None else attack.model_dump(),
+        "attack": attack and attack.model_dump(include={"epsilon", "num_steps", "num_draws", "seed"}),
         **{name: None if path is None else f"{path.name}, SHA-256 {file_sha256(path)}" for name, path in files.items()},
         "versions": {
             "smoothguard-guardrail": __version__,
