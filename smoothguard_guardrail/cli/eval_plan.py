@@ -1,9 +1,8 @@
-"""What the options of `smoothguard eval run` stand for: a benchmark, arms, a judge, and where the work runs."""
+"""What the options of `smoothguard eval run` stand for: arms, a judge, and where the work runs."""
 
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,10 +17,8 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.items import Item
     from smoothguard_guardrail.evaluation.mapping import Mapper
-    from smoothguard_guardrail.evaluation.record import PartialBenchmark
     from smoothguard_guardrail.evaluation.running import Arm
 
-BENCHMARKS = ("pope", "llava-bench", "mm-safetybench", "compa-order")
 NEED_A_JUDGE = ("llava-bench", "mm-safetybench")
 ARMS = ("clean", "noise", "guarded", "paper")
 ATTACKED = "adversarial"
@@ -34,60 +31,6 @@ class Plan:
 
     arms: tuple[Arm, ...]
     swept: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def load_benchmark(
-    name: str,
-    data: Path,
-    *,
-    images: Path | None,
-    parts: Sequence[str] | None,
-    variant: str | None,
-    partial: bool,
-    limit: int | None,
-    seed: int,
-) -> PartialBenchmark:
-    """Read a benchmark in its original layout.
-
-    Args:
-        name: One of `BENCHMARKS`.
-        data: Its folder.
-        images: Pictures or recordings; None: where the benchmark has them.
-        parts: Splits of POPE, scenarios of MM-SafetyBench; None: all.
-        variant: Of MM-SafetyBench.
-        partial: Take files that are not complete.
-        limit: That many items, drawn with `seed`; None: all.
-        seed: Of the draw.
-
-    Raises:
-        ConfigurationError: There is no such benchmark, or an option is not for it.
-        InputError: A file is missing or wrong.
-    """
-    from smoothguard_guardrail.evaluation import benchmarks
-
-    if parts and name not in ("pope", "mm-safetybench"):
-        raise ConfigurationError("--part is for pope (splits) and mm-safetybench (scenarios)")
-    if variant and name != "mm-safetybench":
-        raise ConfigurationError("--variant is for mm-safetybench")
-    loaded: Any
-    if name == "pope":
-        options: dict[str, Any] = {"splits": parts} if parts else {}
-        loaded = benchmarks.Pope.load(data, images=images, complete=not partial, **options)
-    elif name == "llava-bench":
-        loaded = benchmarks.LlavaBench.load(data, images=images, complete=not partial)
-    elif name == "mm-safetybench":
-        options = {"scenarios": parts or None, "variant": variant or "SD_TYPO"}
-        loaded = benchmarks.MMSafetyBench.load(data, images=images, complete=not partial, **options)
-    elif name == "compa-order":
-        loaded = benchmarks.CompaOrder.load(data, audio=images, complete=not partial)
-    else:
-        raise ConfigurationError(f"there is no benchmark {name!r}; there is {', '.join(BENCHMARKS)}")
-    if limit is None or limit >= len(loaded.items):
-        return loaded  # type: ignore[no-any-return]
-    if limit < 1:
-        raise ConfigurationError(f"--limit has to be 1 or more, not {limit}")
-    drawn = random.Random(seed).sample([item.id for item in loaded.items], limit)  # noqa: S311 - no secret
-    return loaded.part(drawn)  # type: ignore[no-any-return]
 
 
 def plan_arms(

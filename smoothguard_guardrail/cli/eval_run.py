@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli import eval_data, loading, presets
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
 
@@ -31,15 +31,16 @@ _ARMS_HELP = (
     "`clean`, `noise` (one noisy copy, no vote), `guarded`, `paper`, and each on attacked pictures: `adversarial`, "
     "`adversarial-noise`, ... By default clean,noise,guarded, and with an attack adversarial,adversarial-guarded."
 )
+_IMAGES_HELP = "Folder of its pictures or recordings. Of a dataset: where they are written, by default OUT/images."
 _JUDGE_HELP = "`refusal`, `classifier:PATH` (a guard model or text classifier), or `chat:` and a model's name."
 
 
 def run(
     benchmark: Annotated[str, typer.Argument(help="pope, llava-bench, mm-safetybench or compa-order.")],
-    data: Annotated[Path, typer.Option(help="Folder of the benchmark in its original layout.")],
+    data: Annotated[str, typer.Option(help=eval_data.HELP)],
     out: Annotated[Path, typer.Option(help="Folder for answers, record and report. A stopped run goes on in it.")],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
-    images: Annotated[Path | None, typer.Option(help="Folder of its pictures or recordings.")] = None,
+    images: Annotated[Path | None, typer.Option(help=_IMAGES_HELP)] = None,
     arms: Annotated[str | None, typer.Option(help=_ARMS_HELP)] = None,
     preset: Annotated[presets.Preset | None, typer.Option(help=presets.HELP)] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file of the guard's knobs, in place of a preset.")] = None,
@@ -61,7 +62,14 @@ def run(
     part: Annotated[
         list[str] | None, typer.Option(help="A split of pope, or scenario of mm-safetybench; may be repeated.")
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="Of mm-safetybench: SD, TYPO, SD_TYPO, text-only.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Of mm-safetybench: SD, TYPO, SD_TYPO (default), text-only, universal.")
+    ] = None,
+    universal_image: Annotated[Path | None, typer.Option(help="The one picture of --variant universal.")] = None,
+    suffix: Annotated[
+        str | None, typer.Option(help="Appended to pope's questions: `single-word`, the published one, or a text.")
+    ] = None,
+    rule: Annotated[Path | None, typer.Option(help="llava-bench's rule.json; by default beside its files.")] = None,
     partial: Annotated[bool, typer.Option("--partial", help="Take files that are not complete.")] = False,
     limit: Annotated[int | None, typer.Option(help="That many items, drawn with the seed.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes, or threads for a provider's model.")] = None,
@@ -78,16 +86,17 @@ def run(
         from smoothguard_guardrail.evaluation import record as recording
 
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        bench = eval_plan.load_benchmark(
-            benchmark,
-            data,
+        reading = eval_data.DataOptions(
             images=images,
+            rule=rule,
             parts=part,
             variant=variant,
+            universal_image=universal_image,
+            suffix=suffix,
             partial=partial,
-            limit=limit,
-            seed=seed,
         )
+        _check_attack(benchmark, attacked, attack_epsilon)
+        bench = eval_data.load_benchmark(benchmark, data, reading, pictures=out / "images", limit=limit, seed=seed)
         guard = _guard_config(model, preset, config)
         settings = _attack_settings(attacked, attack_epsilon, attack_steps, attack_target, guard if eot else None, seed)
         deciding = eval_plan.make_judge(judge, benchmark, out / "kept")
@@ -102,7 +111,7 @@ def run(
         record = recording.EvaluationRecord(
             benchmark=benchmark,
             num_items=len(bench.items),
-            files=_fingerprints(data),
+            files=eval_data.fingerprints(benchmark, data, reading),
             model=identity,
             judge="" if deciding is None else deciding.identity,
             seed=seed,
@@ -125,6 +134,14 @@ def _guard_config(model: str, preset: presets.Preset | None, file: Path | None) 
             raise ConfigurationError("give --preset or --config, not both")
         return presets.read_config(file)
     return presets.preset_config(preset or ("calibrated" if model == "reference" else "default"))
+
+
+def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None) -> None:
+    if benchmark == "compa-order" and (attacked is not None or epsilon is not None):
+        raise ConfigurationError(
+            "--attacked and --attack-epsilon are for pictures, and compa-order has recordings: "
+            "`smoothguard attack --audio` attacks those"
+        )
 
 
 def _attack_settings(
@@ -185,15 +202,6 @@ def _attack_record(attacked: Path | None, settings: AttackSettings | None) -> di
     if attacked is not None:
         return {"pictures": str(attacked)}
     return None if settings is None else settings.model_dump(mode="json")
-
-
-def _fingerprints(data: Path) -> dict[str, str]:
-    """Return the SHA-256 of the benchmark's own files, pictures and recordings left out."""
-    from smoothguard_guardrail.evaluation.fingerprints import file_sha256
-
-    files = [data] if data.is_file() else sorted(data.rglob("*"))
-    texts = [path for path in files if path.suffix in (".json", ".jsonl", ".csv")]
-    return {path.name if path == data else path.relative_to(data).as_posix(): file_sha256(path) for path in texts}
 
 
 def _write(out: Path, record: EvaluationRecord, plan: Plan, answers: Mapping[str, Mapping[str, Answer]]) -> None:

@@ -38,7 +38,7 @@ _COMMIT = re.compile(r"^hf://datasets/[^@]+@(?P<commit>[0-9a-f]{40})/")
 def pope_from_hub(
     source: str | Path = "lmms-lab/POPE",
     *,
-    images: Path,
+    images: Path | None,
     revision: str | None = None,
     splits: Sequence[str] = SPLITS,
     suffix: str = "",
@@ -48,7 +48,8 @@ def pope_from_hub(
 
     Args:
         source: A dataset of the hub, or a folder.
-        images: Where pictures are written, each once; those that are there already are kept.
+        images: Where pictures are written, each once; those that are there already are kept. None: questions without
+            pictures, enough to score answers that exist.
         revision: The hub's commit, branch or tag; scores carry the commit in their notes. Of a folder it is only noted.
         splits: As for `Pope.load`.
         suffix: As for `Pope.load`.
@@ -66,7 +67,7 @@ def pope_from_hub(
         if row.text("category") not in rows:
             continue
         name = _with_suffix(row.text("image_source"))
-        _write_once(file_in(images, name, where=row.where), row)
+        _write_once(images, name, row)
         values = {"question_id": row.key("question_id"), "text": row.text("question"), "label": row.text("answer")}
         rows[row.text("category")].append(Row(where=row.where, values=values | {"image": name}))
     found = Pope.from_rows(rows, images=images, suffix=suffix, complete=complete)
@@ -76,7 +77,7 @@ def pope_from_hub(
 def llava_bench_from_hub(
     source: str | Path = "lmms-lab/llava-bench-in-the-wild",
     *,
-    images: Path,
+    images: Path | None,
     rule: Path,
     revision: str | None = None,
     complete: bool = True,
@@ -87,7 +88,7 @@ def llava_bench_from_hub(
 
     Args:
         source: A dataset of the hub, or a folder.
-        images: Where pictures are written, each once.
+        images: As for `pope_from_hub`.
         rule: LLaVA's `llava/eval/table/rule.json`, which the dataset lacks.
         revision: As for `pope_from_hub`.
         complete: As for `LlavaBench.load`.
@@ -104,7 +105,7 @@ def llava_bench_from_hub(
     contexts: dict[str, Row] = {}
     for row in _rows(data, f"{source}, train"):
         key, name, caption = row.key("question_id"), _with_suffix(row.text("image_id")), row.text("caption")
-        _write_once(file_in(images, name, where=row.where), row)
+        _write_once(images, name, row)
         context = contexts.setdefault(name, Row(where=row.where, values={"image": name, "caption": caption}))
         if context.text("caption") != caption:
             raise InputError(f"{row.where}: the picture {name} had another caption before")
@@ -125,7 +126,7 @@ def llava_bench_from_hub(
 def mm_safetybench_from_hub(
     source: str | Path = "PKU-Alignment/MM-SafetyBench",
     *,
-    images: Path,
+    images: Path | None,
     variant: Variant = "SD_TYPO",
     scenarios: Sequence[str] | None = None,
     universal_image: Path | None = None,
@@ -136,7 +137,7 @@ def mm_safetybench_from_hub(
 
     Args:
         source: A dataset of the hub, or a folder with one folder per scenario, named as there: `Fraud`.
-        images: Where pictures are written, each once, at `<scenario>/<variant>/<id>.jpg`, whatever their format.
+        images: As for `pope_from_hub`; they lie at `<scenario>/<variant>/<id>.jpg`, whatever their format.
         variant: As for `MMSafetyBench.load`.
         scenarios: As for `MMSafetyBench.load`.
         universal_image: As for `MMSafetyBench.load`.
@@ -164,9 +165,14 @@ def mm_safetybench_from_hub(
             values = {"Question": plain[key].text("question"), field: row.text("question")}
             records[scenario][key] = Row(where=row.where, values=values)
             if split != _TEXT_ONLY:
-                _write_once(file_in(images, f"{scenario}/{variant}/{key}.jpg", where=row.where), row)
+                _write_once(images, f"{scenario}/{variant}/{key}.jpg", row)
     found = MMSafetyBench.from_records(
-        records, variant=variant, universal_image=universal_image, images=images, complete=complete
+        records,
+        variant=variant,
+        universal_image=universal_image,
+        images=images,
+        with_media=images is not None,
+        complete=complete,
     )
     return replace(found, notes=(*found.notes, *origins))
 
@@ -242,9 +248,11 @@ def _rows(data: Dataset, where: str) -> Iterator[Row]:
         yield Row(where=f"{where}, row {number}", values=values)
 
 
-def _write_once(path: Path, row: Row) -> None:
-    """Write a row's picture, unless it is there."""
-    data = _bytes(row)
+def _write_once(folder: Path | None, name: str, row: Row) -> None:
+    """Write a row's picture, unless it is there or no pictures are wanted."""
+    if folder is None:
+        return
+    path, data = file_in(folder, name, where=row.where), _bytes(row)
     if path.is_file():
         if path.read_bytes() != data:
             raise InputError(f"{row.where}: {path} is another picture; give a folder of its own as `images`")
