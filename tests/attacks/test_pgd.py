@@ -14,11 +14,12 @@ from langchain_core.messages import HumanMessage
 from PIL import Image
 
 import smoothguard_guardrail.attacks as attacks
-from smoothguard_guardrail.attacks import PGD
+from smoothguard_guardrail.attacks import PGD, AttackResult
 from smoothguard_guardrail.attacks.ball import Ball
 from smoothguard_guardrail.attacks.objective import TargetLoss
 from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
+from tests.attacks import smooth
 from tests.models import tiny
 
 if TYPE_CHECKING:
@@ -211,8 +212,62 @@ def test_shapes_have_to_fit(llava: ChatTransformersMultimodal) -> None:
         PGD(8 / 255)(llava, pictures(2), QUESTIONS, TARGETS)
 
 
+def test_untargeted_attacks_leave_the_answer(llava: ChatTransformersMultimodal) -> None:
+    result = PGD(16 / 255, num_steps=8, targeted=False, seed=0)(llava, pictures(side=48), QUESTIONS, TARGETS)
+    assert (result.loss > result.history[0]).all()
+    objective = TargetLoss(llava, result.images, QUESTIONS, TARGETS)
+    with torch.no_grad():
+        assert torch.allclose(result.loss, objective(result.images, torch.arange(3)), atol=1e-3)
+
+
+@pytest.mark.parametrize("targeted", [True, False])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_more_steps_never_give_a_worse_loss(norm: Any, targeted: bool) -> None:
+    images = smooth.pictures()
+    sign = 1 if targeted else -1
+    found = []
+    for num_steps in (1, 4, 16):
+        # Steps of whole levels need no rounding, which could change the loss; l2 is held to the walk's own best.
+        step = 2 / 255 if norm == "linf" else 0.05
+        attack = PGD(20 / 255 if norm == "linf" else 0.4, step, num_steps, norm=norm, targeted=targeted, seed=0)
+        result = attack.run(smooth.Waves((3, 6, 6), num_rows=3), images)
+        walked = sign * result.history
+        found.append(sign * result.loss if norm == "linf" else walked.min(dim=0).values)
+    for fewer, more in pairwise(found):
+        assert (more <= fewer + 1e-5).all()
+
+
+def test_a_snapshot_is_what_fewer_steps_would_have_given() -> None:
+    options: dict[str, Any] = {"seed": 5, "transform": smooth.noise, "num_draws": 3, "random_start": True}
+    images = smooth.pictures()
+
+    def run(num_steps: int, *snapshot_steps: int) -> AttackResult:
+        attack = PGD(0.1, 0.02, num_steps, snapshot_steps=snapshot_steps, num_restarts=2, **options)
+        return attack.run(smooth.Waves((3, 6, 6), num_rows=3), images)
+
+    long = run(12, 1, 5, 12)
+    for num_steps in (1, 5, 12):
+        assert torch.equal(long.snapshots[num_steps], run(num_steps).images)
+    assert torch.equal(long.images, run(12).images)
+
+
+def test_of_several_restarts_the_best_is_kept_per_picture() -> None:
+    objective = smooth.Waves((3, 6, 6), num_rows=3)
+    attack = PGD(0.03, num_steps=4, random_start=True, num_restarts=6, seed=0)
+    result = attack.run(objective, smooth.pictures())
+    assert result.history.shape == (4, 3)
+    with objective.frozen():
+        assert torch.allclose(objective(result.images, torch.arange(3)), result.loss, atol=1e-5)
+    alone = [
+        PGD(0.03, num_steps=4, random_start=True, seed=seed).run(objective, smooth.pictures()).loss
+        for seed in range(1, 7)
+    ]
+    assert result.loss.mean() < torch.stack(alone).mean()
+
+
 def test_module_names_what_it_has() -> None:
-    assert dir(attacks) == sorted(attacks.__all__)
+    assert dir(attacks) == sorted(attacks.__all__) == sorted(attacks._MODULES)
+    assert all(getattr(attacks, name) is not None for name in attacks.__all__)
     with pytest.raises(AttributeError, match="CW"):
         _ = attacks.CW
 
