@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 from pydantic import JsonValue
 
-from smoothguard_guardrail.errors import InputError
+from smoothguard_guardrail.errors import InputError, SmoothGuardError
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, Judgement
 
 _AT_ONCE = 32  # judgements: a killed run loses no more than these
+_GIVE_UP_AFTER = 20  # failures at once, when others were judged: fewer are answers that the judge's provider blocks
 
 
 class KeptLines:
@@ -77,9 +78,9 @@ class KeptLines:
             return
         try:
             found = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return  # torn
-        if not isinstance(found, dict) or set(found) != {"key", "value"}:
+        if not isinstance(found, dict) or set(found) != {"key", "value"} or not isinstance(found["key"], str):
             raise InputError(f"{self._path} is no file of kept answers: give another folder")
         self._values[found["key"]] = found["value"]
 
@@ -110,7 +111,8 @@ class KnownJudge(Judge, Protocol):
 class CachedJudge:
     """A judge that is asked once about whatever it reads, also by later runs.
 
-    Judgements of failed calls, which have neither verdict nor reply, are not kept.
+    Judgements of failed calls, which have neither verdict nor reply, are not kept. A few answers about which every
+    call fails, as those that a provider's filter blocks, are not judged, when others were.
 
     Args:
         judge: The judge.
@@ -137,9 +139,20 @@ class CachedJudge:
         judged: dict[str, Judgement] = {}
         for start in range(0, len(missing), _AT_ONCE):
             batch = missing[start : start + _AT_ONCE]
-            found = self._judge([item for _, (item, _) in batch], [answer for _, (_, answer) in batch])
+            is_known = bool(judged) or len(missing) < len(set(keys))
+            found = self._ask([pair for _, pair in batch], tolerant=is_known and len(batch) < _GIVE_UP_AFTER)
             for (key, _), judgement in zip(batch, found, strict=True):
                 judged[key] = judgement
                 if judgement.verdict is not None or judgement.reply:
                     self._kept.put(key, judgement.model_dump(mode="json"))
         return [judged.get(key) or Judgement.model_validate(self._kept.get(key)) for key in keys]
+
+    def _ask(self, pairs: Sequence[tuple[Item, str]], *, tolerant: bool) -> Sequence[Judgement]:
+        try:
+            return self._judge([item for item, _ in pairs], [answer for _, answer in pairs])
+        except SmoothGuardError:
+            raise
+        except Exception:
+            if not tolerant:
+                raise
+            return [Judgement(verdict=None)] * len(pairs)

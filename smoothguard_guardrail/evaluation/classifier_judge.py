@@ -111,6 +111,8 @@ class _TextClassifier:
         self._model.to(pick_device(device))
         self._tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
         self._labels = dict(self._model.config.id2label)
+        if len(self._labels) == 1 and self._model.config.problem_type != "multi_label_classification":
+            raise ConfigurationError(f"the judge gives one score, and from where on it is unsafe is not known: {path}")
         self._unsafe = _unsafe_ids(self._labels, unsafe_labels)
         limit = getattr(self._model.config, "max_position_embeddings", None) or self._tokenizer.model_max_length
         self._max_length = min(int(limit), self._tokenizer.model_max_length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+
+
+# Where a provider's model says where its server is: two servers may call different models by one name.
+_ENDPOINTS = ("base_url", "openai_api_base", "azure_endpoint", "anthropic_api_url")
 
 
 class ModelIdentity(Record):
@@ -72,7 +77,9 @@ def _identify_object(model: BaseChatModel) -> ModelIdentity:
     from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 
     told = {**model._identifying_params, **_sampling(model)}
-    settings = {key: value for key, value in told.items() if isinstance(value, str | int | float | bool)}
+    settings = {key: _setting(value) for key, value in told.items() if value is not None}
+    if endpoint := next((str(url) for name in _ENDPOINTS if (url := getattr(model, name, None))), None):
+        settings["endpoint"] = _mark(endpoint)
     label = f"{type(model).__module__}.{type(model).__qualname__}"
     if not isinstance(model, ChatTransformersMultimodal):
         return ModelIdentity(name=label, settings=settings)
@@ -87,6 +94,16 @@ def _identify_object(model: BaseChatModel) -> ModelIdentity:
 def _sampling(model: BaseChatModel) -> dict[str, Any]:
     names = ("model", "model_name", "temperature", "top_p", "max_tokens", "max_new_tokens")
     return {name: getattr(model, name, None) for name in names}
+
+
+def _setting(value: Any) -> JsonValue:
+    """Return a setting for the record: stop words and options count, by a hash, since headers may hold a secret."""
+    return value if isinstance(value, str | int | float | bool) else _mark(value)
+
+
+def _mark(value: Any) -> str:
+    told = json.dumps(value, skipkeys=True, default=lambda each: type(each).__name__)
+    return f"sha256:{hashlib.sha256(told.encode()).hexdigest()[:12]}"
 
 
 def _weights_sha256(model: Any) -> str:

@@ -200,3 +200,53 @@ def test_models_of_providers_are_known_by_name_and_settings() -> None:
     scripted = identify(ScriptedChatModel(script=["a"]))
     assert scripted.weights_sha256 is None
     assert scripted.name.endswith("ScriptedChatModel")
+
+
+@pytest.mark.parametrize("line", ['{"key": [1], "value": 1}', '{"key": {}, "value": 1}', '{"key": null, "value": 1}'])
+def test_a_key_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "kept.jsonl").write_text(line + "\n")
+    with pytest.raises(InputError, match="no file of kept answers"):
+        KeptLines(tmp_path / "kept.jsonl")
+
+
+def test_a_line_that_is_nested_too_deep_to_read_costs_no_other(tmp_path: Path) -> None:
+    KeptLines(tmp_path / "kept.jsonl").put("a", 1)
+    with (tmp_path / "kept.jsonl").open("a") as file:
+        file.write("[" * 200_000 + "\n")
+    assert KeptLines(tmp_path / "kept.jsonl").get("a") == 1
+
+
+def test_what_a_provider_blocks_does_not_stop_a_run_that_goes_on(tmp_path: Path) -> None:
+    def reply(messages: list[BaseMessage]) -> str | Exception:
+        return RuntimeError("blocked") if "bad" in messages[1].text else "unsafe"
+
+    path, items = tmp_path / "judgements.jsonl", [Item(id=str(number), question="?") for number in range(2)]
+    with pytest.raises(RuntimeError, match="blocked"):  # nothing was judged: the judge itself may be down
+        CachedJudge(ChatJudge(ScriptedChatModel(script=reply)), path)(items, ["bad 1", "bad 2"])
+    for _ in range(2):  # the second run asks about the blocked one alone
+        judged = CachedJudge(ChatJudge(ScriptedChatModel(script=reply)), path)(items, ["a", "bad"])
+        assert [each.verdict for each in judged] == [True, None]
+    many = [Item(id=str(number), question="?") for number in range(30)]
+    with pytest.raises(RuntimeError, match="blocked"):
+        CachedJudge(ChatJudge(ScriptedChatModel(script=reply)), path)(
+            many, ["a", *(f"bad {number}" for number in range(29))]
+        )
+
+
+def test_settings_of_any_kind_tell_models_apart_and_are_not_shown() -> None:
+    class Told(ScriptedChatModel):
+        options: dict[str, str] | None = None
+        base_url: str = "http://one"
+
+        @property
+        def _identifying_params(self) -> dict[str, object]:
+            return {"options": self.options, "stop": ["."], "nothing": None}
+
+    plain = identify(Told(script=["a"]))
+    others = [
+        identify(Told(script=["a"], options={"key": "secret"})),
+        identify(Told(script=["a"], base_url="http://two")),
+    ]
+    assert all(other.key != plain.key for other in others)
+    assert "nothing" not in plain.settings
+    assert not any(word in each.model_dump_json() for each in others for word in ("secret", "http"))
