@@ -10,8 +10,9 @@ import torch
 
 from smoothguard_guardrail import AdapterError, MediaLimitError, SmoothGuardConfig
 from smoothguard_guardrail.media import prepare, scan
-from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber, image_perturber
-from smoothguard_guardrail.smoothing import CLIP_STD, GaussianNoise, LowPass, RandomShift
+from smoothguard_guardrail.media.image import decode_image
+from smoothguard_guardrail.perturbation import GuardView, ModelFacts, RequestPerturber, image_perturber
+from smoothguard_guardrail.smoothing import CLIP_STD, GaussianNoise, LowPass, RandomShift, make_generator
 from tests.asking import image_block, pixels, png, question
 from tests.media import corpus
 
@@ -221,3 +222,18 @@ def test_parts_of_ours_compose_with_those_of_users() -> None:
         )
 
     assert len(pictures(perturber(image_block(), custom=shifted), 3)) == 3
+
+
+@pytest.mark.parametrize("size", [(96, 96), (140, 200), (60, 50)])
+@pytest.mark.parametrize("resolution", ["auto", 48, None])
+def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int, int], resolution: Any) -> None:
+    knobs: dict[str, Any] = {"resolution": resolution, "resize_range": (0.8, 1.0), "low_pass": 1.0, "max_shift": 6}
+    facts, picture = ModelFacts(accepts_tensors=True, image_size=96), png(*size)
+    requests = perturber(image_block(picture), facts=facts, seed=5, **knobs).render(0, 3)
+    shown = torch.stack([found.value for request in requests for found in scan(request)])
+    batch = decode_image(picture, mime_type="image/png", max_pixels=10**6, path="")[0].repeat(3, 1, 1, 1)
+    batch.requires_grad_()
+    seen = GuardView(config=SmoothGuardConfig(**knobs), facts=facts)(batch, generator=make_generator(5, 0, 0))
+    assert torch.equal(seen.detach(), shown)
+    (gradient,) = torch.autograd.grad(seen.square().sum(), batch)
+    assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()

@@ -10,8 +10,6 @@ import torch
 from smoothguard_guardrail.attacks import TargetLoss
 from smoothguard_guardrail.attacks.waveform import WaveformLoss
 from smoothguard_guardrail.cli.attack_record import Losses
-from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.perturbation import ModelFacts, at_model_resolution, audio_perturber, image_perturber
 from smoothguard_guardrail.smoothing import make_generator
 
 if TYPE_CHECKING:
@@ -20,35 +18,9 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.cli.attack_media import InputMedium
     from smoothguard_guardrail.cli.attack_record import Settings
     from smoothguard_guardrail.models import ChatTransformersMultimodal
+    from smoothguard_guardrail.perturbation import GuardView
 
 _MEASURING = 1  # the seed's stream of the noise under which losses are compared; the attack draws from another
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardTransform:
-    """What a guard does to a medium before its model meets it, differentiable in the medium.
-
-    Pictures are resized as for that model, then perturbed; recordings are perturbed.
-    """
-
-    config: SmoothGuardConfig
-    facts: ModelFacts
-
-    def __call__(self, media: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
-        """Perturb every medium once.
-
-        Args:
-            media: Float32 (num_rows, 3, height, width) in [0, 1], or (num_rows, channels, samples) in [-1, 1].
-            generator: Draws the noise, on the device of the media.
-
-        Returns:
-            Float32 (num_rows, 3, new height, new width), or the shape of the recordings.
-        """
-        if media.ndim == 3:
-            noisy = [audio_perturber(self.config, each)(each[None], generator=generator) for each in media]
-            return torch.cat(noisy)
-        fitted = torch.stack([at_model_resolution(each, self.config, self.facts) for each in media])
-        return image_perturber(self.config, self.facts)(fitted, generator=generator)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +30,7 @@ class Meter:
     model: ChatTransformersMultimodal
     questions: Sequence[str]
     targets: Sequence[str]
-    transform: GuardTransform | None
+    transform: GuardView | None
     """What the attack looks through; None: it knows no guard."""
 
     def objective(self, medium: InputMedium) -> TargetLoss | WaveformLoss:
@@ -92,7 +64,7 @@ class Meter:
             history=tuple(history.flatten().tolist()),
         )
 
-    def _loss(self, medium: InputMedium, settings: Settings, transform: GuardTransform | None) -> float:
+    def _loss(self, medium: InputMedium, settings: Settings, transform: GuardView | None) -> float:
         """Return the mean over prompts and draws, nats per token."""
         device, objective = self.model.engine.device, self.objective(medium)
         rows = torch.arange(len(self.questions), device=device).repeat(settings.num_draws if transform else 1)

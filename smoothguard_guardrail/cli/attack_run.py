@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from smoothguard_guardrail.cli.attack_answers import answers_to_file, answers_to_medium, guarded_results, holds
-from smoothguard_guardrail.cli.attack_losses import GuardTransform, Meter
+from smoothguard_guardrail.cli.attack_losses import Meter
 from smoothguard_guardrail.cli.attack_media import as_met, read_medium, write_medium
 from smoothguard_guardrail.cli.attack_record import (
     AttackRecord,
@@ -19,7 +19,7 @@ from smoothguard_guardrail.cli.attack_record import (
     model_record,
     software,
 )
-from smoothguard_guardrail.perturbation import ModelFacts
+from smoothguard_guardrail.perturbation import GuardView, ModelFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,10 +103,10 @@ def run(
     )
 
 
-def _transform(job: Job, model: ChatTransformersMultimodal) -> GuardTransform | None:
+def _transform(job: Job, model: ChatTransformersMultimodal) -> GuardView | None:
     if not job.choices.through_guard or job.guard is None:
         return None
-    return GuardTransform(config=job.guard, facts=ModelFacts.of(model))
+    return GuardView(config=job.guard, facts=ModelFacts.of(model))
 
 
 def _prompts(job: Job, meter: Meter, before: Sequence[str]) -> tuple[PromptRecord, ...]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
 
-    from smoothguard_guardrail.evaluation.calibration import Calibration, Rows
     from smoothguard_guardrail.evaluation.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.calibration import Calibration, Rows
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
 

@@ -18,7 +18,7 @@ from smoothguard_guardrail.errors import (
     QuorumError,
 )
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
+from smoothguard_guardrail.evaluation.replay import KeptEmbeddings, model_of
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models.by_name import load_model
 from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
@@ -94,7 +94,7 @@ def answer(model: str | BaseChatModel, task: Task) -> Answer:
         MissingDependencyError: A package is missing.
         AdapterError: One of the parts broke its protocol.
     """
-    chat = loaded_once(model) if isinstance(model, str) else model
+    chat = model_of(model)
     try:
         if task.config is None:
             reply = chat.invoke([request_from_files(task.item.media, task.item.question)])

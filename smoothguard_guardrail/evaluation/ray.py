@@ -114,8 +114,9 @@ class OnRay:
                 self._stop = weakref.finalize(self, self._ray.shutdown)
             else:
                 self._start(options)
-        except (OSError, RuntimeError, ValueError) as error:  # ConnectionError is an OSError
-            raise ConfigurationError(f"Ray cannot be used: {error}") from error
+        except Exception as error:  # a plain one where Ray's own processes did not start in time
+            advice = "If it did not start in time, try again, or run `ray start --head` first and set RAY_ADDRESS=auto"
+            raise ConfigurationError(f"Ray cannot be used: {str(error).rstrip('.')}. {advice}") from error
 
     def _start(self, options: Mapping[str, Any]) -> None:
         # Ray's sockets lie in the folder, and their paths may have 107 characters: too few for many a TMPDIR.

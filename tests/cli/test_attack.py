@@ -24,16 +24,12 @@ from smoothguard_guardrail.attacks import TargetLoss, checkpoint
 from smoothguard_guardrail.cli import app, attack_run
 from smoothguard_guardrail.cli.attack_answers import holds
 from smoothguard_guardrail.cli.attack_inputs import parse_epsilon, read_prompts
-from smoothguard_guardrail.cli.attack_losses import GuardTransform
 from smoothguard_guardrail.cli.attack_record import AttackRecord
 from smoothguard_guardrail.errors import InputError
-from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.scenes import draw, random_scene
-from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
-from smoothguard_guardrail.smoothing import make_generator
 from smoothguard_guardrail.testing import WordEmbeddings
 from tests.models import tiny
 
@@ -157,27 +153,6 @@ def test_adaptive_attack_goes_through_the_named_guard(runner: CliRunner, tmp_pat
     assert guarded is not None
     assert (guarded.verdict, guarded.num_calls <= 3) == ("passed", True)
     assert guarded.reached is holds(guarded.answer, TARGET)
-
-
-@pytest.mark.parametrize("size", [(96, 96), (140, 200), (60, 50)])
-@pytest.mark.parametrize("resolution", ["auto", 48, None])
-def test_the_attack_looks_through_what_the_guard_shows_the_model(
-    model: ChatTransformersMultimodal, tmp_path: Path, size: tuple[int, int], resolution: Any
-) -> None:
-    path = tmp_path / "picture.png"
-    values = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    Image.fromarray(values).save(path)
-    config = SmoothGuardConfig(resolution=resolution, device="cpu", resize_range=(0.8, 1.0))
-    facts = ModelFacts.of(model)
-    request = prepare(
-        [request_from_files([path], "?")], on_unsupported="error", limits=config.limits, remote=config.remote
-    )
-    shown = RequestPerturber(request, config=config, facts=facts, seed=5).render(0, 3)
-    batch = pixels(path).expand(3, -1, -1, -1).clone().requires_grad_()
-    seen = GuardTransform(config=config, facts=facts)(batch, generator=make_generator(5, 0, 0))
-    assert torch.equal(seen.detach(), torch.stack([each[0].content[0]["image"] for each in shown]))  # type: ignore[index]
-    (gradient,) = torch.autograd.grad(seen.square().sum(), batch)
-    assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()
 
 
 def test_a_guard_that_is_named_is_asked_without_eot_too(runner: CliRunner, scene: Path) -> None:

@@ -203,6 +203,20 @@ def test_a_client_of_a_far_cluster_is_refused() -> None:
         OnRay(1, address="ray://192.0.2.1:10001")
 
 
+def test_a_ray_that_does_not_start_in_time_is_an_error_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(**_: Any) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray does
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    mapper = OnRay(1)
+    monkeypatch.setattr(mapper._ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(mapper._ray, "init", time_out)
+    monkeypatch.setattr(mapper._ray, "shutdown", lambda: None)
+    with pytest.raises(ConfigurationError, match=r"timed out during startup\. .*RAY_ADDRESS=auto"):
+        list(mapper(len, ["a task"]))
+    mapper.close()
+
+
 def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"smoothguard-guardrail\[ray\]"):

@@ -1,6 +1,6 @@
 """Finds sigma and the number of samples for a user's own model and data."""
 
-from smoothguard_guardrail.evaluation.calibration.attacking import AttackSettings, attacked_items
+from smoothguard_guardrail.evaluation.attacking import AttackSettings
 from smoothguard_guardrail.evaluation.calibration.choosing import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.calibration.kept import AnswerKeeper
 from smoothguard_guardrail.evaluation.calibration.measuring import Alone, Bench, Measured, Rows, Sweep
@@ -20,7 +20,6 @@ __all__ = [
     "Measured",
     "Rows",
     "Sweep",
-    "attacked_items",
     "calibrate",
     "calibration_report",
     "choose",

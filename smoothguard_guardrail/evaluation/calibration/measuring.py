@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.calibration.attacking import AttackSettings, attacked_items, control_items
+from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items, control_items
 from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, KeptEmbeddings, kept_judges, replay
+from smoothguard_guardrail.evaluation.running import with_media
 from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
 
 if TYPE_CHECKING:
@@ -225,15 +226,16 @@ class Bench:
         key = (through, *(item.id for item in rows.attack))
         if key not in self._found:
             self._progress(f"attacking {len(rows.attack)} rows through {through}")
-            self._found[key] = attacked_items(
+            files = attack_items(
                 self._keeper.model,
                 rows.attack,
-                self._attack,
-                self._folder,
-                identity=self._identity,
-                config=config,
+                self._attack.model_copy(update={"through": config}),
+                folder=self._folder,
                 mapper=self._keeper.mapper,
+                identity=self._identity,
+                shares_folder=True,
             )
+            self._found[key] = with_media(rows.attack, files)
         return self._found[key]
 
 

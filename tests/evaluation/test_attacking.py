@@ -1,0 +1,132 @@
+"""Attacked pictures of items: what the attack meets, what it aims at, and what is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, perturbation
+from smoothguard_guardrail.attacks import TargetLoss
+from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items, read_picture
+from smoothguard_guardrail.evaluation.items import Item
+from smoothguard_guardrail.evaluation.mapping import InThreads
+from smoothguard_guardrail.media import prepare, scan
+from smoothguard_guardrail.media.files import request_from_files
+from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
+from smoothguard_guardrail.testing import ScriptedChatModel
+
+QUICK = AttackSettings(epsilon=8 / 255, num_steps=1, seed=3)
+GUARD = SmoothGuardConfig(sigma=0.1, device="cpu")
+
+
+def item(folder: Path, name: str, *, size: tuple[int, int] = (96, 96), **details: str) -> Item:
+    path = folder / f"{name}.png"
+    values = np.random.default_rng(len(name)).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(values).save(path)
+    return Item(id=name, question="What colour is the circle?", media=(path,), details=dict(details))
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Any:
+    """Read what was written down about each picture, by item."""
+
+    def read() -> dict[str, Any]:
+        written = (tmp_path / "attacked" / "attacked.jsonl").read_text().splitlines()
+        return {value["item"]: value for value in (json.loads(line)["value"] for line in written)}
+
+    return read
+
+
+def test_an_adaptive_attack_meets_what_the_guard_shows_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[torch.Tensor] = []
+    ask = TargetLoss.__call__
+
+    def spy(loss: TargetLoss, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        met.append(images.detach().clone())
+        return ask(loss, images, rows)
+
+    model, large = load_model("reference"), item(tmp_path, "large", size=(240, 150), target="Red.")
+    monkeypatch.setattr(TargetLoss, "__call__", spy)
+    settings = QUICK.model_copy(update={"through": GUARD, "num_draws": 3})
+    attack_items(model, [large], settings, folder=tmp_path / "attacked")
+    # The guard, with the attack's noise in place of its own.
+    monkeypatch.setattr(perturbation, "make_generator", lambda *_, **__: torch.Generator().manual_seed(settings.seed))
+    request = prepare(
+        [request_from_files(large.media, "?")], on_unsupported="error", limits=GUARD.limits, remote=GUARD.remote
+    )
+    requests = RequestPerturber(request, config=GUARD, facts=ModelFacts.of(model), seed=0).render(0, 3)
+    assert met[0].shape == (3, 3, 96, 154)
+    assert torch.equal(met[0], torch.stack([found.value for each in requests for found in scan(each)]))
+
+
+def test_targets_come_from_settings_items_or_the_model_itself(tmp_path: Path, lines: Any) -> None:
+    model, folder = load_model("reference"), tmp_path / "attacked"
+    items = [
+        item(tmp_path, "own", target="Red."),
+        item(tmp_path, "none"),
+        item(tmp_path, "other size", size=(120, 96), target="Blue."),
+    ]
+    told: list[tuple[int, int]] = []
+    files = attack_items(model, items, QUICK, folder=folder, progress=lambda done, of: told.append((done, of)))
+    assert (told[0][0], told[-1]) == (1, (3, 3))
+    own_answer = str(model.invoke([request_from_files(items[1].media, items[1].question)]).text)
+    assert {name: line["target"] for name, line in lines().items()} == {
+        "own": "Red.",
+        "none": own_answer,
+        "other size": "Blue.",
+    }
+    for each in items:
+        assert files[each.id] == folder / f"{each.id}.png"
+        change = (read_picture(each.media[0]) - read_picture(files[each.id])).abs().max()
+        assert 0 < change <= 8 / 255 + 1e-6
+    attack_items(model, items, QUICK.model_copy(update={"target": "Green."}), folder=folder)
+    assert {line["target"] for line in lines().values()} == {"Green."}
+
+
+def test_kept_pictures_are_used_again_while_they_are_what_was_made(tmp_path: Path) -> None:
+    model, folder = load_model("reference"), tmp_path / "attacked"
+    items = [item(tmp_path, "a", target="Red."), item(tmp_path, "bb", target="Red.")]
+
+    def made(settings: AttackSettings = QUICK, **options: Any) -> list[bytes]:
+        return [file.read_bytes() for file in attack_items(model, items, settings, folder=folder, **options).values()]
+
+    first = made()
+    times = [(folder / f"{each.id}.png").stat().st_mtime_ns for each in items]
+    assert made(QUICK.model_copy(update={"num_draws": 5}), mapper=InThreads(1)) == first  # no draws without a guard
+    assert [(folder / f"{each.id}.png").stat().st_mtime_ns for each in items] == times
+    (folder / "a.png").write_bytes(b"torn")
+    assert made() == first
+    assert not list(folder.glob(".*"))
+
+
+def test_attacks_that_share_a_folder_keep_each_others_pictures(tmp_path: Path) -> None:
+    model, folder, one = load_model("reference"), tmp_path / "attacked", item(tmp_path, "../a", target="Red.")
+    adaptive = QUICK.model_copy(update={"through": GUARD, "num_draws": 2})
+    asked_alike = adaptive.model_copy(update={"through": GUARD.override(num_samples=9)})
+    files = {
+        attack_items(model, [one], settings, folder=folder, shares_folder=True)[one.id]
+        for settings in (QUICK, adaptive, asked_alike)
+    }
+    assert files == set(folder.glob("*.png"))
+    assert len(files) == 2
+
+
+def test_what_cannot_be_attacked_is_refused(tmp_path: Path) -> None:
+    one, text = item(tmp_path, "a"), tmp_path / "words.txt"
+    text.write_text("words")
+    with pytest.raises(ConfigurationError, match="no item has a picture"):
+        attack_items("reference", [Item(id="a", question="?")], QUICK, folder=tmp_path)
+    with pytest.raises(ConfigurationError, match="gradient of a local model"):
+        attack_items(ScriptedChatModel(script=["Red."]), [one], QUICK, folder=tmp_path)
+    for path, words in ((text, "no picture"), (tmp_path / "absent.png", "cannot be read")):
+        with pytest.raises(InputError, match=words):
+            attack_items("reference", [one.model_copy(update={"media": (path,)})], QUICK, folder=tmp_path)
