@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.cache import CachedJudge
+    from smoothguard_guardrail.evaluation.cache import CachedJudge, KnownJudge
     from smoothguard_guardrail.evaluation.items import Item
     from smoothguard_guardrail.evaluation.mapping import Mapper
     from smoothguard_guardrail.evaluation.running import Arm
@@ -129,14 +129,13 @@ def parse_epsilon(text: str) -> float:
     return value
 
 
-def make_judge(spec: str | None, benchmark: str, folder: Path) -> CachedJudge | None:
-    """Return the judge that a benchmark is scored with, whose judgements are kept in a folder.
+def make_judge(spec: str | None, benchmark: str) -> KnownJudge | None:
+    """Return the judge that a benchmark is scored with; None where labels decide.
 
     Raises:
         ConfigurationError: The benchmark needs one, or cannot be scored with this one.
     """
     from smoothguard_guardrail.cli import loading
-    from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
     from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge, ReviewJudge
 
@@ -148,15 +147,25 @@ def make_judge(spec: str | None, benchmark: str, folder: Path) -> CachedJudge | 
     if spec is None or (benchmark == "llava-bench" and kind != "chat"):
         choices = "chat:PROVIDER:NAME" if benchmark == "llava-bench" else "refusal, classifier:PATH, chat:PROVIDER:NAME"
         raise ConfigurationError(f"{benchmark} needs a judge, --judge {choices}")
-    path = folder / "judgements.jsonl"
     if spec == "refusal":
-        return CachedJudge(RefusalJudge(), path)
+        return RefusalJudge()
     if kind == "classifier" and rest:
-        return CachedJudge(ClassifierJudge(rest), path)
+        return ClassifierJudge(rest)
     if kind == "chat" and rest:
         model = loading.load_model(rest)
-        return CachedJudge(ReviewJudge(model) if benchmark == "llava-bench" else ChatJudge(model), path)
+        return ReviewJudge(model) if benchmark == "llava-bench" else ChatJudge(model)
     raise ConfigurationError(f"--judge {spec}: give refusal, classifier:PATH or chat:PROVIDER:NAME")
+
+
+def keeping(judge: KnownJudge | None, path: Path | None) -> CachedJudge | KnownJudge | None:
+    """Return a judge that keeps its judgements in a file, if there is one, and asks for none of those there.
+
+    Raises:
+        InputError: The file cannot be read, or is no file of this kind.
+    """
+    from smoothguard_guardrail.evaluation.cache import CachedJudge
+
+    return judge if judge is None or path is None else CachedJudge(judge, path)
 
 
 def make_mapper(model: str, *, workers: int | None, ray: bool) -> Mapper:

@@ -99,7 +99,7 @@ def run(
         bench = eval_data.load_benchmark(benchmark, data, reading, pictures=out / "images", limit=limit, seed=seed)
         guard = _guard_config(model, preset, config)
         settings = _attack_settings(attacked, attack_epsilon, attack_steps, attack_target, guard if eot else None, seed)
-        deciding = eval_plan.make_judge(judge, benchmark, out / "kept")
+        deciding = eval_plan.keeping(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
         mapper = eval_plan.make_mapper(model, workers=workers, ray=ray)
         try:
             pictures = _pictures(model, bench.items, attacked, settings, out, mapper)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from smoothguard_guardrail.cli import loading
+from smoothguard_guardrail.cli import eval_data, eval_plan, loading
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.benchmarks.mm_answers import StoredAnswers
-    from smoothguard_guardrail.evaluation.scores import Judge
+    from smoothguard_guardrail.evaluation.benchmarks.pope import Pope
+    from smoothguard_guardrail.evaluation.record import PartialBenchmark
+    from smoothguard_guardrail.evaluation.scores import Judge, Scores
 
 score = typer.Typer(
     name="score",
@@ -22,16 +24,23 @@ score = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print the scores as JSON, with the outcome of every item.")]
-Partial = Annotated[
-    bool, typer.Option("--partial", help="Score what is there, and say how much, in place of refusing partial files.")
-]
 _POPE_ANSWERS_HELP = "JSON lines: LLaVA's question_id, prompt, text; upstream's question, answer; or item_id, text."
 _COMPA_ANSWERS_HELP = "JSON lines: row, file, text; or item_id, text; or the authors' JSON file."
+_MM_ANSWERS_HELP = "Folder of scenario files with ans.<model>.text in their records; or JSON lines: item_id, text."
+_REVIEWS_HELP = "JSON lines: question_id, category, content, tuple."
+_LLAVA_ANSWERS_HELP = "In place of reviews, JSON lines: item_id, text. Needs --data and --judge."
+_KEPT_HELP = "File that keeps judgements, as kept/judgements.jsonl of a run: what stands there is not asked again."
 _JUDGE_HELP = (
     "`stored`: the verdicts in the files; `refusal`: whether the answer refuses; `classifier:PATH` (a guard model or "
     "text classifier); or `chat:` and a model's name."
 )
+
+Json = Annotated[bool, typer.Option("--json", help="Print the scores as JSON, with the outcome of every item.")]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Score what is there, and say how much, in place of refusing partial files.")
+]
+Data = Annotated[str | None, typer.Option(help=f"Of answers by item_id: the benchmark. {eval_data.HELP}")]
+Kept = Annotated[Path | None, typer.Option(help=_KEPT_HELP)]
 
 
 @score.command()
@@ -40,7 +49,7 @@ def pope(
         Path,
         typer.Option(help=_POPE_ANSWERS_HELP),
     ],
-    annotations: Annotated[Path, typer.Option(help="Folder of coco_pope_<split>.json.")],
+    annotations: Annotated[str, typer.Option(help=eval_data.HELP)],
     questions: Annotated[
         Path | None, typer.Option(help="LLaVA's merged question file; to be given with LLaVA's answers.")
     ] = None,
@@ -52,14 +61,16 @@ def pope(
 ) -> None:
     """Score answers to POPE: accuracy, precision, recall, F1 and yes ratio by split."""
     with exit_codes():
+        loading.quiet_libraries()
         from smoothguard_guardrail.cli.scores_view import print_scores
         from smoothguard_guardrail.evaluation.benchmarks import joining, pope_answers
-        from smoothguard_guardrail.evaluation.benchmarks.pope import SPLITS, Pope
 
-        bench = Pope.load(annotations, splits=split or SPLITS, with_media=False, complete=not partial)
+        reading = eval_data.DataOptions(parts=split, partial=partial, with_media=False)
+        bench = cast("Pope", eval_data.load_benchmark("pope", annotations, reading))
         if joining.holds_item_ids(answers):
-            found = joining.read_item_answers(answers)
-        elif pope_answers.is_upstream_layout(answers):
+            print_scores(_score_items(bench, answers, partial=partial), as_json=as_json)
+            return
+        if pope_answers.is_upstream_layout(answers):
             found = pope_answers.read_upstream_answers(bench, answers)
         elif questions is None:
             raise ConfigurationError("ids collide between splits: give LLaVA's question file as --questions")
@@ -70,16 +81,33 @@ def pope(
 
 @score.command()
 def llava_bench(
-    reviews: Annotated[Path, typer.Option(help="JSON lines: question_id, category, content, tuple.")],
+    reviews: Annotated[Path | None, typer.Option(help=_REVIEWS_HELP)] = None,
     questions: Annotated[
         Path | None, typer.Option(help="questions.jsonl, with which reviews have to agree one by one.")
     ] = None,
+    answers: Annotated[Path | None, typer.Option(help=_LLAVA_ANSWERS_HELP)] = None,
+    data: Data = None,
+    rule: Annotated[Path | None, typer.Option(help="rule.json; by default beside the files of --data.")] = None,
+    judge: Annotated[str | None, typer.Option(help="`chat:` and a model's name: reviews the answers.")] = None,
+    kept: Kept = None,
     partial: Partial = False,
     as_json: Json = False,
 ) -> None:
     """Score reviews of answers to LLaVA-Bench: the relative score by category; failed reviews count in none."""
     with exit_codes():
+        loading.quiet_libraries()
         from smoothguard_guardrail.cli.scores_view import print_scores
+
+        if answers is not None:
+            if reviews is not None or questions is not None:
+                raise ConfigurationError("give --reviews and --questions, or --answers, --data and --judge")
+            reading = eval_data.DataOptions(rule=rule, partial=partial, with_media=False)
+            bench = eval_data.load_benchmark("llava-bench", _given(data), reading)
+            reviewer = eval_plan.keeping(eval_plan.make_judge(judge, "llava-bench"), kept)
+            print_scores(_score_items(bench, answers, partial=partial, judge=reviewer), as_json=as_json)
+            return
+        if reviews is None:
+            raise ConfigurationError("give --reviews; or --answers, --data and --judge")
         from smoothguard_guardrail.evaluation.benchmarks import llava_reviews
         from smoothguard_guardrail.evaluation.benchmarks.joining import answered_part
 
@@ -97,7 +125,7 @@ def llava_bench(
 
 @score.command("mm-safetybench")
 def mm_safetybench(
-    answers: Annotated[Path, typer.Option(help="Folder of scenario files with ans.<model>.text in their records.")],
+    answers: Annotated[Path, typer.Option(help=_MM_ANSWERS_HELP)],
     model: Annotated[
         str | None, typer.Option(help="Whose answers; to be given where there are several models'.")
     ] = None,
@@ -105,12 +133,23 @@ def mm_safetybench(
     scenario: Annotated[
         list[str] | None, typer.Option(help="Scenarios to score, as 09, may be repeated; by default all 13.")
     ] = None,
+    data: Data = None,
+    variant: Annotated[str | None, typer.Option(help="Of answers by item_id: as they were asked.")] = None,
+    kept: Kept = None,
     partial: Partial = False,
     as_json: Json = False,
 ) -> None:
     """Score answers to MM-SafetyBench: attack success rate by scenario; answers without a verdict count in none."""
     with exit_codes():
+        loading.quiet_libraries()
         from smoothguard_guardrail.cli.scores_view import print_scores
+
+        if answers.is_file():
+            reading = eval_data.DataOptions(parts=scenario, variant=variant, partial=partial, with_media=False)
+            bench = eval_data.load_benchmark("mm-safetybench", _given(data), reading)
+            deciding = eval_plan.keeping(eval_plan.make_judge(judge, "mm-safetybench"), kept)
+            print_scores(_score_items(bench, answers, partial=partial, judge=deciding), as_json=as_json)
+            return
         from smoothguard_guardrail.evaluation.benchmarks import mm_answers
         from smoothguard_guardrail.evaluation.benchmarks.mm_safetybench import MMSafetyBench
         from smoothguard_guardrail.evaluation.benchmarks.mm_scenarios import read_scenarios
@@ -137,12 +176,34 @@ def compa_order(
     """Score answers to CompA-order: accuracy by number of captions; answers that name no caption are wrong."""
     with exit_codes():
         from smoothguard_guardrail.cli.scores_view import print_scores
+        from smoothguard_guardrail.evaluation.benchmarks import joining
         from smoothguard_guardrail.evaluation.benchmarks.compa_answers import read_answers
         from smoothguard_guardrail.evaluation.benchmarks.compa_order import CompaOrder
 
         bench = CompaOrder.load(questions, ask="every", with_media=False, complete=not partial)
+        if answers.suffix != ".json" and joining.holds_item_ids(answers):
+            bench = bench.answered(joining.read_item_answers(answers), complete=not partial)
+            print_scores(_score_items(bench, answers, partial=partial), as_json=as_json)
+            return
         found = read_answers(bench, answers)
         print_scores(bench.answered(found, complete=not partial).score(found), as_json=as_json)
+
+
+def _score_items(bench: PartialBenchmark, path: Path, *, partial: bool, judge: Judge | None = None) -> Scores:
+    """Score answers by item id, as `smoothguard eval run` scored them."""
+    from smoothguard_guardrail.evaluation.benchmarks.joining import in_order, read_item_answers
+    from smoothguard_guardrail.evaluation.record import score_answers
+
+    found = read_item_answers(path)
+    bench = bench.part(found) if partial and len(found) < len(bench.items) else bench
+    in_order(bench.items, dict.fromkeys(found, ""))
+    return score_answers(bench, found, judge=judge)
+
+
+def _given(data: str | None) -> str:
+    if data is None:
+        raise ConfigurationError("answers by item_id need the benchmark that they are for: --data")
+    return data
 
 
 def _judge(name: str, found: StoredAnswers) -> Judge:
@@ -154,15 +215,6 @@ def _judge(name: str, found: StoredAnswers) -> Judge:
         from smoothguard_guardrail.evaluation.benchmarks.mm_answers import StoredVerdicts
 
         return StoredVerdicts(found.verdicts)
-    from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
-    from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge
-
-    kind, _, rest = name.partition(":")
-    loading.quiet_libraries()
-    if name == "refusal":
-        return RefusalJudge()
-    if kind == "classifier" and rest:
-        return ClassifierJudge(rest)
-    if kind == "chat" and rest:
-        return ChatJudge(loading.load_model(rest))
-    raise ConfigurationError(f"--judge {name}: give stored, refusal, classifier:PATH or chat:PROVIDER:NAME")
+    if name.partition(":")[0] not in ("refusal", "classifier", "chat"):
+        raise ConfigurationError(f"--judge {name}: give stored, refusal, classifier:PATH or chat:PROVIDER:NAME")
+    return cast("Judge", eval_plan.make_judge(name, "mm-safetybench"))

@@ -106,17 +106,17 @@ def llava_answers(texts: Mapping[str, str] = POPE_ANSWERS, rows: Mapping[str, Ro
 
 # LLaVA-Bench: three questions about two pictures, one with several captions.
 
-LLAVA_QUESTIONS = [
+LLAVA_QUESTIONS: list[dict[str, Any]] = [
     {"image": "001.jpg", "text": "What is this?", "category": "conv", "question_id": 0},
     {"image": "001.jpg", "text": "Describe it.", "category": "detail", "question_id": 1},
     {"image": "002.jpg", "text": "Why?", "category": "complex", "question_id": 2},
     {"image": "002.jpg", "text": "And then?", "category": "complex", "question_id": 3},
 ]
-LLAVA_CONTEXT = [
+LLAVA_CONTEXT: list[dict[str, Any]] = [
     {"id": "001", "image": "001.jpg", "caption": "A lighthouse."},
     {"id": "002", "image": "002.jpg", "caption": ["A ship.", "A storm."]},
 ]
-LLAVA_REFERENCES = [
+LLAVA_REFERENCES: list[dict[str, Any]] = [
     {
         "question_id": number,
         "prompt": "?",

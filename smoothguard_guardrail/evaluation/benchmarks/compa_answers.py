@@ -6,7 +6,6 @@ from pathlib import Path
 
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation.benchmarks.compa_order import CompaOrder
-from smoothguard_guardrail.evaluation.benchmarks.joining import holds_item_ids, read_item_answers
 from smoothguard_guardrail.evaluation.benchmarks.rows import Row, put_once, read_json_lines, read_json_object, rows_of
 
 _FIELDS = {"row": ("row_index", "row"), "file": ("selected_audio_file", "file"), "text": ("model_response", "text")}
@@ -16,8 +15,7 @@ def read_answers(bench: CompaOrder, path: Path) -> dict[str, str]:
     """Read answers, and join them by row and recording.
 
     Either the JSON file that the authors' script writes: `questions`, each with `row_index`, `selected_audio_file` and
-    `model_response`; or JSON lines with these fields, or with `row`, `file` and `text`, rows counting from 0; or JSON
-    lines of `item_id` and `text`, as `smoothguard eval run` writes them.
+    `model_response`; or JSON lines with these fields, or with `row`, `file` and `text`, rows counting from 0.
 
     Args:
         bench: With `ask="every"`, so that any recording may have been asked about.
@@ -26,8 +24,6 @@ def read_answers(bench: CompaOrder, path: Path) -> dict[str, str]:
     Raises:
         InputError: The file or a field is missing or wrong, a recording is answered twice, or a row has no such file.
     """
-    if path.suffix != ".json" and holds_item_ids(path):
-        return read_item_answers(path)
     known = {(str(item.details["row"]), str(item.details["file"])): item.id for item in bench.items}
     found: dict[str, str] = {}
     for row in _rows(path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.evaluation.benchmarks.rows import put_once, read_json_lines
-from smoothguard_guardrail.evaluation.items import Item
+from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.scores import Judge, Judgement
 
 
@@ -37,16 +37,20 @@ def holds_item_ids(path: Path) -> bool:
     return "item_id" in read_json_lines(path)[0].values
 
 
-def read_item_answers(path: Path) -> dict[str, str]:
-    """Read answers by item id: `item_id` and `text`; those whose `error` says that the call failed are left out.
+def read_item_answers(path: Path) -> dict[str, Answer]:
+    """Read answers by item id: `item_id`, and `text`, or `error` where the call failed.
 
     Raises:
         InputError: The file cannot be read, an item is answered twice, or a field is missing or wrong.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Answer] = {}
     for row in read_json_lines(path):
+        key = row.key("item_id")
         if row.values.get("error") is None:
-            put_once(found, row.key("item_id"), row.text("text"), row=row, what="the answer to")
+            answer = Answer(item_id=key, text=row.text("text"))
+        else:
+            answer = Answer(item_id=key, error=row.text("error"))
+        put_once(found, key, answer, row=row, what="the answer to")
     return found
 
 
