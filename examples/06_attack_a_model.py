@@ -9,7 +9,7 @@ from smoothguard_guardrail.media.image import decode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
-from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
+from smoothguard_guardrail.perturbation import GuardView, ModelFacts
 
 
 def main() -> None:
@@ -24,11 +24,10 @@ def main() -> None:
         message = HumanMessage([{"type": "image", "image": image}, {"type": "text", "text": picture.question}])
         print(f"{name:<27} alone: {model.invoke([message]).text:<40} guarded: {guard.invoke([message]).text}")
 
-    # The pictures have the model's size; for others `smoothguard attack` resizes as the guard does, differentiably.
-    perturb = image_perturber(config, ModelFacts.of(model))
+    seen = GuardView(config=config, facts=ModelFacts.of(model))
     attacks = {
         "blind attack": PGD(16 / 255, num_steps=20, seed=0),
-        "adaptive attack": EOTPGD(16 / 255, perturb, num_steps=10, num_draws=8, seed=0),
+        "adaptive attack": EOTPGD(16 / 255, seen, num_steps=10, num_draws=8, seed=0),
     }
     print("question:", picture.question)
     print("attacker wants:", picture.target)
