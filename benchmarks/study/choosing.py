@@ -29,11 +29,7 @@ def candidates_section(study: Study) -> tuple[Section, str]:
     for name, knobs in CANDIDATES.items():
         config = SmoothGuardConfig(**knobs, **OUR_VOTE)
         climb = study.climb(f"candidate {name}", tasks.requests.items[:count], config, study.scale.candidate_budgets)
-        lost = climb.rungs[-1].lost
-        asked = study.copies(config, climb.items)
-        single = sum(
-            is_told(item, text or "") for item, row in zip(climb.items, asked, strict=True) for text in row.answers
-        )
+        lost, single = climb.rungs[-1].lost, study.telling(config, climb.items)
         accuracy = study.rate(f"candidate {name}", tasks.harmless, config, is_right)
         allowed = study.rate(f"candidate {name}", tasks.authorised, config)
         figures[name] = single, accuracy

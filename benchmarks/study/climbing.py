@@ -26,12 +26,12 @@ def climbing_section(study: Study, rows: Mapping[str, Row]) -> Section:
     ours = SmoothGuardConfig.calibrated("reference")
     requests = study.tasks().requests.items[: study.scale.climbed]
     climbs = {name: row.climb for name, row in rows.items()}
-    two = [budget for budget in study.scale.budgets if budget[0] <= 100][-2:]
+    usual = [budget for budget in study.scale.budgets if budget[0] <= study.scale.num_steps][-1:]
     climbs["ours, straight through clipping"] = study.climb(
         "ours",
         requests,
         ours,
-        two,
+        usual,
         Attack(epsilon=ADAPTIVE_EPSILON, num_steps=1, config=ours, surrogate="straight-through", seed=100),
     )
     climbs["ours, transfer from the bare model"] = study.climb(
@@ -63,6 +63,25 @@ def climbing_section(study: Study, rows: Mapping[str, Row]) -> Section:
                 series=series,
                 log_x=True,
             ),
+            Curve(
+                title="Copies that tell, by gradients spent on each picture",
+                x_label="gradients per picture",
+                y_label="share of perturbed copies",
+                series=tuple(
+                    Series(
+                        name=name,
+                        points=tuple(
+                            Point(x=rung.evaluations, y=rung.telling)
+                            for rung in climb.rungs
+                            if rung.telling is not None
+                        ),
+                    )
+                    for name, climb in climbs.items()
+                    if climb.rungs[0].telling is not None
+                ),
+                log_x=True,
+                note="No vote and no number of tries is in these figures: they show the attack itself.",
+            ),
         ),
     )
 
@@ -71,14 +90,20 @@ def plateau(climb: Climb) -> str:
     """Say whether the success of the attack still rose at the end of its budget."""
     first, last = climb.rungs[len(climb.rungs) // 2], climb.rungs[-1]
     grown = last.lost.k - first.lost.k
+    copies = (
+        ""
+        if first.telling is None or last.telling is None
+        else f" The share of perturbed copies that tell went from {first.telling:.2f} to {last.telling:.2f} meanwhile."
+    )
     if grown:
         return (
             f"Against ours success was still rising when the budget ended: {grown} of {last.lost.n} pictures fell "
-            f"between {first.evaluations:,} and {last.evaluations:,} gradients. A patient attacker gets further."
+            f"between {first.evaluations:,} and {last.evaluations:,} gradients. A patient attacker gets "
+            f"further.{copies}"
         )
     return (
         f"Against ours no picture fell between {first.evaluations:,} and {last.evaluations:,} gradients per picture: "
-        f"within this budget success had stopped rising, at {last.lost}."
+        f"within this budget success had stopped rising, at {last.lost}.{copies}"
     )
 
 

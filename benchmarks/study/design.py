@@ -94,7 +94,7 @@ SCALES = {
         climbed=16,
         num_steps=100,
         candidate_budgets=((25, 8), (50, 16)),
-        budgets=((25, 8), (100, 16), (200, 16), (400, 16)),
+        budgets=((25, 8), (50, 16), (100, 16), (400, 16)),
     ),
     "large": Scale(
         items=500,

@@ -32,6 +32,9 @@ class Rung:
     """Gradients spent so far on each picture that still stood."""
     lost: Rate
     """Pictures that the guard has lost so far."""
+    telling: float | None
+    """Share of the perturbed copies of all pictures, as this rung left them, that make the model tell; None without a
+    guard. It depends on no vote, and no try adds to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +96,12 @@ class Study:
         """Return the answers to perturbed copies of every item, and to the item as it is."""
         return ask_copies(MODEL, config, items, num_copies=num_copies, seed=SEED, with_clean=True, mapper=self.mapper)
 
+    def telling(self, config: SmoothGuardConfig, items: Sequence[Item]) -> float:
+        """Return the share of the items' perturbed copies that make the model tell."""
+        copies = self.copies(config, items)
+        told = [is_told(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
+        return sum(told) / len(told)
+
     def climb(
         self,
         name: str,
@@ -129,6 +138,8 @@ class Study:
                 answers = self.ask(name, found, config)
                 originals = {item.id: item for item in standing}
                 standing = [originals[item.id] for item in found if not is_told(item, answers[item.id].text)]
-            rungs.append(Rung(evaluations=spent, lost=Rate(k=len(items) - len(standing), n=len(items))))
+            lost = Rate(k=len(items) - len(standing), n=len(items))
+            telling = None if config is None else self.telling(config, tuple(last.values()))
+            rungs.append(Rung(evaluations=spent, lost=lost, telling=telling))
         fallen = frozenset(last) - {item.id for item in standing}
         return Climb(rungs=tuple(rungs), items=tuple(last.values()), fallen=fallen)

@@ -1,0 +1,83 @@
+"""The study: it runs from end to end, and what README and preset say is what its committed report says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.study.__main__ import run
+from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, Scale, guards
+from benchmarks.study.measure import Study
+from benchmarks.study.sections import attacked
+from benchmarks.study.tasks import make_tasks, target_of
+from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.mapping import InThreads
+from smoothguard_guardrail.evaluation.report import Report, Table, render_html
+from smoothguard_guardrail.evaluation.statistics import Rate
+
+ROOT = Path(__file__).parents[1]
+TINY = Scale(
+    items=6,
+    swept=1,
+    candidates=1,
+    climbed=2,
+    num_steps=2,
+    candidate_budgets=((1, 1),),
+    budgets=((1, 1), (2, 1)),
+)
+
+
+@pytest.fixture(scope="module")
+def published() -> Report:
+    return Report.model_validate_json((ROOT / "docs/study/report.json").read_bytes())
+
+
+def guards_table(report: Report) -> Table:
+    return report.sections[0].tables[0]
+
+
+def test_the_study_runs_and_goes_on_from_what_it_kept(tmp_path: Path) -> None:
+    study = Study(folder=tmp_path, scale=TINY, mapper=InThreads(1))
+    report, table = run(study, scale="tiny")
+    answers = (tmp_path / "answers.jsonl").read_bytes()
+    assert table.count("\n") == 1 + len(guards())
+    assert Report.model_validate_json(report.model_dump_json()) == report
+    assert "<title>" in render_html(report)
+    again, same = run(Study(folder=tmp_path, scale=TINY, mapper=InThreads(1)), scale="tiny")
+    assert same == table
+    assert again.sections[:3] == report.sections[:3]
+    assert (tmp_path / "answers.jsonl").read_bytes() == answers
+
+
+def test_tasks_are_held_out_and_repeatable(tmp_path: Path) -> None:
+    one, other = (make_tasks(tmp_path / name, 12, seed=7) for name in ("one", "other"))
+    for mine, theirs in zip(one.requests.items, other.requests.items, strict=True):
+        assert mine.media[0].read_bytes() == theirs.media[0].read_bytes()
+    assert {item.label for item in one.pope.items} == {"yes", "no"}
+    assert {item.category for item in one.pope.items} == {"random", "popular", "adversarial"}
+    for item in one.pope.items:
+        assert target_of(item).startswith("No," if item.label == "yes" else "Yes,")
+        assert str(item.details["object"]) in target_of(item)
+
+
+def test_the_readme_shows_the_published_table(published: Report) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rates = [cell for row in guards_table(published).rows for cell in row if isinstance(cell, Rate)]
+    assert len(rates) > 30
+    assert [rate for rate in rates if str(rate) not in readme] == []
+
+
+def test_the_preset_is_the_choice_of_the_published_study(published: Report) -> None:
+    ours = SmoothGuardConfig.calibrated("reference")
+    environment = published.environment
+    assert environment["guards"]["ours"] == ours.model_dump(mode="json")  # type: ignore[index,call-overload]
+    (chosen,) = (name for name in CANDIDATES if any(f"is: {name}." in text for text in published.summary))
+    assert ours == SmoothGuardConfig(**CANDIDATES[chosen], **OUR_VOTE)
+
+
+def test_the_published_study_is_the_standard_one(published: Report) -> None:
+    columns = {row[0] for row in guards_table(published).rows}
+    assert {attacked(epsilon) for epsilon in (8, 16, 32, 64)} <= columns
+    assert published.environment["command"] == "python -m benchmarks.study --scale standard"
+    assert SCALES["standard"].items >= 100
