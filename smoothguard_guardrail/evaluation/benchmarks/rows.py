@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from smoothguard_guardrail.errors import InputError
@@ -41,6 +41,8 @@ class Row:
         value = self._value(field)
         if not isinstance(value, str):
             raise InputError(f"{self.where}: `{field}` has to be a text, and is {value!r}")
+        if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+            raise InputError(f"{self.where}: `{field}` holds half a character, and cannot be written: {value!r}")
         return value
 
     def key(self, field: str) -> str:
@@ -112,10 +114,13 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
         InputError: The file cannot be read, a column is missing, or a row is too long or too short.
     """
     reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    absent = [column for column in columns if column not in (reader.fieldnames or ())]
-    if absent:
-        raise InputError(f"{path}: no column {', '.join(absent)}; there is {', '.join(reader.fieldnames or ())}")
-    rows = [Row(where=f"{path}, row {number}", values=values) for number, values in enumerate(reader, 1)]
+    try:
+        absent = [column for column in columns if column not in (reader.fieldnames or ())]
+        if absent:
+            raise InputError(f"{path}: no column {', '.join(absent)}; there is {', '.join(reader.fieldnames or ())}")
+        rows = [Row(where=f"{path}, row {number}", values=values) for number, values in enumerate(reader, 1)]
+    except csv.Error as error:
+        raise InputError(f"{path} is no CSV: {error}") from error
     for row in rows:
         if None in row.values or None in row.values.values():
             raise InputError(f"{row.where}: has to have {len(reader.fieldnames or ())} fields")
@@ -152,7 +157,7 @@ def file_in(folder: Path, name: str, *, where: str) -> Path:
         InputError: The name leads out of the folder.
     """
     parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or not name:
+    if parts.is_absolute() or ".." in parts.parts or not name or PureWindowsPath(name).drive:
         raise InputError(f"{where}: {name!r} is no name of a file in a folder")
     return folder / name
 
@@ -176,7 +181,8 @@ def _parsed(text: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"{twice!r} stands twice in one object")
     return found
 
