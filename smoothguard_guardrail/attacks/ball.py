@@ -143,16 +143,18 @@ class Ball:
             excess = float(squares.sum()) - reach**2
             if excess <= 0:
                 return self.space.values(levels).reshape(original.shape)
-            closer = levels + (inner - levels).sign()
-            saved = squares - (self.space.values(closer).double() - centre) ** 2
-            lost = (closer - wanted) ** 2 - (levels - wanted) ** 2
+            movable = torch.nonzero(levels != inner).flatten()
+            here, centre_here, wanted_here = levels[movable], centre[movable], wanted[movable]
+            closer = here + (inner[movable] - here).sign()
+            saved = squares[movable] - (self.space.values(closer).double() - centre_here) ** 2
+            lost = (closer - wanted_here) ** 2 - (here - wanted_here) ** 2
             order = torch.where(saved > 0, lost / saved, torch.inf).argsort(stable=True)
             count = int((saved[order].clamp_min(0).cumsum(0) < excess).sum()) + 1
             chosen = order[:count]
             chosen = chosen[saved[chosen] > 0]
             if not len(chosen):
                 raise ConfigurationError("no medium that a file can hold lies within epsilon")
-            levels[chosen] = closer[chosen]
+            levels[movable[chosen]] = closer[chosen]
 
 
 def _length(batch: torch.Tensor) -> torch.Tensor:
