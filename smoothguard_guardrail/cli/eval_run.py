@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -122,7 +123,7 @@ def run(
             device=recording.device_name(),
             started=started,
             seconds=round(time.monotonic() - clock, 3),
-            command=" ".join(sys.argv[1:]),
+            command=shlex.join(sys.argv[1:]),
         )
         _write(out, record, plan, answers)
         _print(record, out)

@@ -29,8 +29,20 @@ def exit_codes() -> Iterator[None]:
         raise _exit(error, PROVIDER_FAILED) from error
 
 
+def printable(text: str) -> str:
+    r"""Return a text with its control characters spelt out: a name in a file could write all over the terminal.
+
+    Example:
+        >>> printable("a\x1b[2Jb")
+        'a\\x1b[2Jb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
+
+
 def _exit(error: Exception, code: int) -> typer.Exit:
-    message = " ".join(str(error).split()) or "no message"
+    message = printable(" ".join(str(error).split())) or "no message"
     if not isinstance(error, SmoothGuardError):
         message = f"{type(error).__name__}: {message}"
     if len(message) > _MAX_CHARS:

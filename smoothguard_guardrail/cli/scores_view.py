@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from smoothguard_guardrail.cli.failures import printable
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def print_scores(scores: Scores, *, as_json: bool) -> None:
         console.width = _WIDTH
     console.print(scores_table(scores))
     for note in scores.notes:
-        console.print(f"- {note}", soft_wrap=True)
+        console.print(f"- {printable(note)}", soft_wrap=True)
 
 
 def scores_table(scores: Scores) -> Table:
@@ -47,7 +48,7 @@ def scores_table(scores: Scores) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in scores.rows:
         for number, (name, value) in enumerate(row.metrics.items()):
-            group = (row.group, f"{row.num_items:,}") if number == 0 else ("", "")
+            group = (printable(row.group), f"{row.num_items:,}") if number == 0 else ("", "")
             last = number == len(row.metrics) - 1
             table.add_row(*group, name, *_cells(value), end_section=last)
     return table

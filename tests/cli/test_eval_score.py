@@ -234,3 +234,14 @@ def test_missing_files_are_told_in_one_line(runner: CliRunner, command: str) -> 
         "compa-order": ["--answers", "no.jsonl", "--questions", "no.csv"],
     }
     assert "cannot be read" in refused(runner, command, *paths[command])
+
+
+def test_names_in_files_do_not_write_all_over_the_terminal(runner: CliRunner, tmp_path: Path) -> None:
+    lines = [{"question_id": "1", "category": "\x1b[2Jconv\x07", "content": "8 6", "tuple": [8, 6]}]
+    reviews = write_lines(tmp_path / "reviews.jsonl", lines)
+    result = runner.invoke(app, ["eval", "score", "llava-bench", "--reviews", str(reviews), "--partial"])
+    assert result.exit_code == 0, result.output
+    assert "\\x1b[2Jconv" in result.stdout
+    assert not set("\x1b\x07") & set(result.output)
+    message = refused(runner, "llava-bench", "--reviews", reviews, "--questions", tmp_path / "\x1b[31m.jsonl")
+    assert "\x1b" not in message
