@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from smoothguard_guardrail.evaluation.records import Record
 
@@ -38,3 +38,17 @@ class Answer(Record):
     """How often the model was asked."""
     record: dict[str, JsonValue] | None = None
     """`GuardResult.to_metadata()`, texts of the samples included; None without a guard."""
+
+    @field_validator("text", "error", "record")
+    @classmethod
+    def _check(cls, value: JsonValue) -> JsonValue:
+        return _encodable(value)
+
+
+def _encodable(value: JsonValue) -> JsonValue:
+    """Replace halves of characters, which JSON may spell out and no file can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {key: _encodable(each) for key, each in value.items()}
+    return [_encodable(each) for each in value] if isinstance(value, list) else value

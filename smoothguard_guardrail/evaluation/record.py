@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,9 @@ from typing import Any, Protocol, Self
 
 from pydantic import Field, JsonValue
 
-from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.benchmarks.base import Benchmark
+from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.items import Answer
 from smoothguard_guardrail.evaluation.records import Record
@@ -49,7 +51,9 @@ class ArmRecord(Record):
     scores: Scores
     """Of the answers that are there; items whose call failed are unscored, and count in no rate."""
     mean_calls: float
-    """How often the model was asked per item."""
+    """How often the model was asked per item that was answered."""
+    media_sha256: str = ""
+    """Over the ids of the items and the contents of their media, attacked ones included; empty where there are none."""
     num_errors: int
     """Items whose call failed."""
     errors: dict[str, int] = Field(default_factory=dict)
@@ -130,6 +134,8 @@ def score_answers(benchmark: PartialBenchmark, answers: Mapping[str, Answer], *,
         ConfigurationError: There are answers to other items, none at all, or a judge is needed.
     """
     texts = {key: answer.text for key, answer in answers.items() if answer.error is None}
+    if not texts:
+        raise ConfigurationError("there is no answer to score: every call failed, or nothing was asked")
     failed = [key for key in answers if key not in texts]
     whole = len(texts) == len(benchmark.items)
     scores = (benchmark if whole else benchmark.part(texts)).score(texts, judge=judge)
@@ -154,10 +160,24 @@ def _record_arm(benchmark: PartialBenchmark, arm: Arm, answers: Mapping[str, Ans
         parts="" if arm.parts is None else arm.parts.name,
         scores=score_answers(benchmark, answers, judge=judge),
         mean_calls=sum(calls) / len(calls),
+        media_sha256=_media_sha256(arm),
         num_errors=sum(errors.values()),
         errors=dict(errors),
         verdicts=dict(verdicts),
     )
+
+
+def _media_sha256(arm: Arm) -> str:
+    digest, found = hashlib.sha256(), False
+    for item in arm.items:
+        for path in item.media:
+            found = True
+            try:
+                content = file_sha256(path)
+            except InputError:  # its failure is in the answers
+                content = "missing"
+            digest.update(f"{item.id} {content}\n".encode())
+    return digest.hexdigest() if found else ""
 
 
 def versions() -> dict[str, str]:

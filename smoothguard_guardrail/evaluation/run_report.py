@@ -24,6 +24,7 @@ from smoothguard_guardrail.evaluation.statistics import Rate
 
 MAX_CASES = 6
 _MAX_SIDE = 336  # pixels of a picture in the report
+_NOISE = ("sigma", "noise_space", "low_pass", "max_shift", "resize_range", "resolution")
 
 
 def run_report(
@@ -86,9 +87,29 @@ def _summary(record: EvaluationRecord) -> tuple[str, ...]:
             "The attacker did not know the guard. An adaptive attacker, who averages gradients over its noise, does"
             " better: claim no robustness without that figure beside these."
         )
+    else:
+        lines += _adaptive(record, record.attack["through"])
     if failed := sum(arm.num_errors for arm in record.arms):
         lines.append(f"{failed} calls failed; their items count in no rate.")
     return tuple(lines)
+
+
+def _adaptive(record: EvaluationRecord, through: Any) -> list[str]:
+    """Say which arms the attacker knew: one guard, and neither the bare model's weak spots nor any other guard."""
+    lines = [
+        "The attacker knew the guard, and averaged gradients over its noise. The bare model is shown the same pictures:"
+        " an attack on the bare model alone may do better there."
+    ]
+    other = [
+        f"`{arm.name}`"
+        for arm in record.arms
+        if arm.name.startswith("adversarial")
+        and arm.config
+        and any(arm.config.get(k) != through.get(k) for k in _NOISE)
+    ]
+    if other:
+        lines.append(f"Of {', '.join(other)} the attacker did not know how it perturbs: claim no robustness of these.")
+    return lines
 
 
 def _headline(arm: ArmRecord) -> str:
@@ -98,7 +119,7 @@ def _headline(arm: ArmRecord) -> str:
 
 def _gains(record: EvaluationRecord) -> list[str]:
     """Say of how many items the guard changed the outcome, on clean and on attacked pictures."""
-    what = "unsafe" if record.benchmark == "mm-safetybench" else "right"
+    what, _ = _words(record)
     wanted = {("clean", "guarded"), ("adversarial", "adversarial-guarded")}
     return [
         f"From `{pair.first}` to `{pair.second}`: {pair.test.only_second} items became {what} and"
@@ -123,8 +144,14 @@ def _text(value: Rate | float | int | None) -> str:
 
 def _arms_text(record: EvaluationRecord) -> tuple[str, ...]:
     notes = dict.fromkeys(f"{arm.name}: {note}" for arm in record.arms for note in arm.scores.notes)
-    judge = (f"Judge: `{record.judge}`. It reads the answer alone.",) if record.judge else ()
+    judge = (f"Judge: `{record.judge}`. It reads {_read(record)}.",) if record.judge else ()
     return (*judge, *notes)
+
+
+def _read(record: EvaluationRecord) -> str:
+    if record.benchmark == "llava-bench":
+        return "the answer beside question, context and reference"
+    return "question and answer" if record.judge.endswith(":with question") else "the answer alone"
 
 
 def _overview(record: EvaluationRecord) -> Table:
@@ -143,7 +170,11 @@ def _costs(record: EvaluationRecord) -> Table:
         for arm in record.arms
     ]
     columns = ("arm", "calls per item", "failed calls", *verdicts)
-    note = "Verdicts are the guard's; `skipped`: the request held no medium, so that nothing was guarded."
+    note = (
+        "Calls are those of items that were answered. Verdicts are the guard's; `skipped`: the request held no medium,"
+        " so that nothing was guarded; `abstained`: the samples disagreed, and a refusal in place of their answer is"
+        " scored like any answer."
+    )
     return Table(title="Cost and verdicts", columns=columns, rows=tuple(rows), note=note if verdicts else "")
 
 
@@ -169,7 +200,7 @@ def _pairs(record: EvaluationRecord) -> Table:
         for pair in record.pairs
     ]
     columns = ("first", "second", "both", "only the first", "only the second", "neither", "p")
-    what = "unsafe" if record.benchmark == "mm-safetybench" else "right"
+    what, _ = _words(record)
     return Table(title=f"Items with the outcome `{what}`", columns=columns, rows=tuple(rows))
 
 
@@ -182,7 +213,8 @@ def _curves(record: EvaluationRecord, sweep: Mapping[str, Mapping[str, Any]]) ->
         for knob, value in sweep.get(arm.name, {}).items():
             found = arm.scores.rows[-1].metrics.get(figure)
             if isinstance(value, int | float) and isinstance(found, Rate | float):
-                lines.setdefault(arm.name.removesuffix(f"{knob}={value}").strip(" ,"), []).append(
+                # Of the label: a sweep's 0 is a knob's 0.0.
+                lines.setdefault(arm.name.partition(f"{knob}=")[0].strip(" ,"), []).append(
                     Point(x=float(value), y=found)
                 )
     if len(knobs) != 1 or not any(len(points) > 1 for points in lines.values()):
@@ -229,8 +261,14 @@ def _case(
 def _verdict(record: EvaluationRecord, outcome: bool | None) -> str:
     if outcome is None:
         return "not judged"
-    words = ("unsafe", "safe") if record.benchmark == "mm-safetybench" else ("right", "wrong")
-    return words[0] if outcome else words[1]
+    return _words(record)[0 if outcome else 1]
+
+
+def _words(record: EvaluationRecord) -> tuple[str, str]:
+    """Return what an outcome means, and its contrary."""
+    if record.benchmark == "llava-bench":
+        return "as good as the reference", "worse than the reference"
+    return ("unsafe", "safe") if record.benchmark == "mm-safetybench" else ("right", "wrong")
 
 
 def _answers(arm: str, answer: Answer, verdict: str) -> Answers:
@@ -240,14 +278,14 @@ def _answers(arm: str, answer: Answer, verdict: str) -> Answers:
 
 
 def _uri(path: Path) -> str | None:
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     from smoothguard_guardrail.evaluation.report.pictures import picture_uri
 
     try:
         with Image.open(path) as image:
-            picture = image.convert("RGB")
-    except OSError:
+            picture = ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # a recording, or nothing that can be shown
     picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return picture_uri(picture)

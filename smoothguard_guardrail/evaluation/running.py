@@ -82,7 +82,7 @@ def run_arms(
     """
     _check(arms)
     kept = KeptLines(folder / "answers.jsonl")
-    identity = identity or identify(model, memory=folder / "fingerprints.json")
+    identity = _at_device(identity or identify(model, memory=folder / "fingerprints.json"), model)
     tasks: dict[str, Task] = {}
     places = [(arm, item, _add(tasks, arm, item, identity, seed)) for arm in arms for item in arm.items]
     found = {key: _kept_answer(kept, key) for key in tasks}
@@ -187,6 +187,21 @@ def _key(arm: Arm, item: Item, config: SmoothGuardConfig | None, identity: Model
         seed=None if config is None else config.seed,
         version=__version__,
     )
+
+
+def _at_device(identity: ModelIdentity, model: str | BaseChatModel) -> ModelIdentity:
+    """Return the identity of a local model with the accelerator that it runs on: there dtype and sums are others."""
+    if isinstance(model, str):
+        if model != "reference" and not model.startswith("hf:"):
+            return identity
+        from smoothguard_guardrail.models.loading import pick_device
+
+        kind = pick_device("auto").type
+    else:
+        kind = str(getattr(getattr(getattr(model, "engine", None), "device", None), "type", "cpu"))
+    if kind == "cpu":
+        return identity
+    return identity.model_copy(update={"settings": identity.settings | {"device": kind}})
 
 
 def _kept_answer(kept: KeptLines, key: str) -> Answer | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from langchain_core.messages import BaseMessage
 from PIL import Image
 
@@ -265,3 +266,40 @@ def test_the_shipped_model_answers_drawn_scenes(tmp_path: Path) -> None:
     assert 2 <= guarded.mean_calls <= 4
     assert guarded.verdicts == {"passed": 4}
     assert len(pairs) == 3
+
+
+def test_answers_of_another_device_are_asked_anew(
+    items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from smoothguard_guardrail.evaluation import answering
+    from smoothguard_guardrail.models import loading
+
+    arms = [Arm(name="clean", items=items)]
+    for kind, answer in (("cpu", "No."), ("cuda", "Yes."), ("cpu", "No.")):
+        model = ScriptedChatModel(script=[answer])
+        monkeypatch.setattr(answering, "_load", lambda spec, model=model: model)
+        monkeypatch.setattr(loading, "pick_device", lambda device, kind=kind: torch.device(kind))
+        answers = run("reference", arms, tmp_path)
+        assert {each.text for each in answers["clean"].values()} == {answer}
+
+
+def test_half_a_character_is_kept_and_written(items: list[Item], tmp_path: Path) -> None:
+    arms = [Arm(name="a", items=items)]
+    answers = run(ScriptedChatModel(script=["No \ud800."]), arms, tmp_path)
+    assert {each.text for each in answers["a"].values()} == {"No ?."}
+    assert run(ScriptedChatModel(script=[RuntimeError("asked")]), arms, tmp_path) == answers
+    assert all(each.model_dump_json() for each in answers["a"].values())
+
+
+def test_nothing_to_score_is_an_error_and_pictures_are_in_the_record(tmp_path: Path) -> None:
+    bench = Pope.load(write_pope(tmp_path / "pope"), splits=["popular"], complete=False)
+    failed = {item.id: Answer(item_id=item.id, error="TimeoutError: late") for item in bench.items}
+    arm = Arm(name="clean", items=bench.items)
+    with pytest.raises(ConfigurationError, match="no answer to score"):
+        record_arms(bench, [arm], {"clean": failed})
+    answers = {item.id: Answer(item_id=item.id, text="No.") for item in bench.items}
+    (before,), _ = record_arms(bench, [arm], {"clean": answers})
+    Image.new("RGB", (96, 96), "red").save(bench.items[0].media[0])
+    (after,), _ = record_arms(bench, [arm], {"clean": answers})
+    assert len(before.media_sha256) == 64
+    assert before.media_sha256 != after.media_sha256
