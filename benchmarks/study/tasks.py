@@ -92,7 +92,7 @@ def _write_pope(folder: Path, num_pictures: int, *, seed: int) -> None:
     drawn = list(scenes(num_pictures, seed=seed))
     present = [frozenset(item.name for item in scene.items) for scene in drawn]
     counts = Counter(name for names in present for name in names)
-    popular = [name for name, _ in counts.most_common()]
+    popular = sorted(_OBJECTS, key=lambda name: -counts[name])
     rng = np.random.default_rng(seed)
     images = folder / "val2014"
     for index, scene in enumerate(drawn):
