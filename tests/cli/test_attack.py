@@ -21,10 +21,11 @@ from typer.testing import CliRunner
 
 from smoothguard_guardrail import SmoothGuardConfig, ballot
 from smoothguard_guardrail.attacks import TargetLoss, checkpoint
-from smoothguard_guardrail.cli import app, attack_run
-from smoothguard_guardrail.cli.attack_answers import holds
-from smoothguard_guardrail.cli.attack_inputs import parse_epsilon, read_prompts
-from smoothguard_guardrail.cli.attack_record import AttackRecord
+from smoothguard_guardrail.cli import app
+from smoothguard_guardrail.cli.attack import run as attack_run
+from smoothguard_guardrail.cli.attack.answers import holds
+from smoothguard_guardrail.cli.attack.inputs import parse_epsilon, read_prompts
+from smoothguard_guardrail.cli.attack.record import AttackRecord
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models import ChatTransformersMultimodal

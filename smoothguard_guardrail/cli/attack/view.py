@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smoothguard_guardrail.attacks import Progress
-    from smoothguard_guardrail.cli.attack_record import AttackRecord
+    from smoothguard_guardrail.cli.attack.record import AttackRecord
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
 
 def save_plot(path: Path, record: AttackRecord) -> list[Path]:
     """Write the loss plot and return its path, or say on stderr what it takes."""
-    from smoothguard_guardrail.cli.attack_plot import save_loss_plot
+    from smoothguard_guardrail.cli.attack.plot import save_loss_plot
 
     try:
         save_loss_plot(path, record)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from smoothguard_guardrail.cli.attack_media import InputMedium
+    from smoothguard_guardrail.cli.attack.media import InputMedium
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.models import ChatTransformersMultimodal
     from smoothguard_guardrail.result import GuardResult

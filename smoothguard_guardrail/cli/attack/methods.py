@@ -9,8 +9,8 @@ from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.attacks import Attack, Transform
-    from smoothguard_guardrail.cli.attack_media import MediumKind
-    from smoothguard_guardrail.cli.attack_record import Settings
+    from smoothguard_guardrail.cli.attack.media import MediumKind
+    from smoothguard_guardrail.cli.attack.record import Settings
 
 Method = Literal["pgd", "universal", "square"]
 DEFAULT_EPSILON = {"image": "16/255", "audio": "0.005"}
@@ -101,7 +101,7 @@ class Choices:
 
     def settings(self, attack: Attack, seed: int) -> Settings:
         """Return every setting of the attack as it was used."""
-        from smoothguard_guardrail.cli.attack_record import Settings
+        from smoothguard_guardrail.cli.attack.record import Settings
 
         return Settings(
             method=self.method,

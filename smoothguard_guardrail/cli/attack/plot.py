@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from smoothguard_guardrail.cli.attack_record import AttackRecord
+    from smoothguard_guardrail.cli.attack.record import AttackRecord
 
 
 def save_loss_plot(path: Path, record: AttackRecord) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from smoothguard_guardrail.cli.attack_answers import answers_to_file, answers_to_medium, guarded_results, holds
-from smoothguard_guardrail.cli.attack_losses import Meter
-from smoothguard_guardrail.cli.attack_media import as_met, read_medium, write_medium
-from smoothguard_guardrail.cli.attack_record import (
+from smoothguard_guardrail.cli.attack.answers import answers_to_file, answers_to_medium, guarded_results, holds
+from smoothguard_guardrail.cli.attack.losses import Meter
+from smoothguard_guardrail.cli.attack.media import as_met, read_medium, write_medium
+from smoothguard_guardrail.cli.attack.record import (
     AttackRecord,
     GuardedAnswer,
     PromptRecord,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smoothguard_guardrail.attacks import Progress
-    from smoothguard_guardrail.cli.attack_inputs import OutputPaths, Prompt
-    from smoothguard_guardrail.cli.attack_media import InputMedium
-    from smoothguard_guardrail.cli.attack_methods import Choices
+    from smoothguard_guardrail.cli.attack.inputs import OutputPaths, Prompt
+    from smoothguard_guardrail.cli.attack.media import InputMedium
+    from smoothguard_guardrail.cli.attack.methods import Choices
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.models import ChatTransformersMultimodal
     from smoothguard_guardrail.result import GuardResult

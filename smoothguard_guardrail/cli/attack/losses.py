@@ -9,14 +9,14 @@ import torch
 
 from smoothguard_guardrail.attacks import TargetLoss
 from smoothguard_guardrail.attacks.waveform import WaveformLoss
-from smoothguard_guardrail.cli.attack_record import Losses
+from smoothguard_guardrail.cli.attack.record import Losses
 from smoothguard_guardrail.smoothing import make_generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from smoothguard_guardrail.cli.attack_media import InputMedium
-    from smoothguard_guardrail.cli.attack_record import Settings
+    from smoothguard_guardrail.cli.attack.media import InputMedium
+    from smoothguard_guardrail.cli.attack.record import Settings
     from smoothguard_guardrail.models import ChatTransformersMultimodal
     from smoothguard_guardrail.perturbation import GuardView
 

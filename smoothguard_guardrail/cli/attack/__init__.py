@@ -13,9 +13,9 @@ from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.cli.attack_inputs import OutputPaths, Prompt
-    from smoothguard_guardrail.cli.attack_media import MediumKind
-    from smoothguard_guardrail.cli.attack_run import Job
+    from smoothguard_guardrail.cli.attack.inputs import OutputPaths, Prompt
+    from smoothguard_guardrail.cli.attack.media import MediumKind
+    from smoothguard_guardrail.cli.attack.run import Job
     from smoothguard_guardrail.config import SmoothGuardConfig
 
 _MODEL_HELP = "`reference` (shipped) or `hf:PATH`, a local folder or hub id. An attack needs the model's gradient."
@@ -76,8 +76,8 @@ def attack(
     """
     with exit_codes():
         loading.quiet_libraries()
-        from smoothguard_guardrail.cli.attack_inputs import OutputPaths, parse_epsilon, parse_number
-        from smoothguard_guardrail.cli.attack_methods import DEFAULT_EPSILON, Choices, method_of
+        from smoothguard_guardrail.cli.attack.inputs import OutputPaths, parse_epsilon, parse_number
+        from smoothguard_guardrail.cli.attack.methods import DEFAULT_EPSILON, Choices, method_of
 
         _check_model(model)
         kind, source = _source(image, audio)
@@ -104,7 +104,7 @@ def attack(
         choices.check()
         prompts = _prompts(question, target, universal, untargeted=untargeted)
         chosen = _seed(paths, seed, resume=resume, force=force)
-        from smoothguard_guardrail.cli.attack_run import Job
+        from smoothguard_guardrail.cli.attack.run import Job
 
         job = Job(
             spec=model,
@@ -152,7 +152,7 @@ def _source(image: Path | None, audio: Path | None) -> tuple[MediumKind, Path]:
 def _prompts(
     question: str | None, target: str | None, universal: Path | None, *, untargeted: bool
 ) -> tuple[Prompt, ...]:
-    from smoothguard_guardrail.cli.attack_inputs import Prompt, read_prompts
+    from smoothguard_guardrail.cli.attack.inputs import Prompt, read_prompts
 
     if universal is not None:
         if question is not None or target is not None:
@@ -189,9 +189,9 @@ def _seed(paths: OutputPaths, seed: int | None, *, resume: bool, force: bool) ->
 
 
 def _carry_out(job: Job, device: str) -> None:
-    from smoothguard_guardrail.cli.attack_media import read_medium
-    from smoothguard_guardrail.cli.attack_run import run
-    from smoothguard_guardrail.cli.attack_view import progress_bar, save_plot, tell
+    from smoothguard_guardrail.cli.attack.media import read_medium
+    from smoothguard_guardrail.cli.attack.run import run
+    from smoothguard_guardrail.cli.attack.view import progress_bar, save_plot, tell
     from smoothguard_guardrail.models import ChatTransformersMultimodal
     from smoothguard_guardrail.smoothing import resolve_device
 

@@ -13,7 +13,7 @@ from smoothguard_guardrail.errors import ConfigurationError, InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from smoothguard_guardrail.cli.attack_media import MediumKind
+    from smoothguard_guardrail.cli.attack.media import MediumKind
 
 _SUFFIX = {"image": ".png", "audio": ".wav"}
 _UNBOUNDED = ("none", "inf", "unconstrained")
