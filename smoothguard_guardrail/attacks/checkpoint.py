@@ -8,6 +8,7 @@ import pickle
 import re
 import time
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -85,6 +86,8 @@ class Checkpoint:
 def fingerprint(*parts: object) -> str:
     """Return a hash of tensors (their bytes) and of anything else (its `repr`, without addresses in memory).
 
+    Of objects that have no `repr` of their own the attributes count, and of functions the code.
+
     Example:
         >>> fingerprint(torch.zeros(2), "linf") == fingerprint(torch.zeros(2), "linf") != fingerprint("linf")
         True
@@ -95,6 +98,20 @@ def fingerprint(*parts: object) -> str:
             digest.update(f"{part.dtype} {(*part.shape,)}".encode())
             digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         else:
-            digest.update(re.sub(r" at 0x[0-9a-f]+", "", repr(part)).encode())
+            digest.update(re.sub(r" at 0x[0-9a-f]+", "", _told(part)).encode())
         digest.update(b"\0")
     return digest.hexdigest()
+
+
+def _told(value: object, depth: int = 3) -> str:
+    """Return a `repr` that tells values apart, where Python's own tells only the type."""
+    if depth and isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {_told(each, depth - 1)}' for key, each in value.items())}}}"
+    if depth and isinstance(value, FunctionType):
+        inside = [cell.cell_contents for cell in value.__closure__ or ()]
+        code = value.__code__
+        parts = [*inside, value.__defaults__, value.__kwdefaults__]
+        return f"{value!r} {code.co_code.hex()} {code.co_consts!r} {[_told(each, depth - 1) for each in parts]}"
+    if depth and type(value).__repr__ is object.__repr__ and hasattr(value, "__dict__"):
+        return f"{value!r} {_told(vars(value), depth - 1)}"
+    return repr(value)

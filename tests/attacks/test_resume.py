@@ -146,3 +146,17 @@ def test_progress_tells_every_step() -> None:
     assert seen[-1].eta_seconds == 0
     assert all(each.eta_seconds > 0 for each in seen[:-1])
     assert [each.seconds for each in seen] == sorted(each.seconds for each in seen)
+
+
+def test_settings_that_show_no_values_of_their_own_are_told_apart() -> None:
+    class Blur:
+        def __init__(self, sd: float) -> None:
+            self.sd = sd
+
+    def scaled(factor: float) -> Callable[[float], float]:
+        return lambda value: factor * value
+
+    told = checkpoint.fingerprint
+    assert told({"transform": Blur(1.0)}) == told({"transform": Blur(1.0)}) != told({"transform": Blur(2.0)})
+    assert told({"success": scaled(1)}) == told({"success": scaled(1)}) != told({"success": scaled(2)})
+    assert told(lambda value: value + 1) != told(lambda value: value + 2)
