@@ -47,7 +47,8 @@ def answer_text(message: AIMessage) -> str:
         'open({"door": 3})'
     """
     calls = [f"{name}({arguments})" for name, arguments in _calls(message)]
-    return "\n".join(part for part in (_text(message).strip(), *calls) if part)
+    text = "\n".join(part for part in (_text(message).strip(), *calls) if part)
+    return text.encode("utf-8", "replace").decode()  # half a surrogate is no text to an embedder, nor to a file
 
 
 def _text(message: AIMessage) -> str:

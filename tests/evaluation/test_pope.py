@@ -55,7 +55,9 @@ def test_items(tmp_path: Path) -> None:
     third = pope.items[2]
     assert third.question == "Is there an umbrella in the imange?\nAnswer the question using a single word or phrase."
     assert (third.media, third.category, third.label) == ((images / "b.jpg",), "random", "yes")
-    assert third.details == {"image": "b.jpg", "object": "umbrella"}
+    assert third.details["image"] == "b.jpg"
+    assert third.details["object"] == "umbrella"
+    assert all(item.details["target"] == {"yes": "No", "no": "Yes"}[str(item.label)] for item in pope.items)
 
 
 def test_figures_worked_out_by_hand(pope: Pope) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from smoothguard_guardrail.voting import answer_key, answer_text, polarity
+from smoothguard_guardrail.voting import answer_key, answer_text, default_embedder, polarity
 from smoothguard_guardrail.voting.answers import fold
 from smoothguard_guardrail.voting.contradiction import contradict, numbers
 
@@ -181,3 +181,9 @@ def test_numbers(text: str, expected: set[float]) -> None:
 def test_contradictions(first: str, second: str, expected: bool) -> None:
     ours, theirs = (("\n" + fold(text), text) for text in (first, second))
     assert contradict(ours, theirs) == contradict(theirs, ours) == expected
+
+
+def test_half_a_surrogate_does_not_stop_the_vote() -> None:
+    broken = answer_text(AIMessage("Yes \ud83d"))
+    assert broken == "Yes ?"
+    assert len(default_embedder().embed_documents([broken])[0]) == 384

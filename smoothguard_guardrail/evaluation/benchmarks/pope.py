@@ -42,6 +42,8 @@ _OBJECT = re.compile(r"is there (?:an? |the )?(?P<object>.+?) in the ima(?:n)?ge
 class Pope:
     """POPE's questions, labelled `yes` or `no`; categories are the splits, ids are as `adversarial/17`.
 
+    The `target` among an item's details, what an attack wants to hear, is the wrong answer.
+
     Upstream's `question_id` starts again in every split, so it is no id by itself.
     """
 
@@ -189,7 +191,7 @@ def _item(split: str, row: Row, images: Path | None, suffix: str) -> Item:
         media=() if images is None else (file_in(images, image, where=row.where),),
         category=split,
         label=label,
-        details={"image": image, "object": asked_object(question)},
+        details={"image": image, "object": asked_object(question), "target": "No" if label == "yes" else "Yes"},
     )
 
 
