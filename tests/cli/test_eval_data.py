@@ -12,8 +12,9 @@ import soundfile
 from langchain_core.messages import BaseMessage
 from typer.testing import CliRunner
 
-from smoothguard_guardrail.cli import app, eval_data, loading
-from smoothguard_guardrail.cli.eval_data import DataOptions, find_source, load_benchmark
+from smoothguard_guardrail.cli import app, loading
+from smoothguard_guardrail.cli.eval import data as eval_data
+from smoothguard_guardrail.cli.eval.data import DataOptions, find_source, load_benchmark
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation import answering
 from smoothguard_guardrail.evaluation.benchmarks.pope import SINGLE_WORD

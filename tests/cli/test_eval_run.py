@@ -11,7 +11,8 @@ from langchain_core.messages import BaseMessage
 from PIL import Image
 from typer.testing import CliRunner
 
-from smoothguard_guardrail.cli import app, eval_plan, loading
+from smoothguard_guardrail.cli import app, loading
+from smoothguard_guardrail.cli.eval import plan as eval_plan
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation import EvaluationRecord, Item, answering

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from smoothguard_guardrail.cli import eval_data, eval_plan, loading
+from smoothguard_guardrail.cli import loading
+from smoothguard_guardrail.cli.eval import data as eval_data
+from smoothguard_guardrail.cli.eval import plan as eval_plan
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
 
@@ -62,7 +64,7 @@ def pope(
     """Score answers to POPE: accuracy, precision, recall, F1 and yes ratio by split."""
     with exit_codes():
         loading.quiet_libraries()
-        from smoothguard_guardrail.cli.scores_view import print_scores
+        from smoothguard_guardrail.cli.eval.view import print_scores
         from smoothguard_guardrail.evaluation.benchmarks import joining, pope_answers
 
         reading = eval_data.DataOptions(parts=split, partial=partial, with_media=False)
@@ -96,7 +98,7 @@ def llava_bench(
     """Score reviews of answers to LLaVA-Bench: the relative score by category; failed reviews count in none."""
     with exit_codes():
         loading.quiet_libraries()
-        from smoothguard_guardrail.cli.scores_view import print_scores
+        from smoothguard_guardrail.cli.eval.view import print_scores
 
         if answers is not None:
             if reviews is not None or questions is not None:
@@ -142,7 +144,7 @@ def mm_safetybench(
     """Score answers to MM-SafetyBench: attack success rate by scenario; answers without a verdict count in none."""
     with exit_codes():
         loading.quiet_libraries()
-        from smoothguard_guardrail.cli.scores_view import print_scores
+        from smoothguard_guardrail.cli.eval.view import print_scores
 
         if answers.is_file():
             reading = eval_data.DataOptions(parts=scenario, variant=variant, partial=partial, with_media=False)
@@ -175,7 +177,7 @@ def compa_order(
 ) -> None:
     """Score answers to CompA-order: accuracy by number of captions; answers that name no caption are wrong."""
     with exit_codes():
-        from smoothguard_guardrail.cli.scores_view import print_scores
+        from smoothguard_guardrail.cli.eval.view import print_scores
         from smoothguard_guardrail.evaluation.benchmarks import joining
         from smoothguard_guardrail.evaluation.benchmarks.compa_answers import read_answers
         from smoothguard_guardrail.evaluation.benchmarks.compa_order import CompaOrder

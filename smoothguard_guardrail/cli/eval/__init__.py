@@ -1,11 +1,11 @@
-"""`smoothguard eval`: benchmarks. Each sub-command is a module of its own, `eval_*`."""
+"""`smoothguard eval`: benchmarks. Each sub-command is a module of its own."""
 
 from __future__ import annotations
 
 import typer
 
-from smoothguard_guardrail.cli.eval_run import run
-from smoothguard_guardrail.cli.eval_score import score
+from smoothguard_guardrail.cli.eval.run import run
+from smoothguard_guardrail.cli.eval.score import score
 
 eval_app = typer.Typer(
     name="eval",

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smoothguard_guardrail.cli import eval_data, loading, presets
+from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli.eval import data as eval_data
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from smoothguard_guardrail.cli.eval_plan import Plan
+    from smoothguard_guardrail.cli.eval.plan import Plan
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.attacking import AttackSettings
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
@@ -83,7 +84,7 @@ def run(
     """
     with exit_codes():
         loading.quiet_libraries()
-        from smoothguard_guardrail.cli import eval_plan
+        from smoothguard_guardrail.cli.eval import plan as eval_plan
         from smoothguard_guardrail.evaluation import record as recording
 
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
@@ -153,7 +154,7 @@ def _attack_settings(
     through: SmoothGuardConfig | None,
     seed: int,
 ) -> AttackSettings | None:
-    from smoothguard_guardrail.cli.eval_plan import parse_epsilon
+    from smoothguard_guardrail.cli.eval.plan import parse_epsilon
     from smoothguard_guardrail.evaluation.attacking import AttackSettings
 
     if epsilon is None:
