@@ -30,7 +30,7 @@ from smoothguard_guardrail.evaluation.report import Report, write_report
 
 def run(study: Study, *, scale: str) -> tuple[Report, str]:
     """Measure everything; returns the report and the README's table."""
-    started = time.perf_counter()
+    started, resumed = time.perf_counter(), (study.folder / "answers.jsonl").exists()
 
     def told(what: str) -> None:
         print(f"{time.perf_counter() - started:6.0f} s  {what}", flush=True)
@@ -46,26 +46,27 @@ def run(study: Study, *, scale: str) -> tuple[Report, str]:
     told("rules of the vote")
     sections.append(sigma_section(study))
     told("noise")
-    sections.append(arms_section(study))
-    sections.append(others_section(study))
+    arms, others = arms_section(study), others_section(study)
+    sections += [arms, others]
     told("arms and other attacks")
     sections.append(cases_section(study, rows))
     return (
         Report(
             title="How far SmoothGuard holds: a study on the reference model",
-            summary=summary(rows, choice),
+            summary=summary(rows, choice, arms, others),
             sections=tuple(sections),
-            environment=environment(study, scale=scale, seconds=round(time.perf_counter() - started)),
+            environment=environment(study, scale=scale, seconds=round(time.perf_counter() - started), resumed=resumed),
         ),
         table,
     )
 
 
-def environment(study: Study, *, scale: str, seconds: int) -> dict[str, Any]:
+def environment(study: Study, *, scale: str, seconds: int, resumed: bool) -> dict[str, Any]:
     """Return what repeats the study."""
     found = {
         "command": f"python -m benchmarks.study --scale {scale}",
         "seconds": seconds,
+        "went on from kept pictures and answers": resumed,
         "model": identify(MODEL).model_dump(mode="json"),
         "versions": versions(),
         "device": device_name(),

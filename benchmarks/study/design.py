@@ -36,9 +36,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
         "max_shift": 0,
         "resize_range": (0.9, 1.1),
     },
-    "shift 4, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 4},
     "shift 6, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 6},
-    "shift 8, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 8},
     "shift 4, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 4},
     "shift 5, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 5},
     "shift 5, noise .4": {"sigma": 0.4, "low_pass": 0.0, "max_shift": 5},
@@ -89,7 +87,7 @@ SCALES = {
     ),
     "standard": Scale(
         items=100,
-        swept=40,
+        swept=20,
         candidates=10,
         climbed=16,
         num_steps=100,

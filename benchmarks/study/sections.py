@@ -147,7 +147,7 @@ def sigma_section(study: Study) -> Section:
     curves = []
     for title, base in (
         ("Noise alone, the paper's vote", SmoothGuardConfig.paper(noise_space="pixel")),
-        ("Our shift and low-pass, our vote", ours),
+        ("Our shift, our vote", ours),
     ):
         points: dict[str, list[Point]] = {group: [] for group in groups}
         for sigma in SIGMAS:
@@ -160,7 +160,7 @@ def sigma_section(study: Study) -> Section:
         title="How much noise",
         text=(
             "Attacks on the bare model, by radius: the share of secrets told. The two accuracies show what the noise "
-            "costs. These curves are of attacks that do not know the guard; the next section is about those that do.",
+            "costs. These attacks do not know the guard; success against budget is about those that do.",
         ),
         curves=tuple(curves),
     )

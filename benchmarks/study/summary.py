@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from benchmarks.study.climbing import plateau
 from benchmarks.study.design import ADAPTIVE_EPSILON, EPSILONS
 from benchmarks.study.sections import ADAPTIVE, CLEAN, CONTROL, OVER_REFUSAL, POPE, Row, attacked
+from smoothguard_guardrail.evaluation.report import Section
 
 
-def summary(rows: Mapping[str, Row], choice: str) -> tuple[str, ...]:
-    """Say in plain words what was found, where the guard loses included."""
+def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section) -> tuple[str, ...]:
+    """Say in plain words what was found, where the guard loses included.
+
+    Args:
+        rows: The table of the README.
+        choice: Name of the candidate that was chosen.
+        arms: From `arms_section`.
+        others: From `others_section`.
+    """
+    pope = {row[1]: row[2] for row in arms.tables[0].rows if str(row[0]).startswith("POPE")}
+    ours_alone = {row[0]: row[others.tables[0].columns.index("ours")] for row in others.tables[0].rows}
+    further = ", ".join(f"{attack} {rate}" for attack, rate in ours_alone.items())
     bare, paper, noise, ours = (
         {column: f"{rate.k} of {rate.n}" for column, rate in row.rates.items()} for row in rows.values()
     )
@@ -29,6 +40,9 @@ def summary(rows: Mapping[str, Row], choice: str) -> tuple[str, ...]:
         f"{ours[CLEAN]}; of those in POPE's form {bare[POPE]} and {ours[POPE]}. Of authorised requests our guard "
         f"refused {ours[OVER_REFUSAL]}. It asked the model {rows['ours'].calls:.1f} times per request on average, the "
         f"published rule {rows['paper'].calls:.0f} times.",
+        f"**Where else it loses.** Questions in POPE's form, attacked at {ADAPTIVE_EPSILON}/255 towards the wrong answer, "
+        f"were answered wrongly in {pope['adversarial']} without and {pope['adversarial, guarded']} with our guard. Other "
+        f"attacks made it tell: {further}.",
         f"**The choice.** By the study's rule the perturbation of our preset is: {choice}.",
         "**What it does not say.** One small synthetic model, one kind of secret, pictures of 96 pixels: on another "
         "model every figure will differ. Nothing here bounds what an unknown attack may reach; the intervals are about "
