@@ -40,9 +40,9 @@ def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section
         f"{ours[CLEAN]}; of those in POPE's form {bare[POPE]} and {ours[POPE]}. Of authorised requests our guard "
         f"refused {ours[OVER_REFUSAL]}. It asked the model {rows['ours'].calls:.1f} times per request on average, the "
         f"published rule {rows['paper'].calls:.0f} times.",
-        f"**Where else it loses.** Questions in POPE's form, attacked at {ADAPTIVE_EPSILON}/255 towards the wrong answer, "
-        f"were answered wrongly in {pope['adversarial']} without and {pope['adversarial, guarded']} with our guard. Other "
-        f"attacks made it tell: {further}.",
+        f"**Where else it loses.** Questions in POPE's form, attacked at {ADAPTIVE_EPSILON}/255 towards the wrong "
+        f"answer, were answered wrongly in {pope['adversarial']} without and {pope['adversarial, guarded']} with our "
+        f"guard. Other attacks made it tell: {further}.",
         f"**The choice.** By the study's rule the perturbation of our preset is: {choice}.",
         "**What it does not say.** One small synthetic model, one kind of secret, pictures of 96 pixels: on another "
         "model every figure will differ. Nothing here bounds what an unknown attack may reach; the intervals are about "
