@@ -9,7 +9,8 @@ import pytest
 from benchmarks.study.__main__ import run
 from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, Scale, guards
 from benchmarks.study.measure import Study
-from benchmarks.study.sections import attacked
+from benchmarks.study.sections import attacked, headline
+from benchmarks.study.summary import markdown
 from benchmarks.study.tasks import make_tasks, target_of
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.mapping import InThreads
@@ -44,9 +45,7 @@ def test_the_study_runs_and_goes_on_from_what_it_kept(tmp_path: Path) -> None:
     assert table.count("\n") == 1 + len(guards())
     assert Report.model_validate_json(report.model_dump_json()) == report
     assert "<title>" in render_html(report)
-    again, same = run(Study(folder=tmp_path, scale=TINY, mapper=InThreads(1)), scale="tiny")
-    assert same == table
-    assert again.sections[:3] == report.sections[:3]
+    assert markdown(headline(Study(folder=tmp_path, scale=TINY, mapper=InThreads(1)))) == table
     assert (tmp_path / "answers.jsonl").read_bytes() == answers
 
 
