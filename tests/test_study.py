@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study.__main__ import run
+from benchmarks.study.attacking import Attack, attack_items
 from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, Scale, guards
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import attacked, headline
@@ -58,6 +59,19 @@ def test_tasks_are_held_out_and_repeatable(tmp_path: Path) -> None:
     for item in one.pope.items:
         assert target_of(item).startswith("No," if item.label == "yes" else "Yes,")
         assert str(item.details["object"]) in target_of(item)
+
+
+def test_tasks_on_other_scenes_share_ids_and_no_attacked_picture(tmp_path: Path) -> None:
+    attack = Attack(epsilon=16, num_steps=1)
+    one, other = (make_tasks(tmp_path / str(seed), 2, seed=seed).requests.items for seed in (7, 8))
+    assert [item.id for item in one] == [item.id for item in other]
+    mine, theirs = (attack_items(attack, items, tmp_path, InThreads(1)) for items in (one, other))
+    assert not {item.media for item in mine} & {item.media for item in theirs}
+    wrong = mine[0].model_copy(update={"media": other[0].media})
+    mine[0].media[0].write_bytes(theirs[0].media[0].read_bytes())
+    with pytest.raises(RuntimeError, match="levels from"):
+        attack_items(attack, one, tmp_path, InThreads(1))
+    assert attack_items(attack, [wrong], tmp_path, InThreads(1))[0].media == theirs[0].media
 
 
 def test_the_readme_shows_the_published_table(published: Report) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from benchmarks.study.tasks import target_of
 from smoothguard_guardrail.attacks import EOTPGD, PGD, StraightThrough, Transform
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mapping import Mapper
 from smoothguard_guardrail.media.image import encode_image
@@ -71,12 +72,23 @@ def attack_items(attack: Attack, items: Sequence[Item], folder: Path, mapper: Ma
     """
     folder = folder / attack.name
     folder.mkdir(parents=True, exist_ok=True)
-    found = [_with_picture(item, folder / f"{item.id.replace('/', '-')}.png") for item in items]
+    found = [_with_picture(item, folder / _file_name(item)) for item in items]
     pairs = [(item, new.media[0]) for item, new in zip(items, found, strict=True) if not new.media[0].exists()]
     chunks = [pairs[start : start + attack.batch] for start in range(0, len(pairs), attack.batch)]
     for _ in mapper(partial(_attack, attack), chunks):
         pass
+    for item, new in zip(items, found, strict=True):
+        _check(attack, item, new)
     return tuple(found)
+
+
+def _check(attack: Attack, item: Item, new: Item) -> None:
+    """Measure the bound from the two files: what was kept may be of something else."""
+    change = (to_pixels(new.media[0]) - to_pixels(item.media[0])).abs().max() * 255
+    if change > attack.epsilon + 1e-3:
+        raise RuntimeError(
+            f"{new.media[0]} is {change:.0f} levels from {item.media[0]}: delete the folder and run again"
+        )
 
 
 def _attack(attack: Attack, pairs: Sequence[tuple[Item, Path]]) -> None:
@@ -133,7 +145,7 @@ def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Ite
     for item in items:
         pixels = to_pixels(item.media[0])
         signs = torch.randint(0, 2, pixels.shape, generator=generator) * 2.0 - 1
-        changed = _with_picture(item, folder / f"{item.id.replace('/', '-')}.png")
+        changed = _with_picture(item, folder / _file_name(item))
         changed.media[0].write_bytes(encode_image((pixels + epsilon / 255 * signs).clamp(0, 1)))
         found.append(changed)
     return tuple(found)
@@ -149,6 +161,11 @@ def to_pixels(path: Path) -> torch.Tensor:
 def load_reference() -> ChatTransformersMultimodal:
     """Return the shipped model, once per process."""
     return ChatTransformersMultimodal.from_pretrained(str(reference_path()), local_files_only=True)
+
+
+def _file_name(item: Item) -> str:
+    """Name a kept picture by its original, too: tasks on other scenes have the same ids."""
+    return f"{item.id.replace('/', '-')}-{file_sha256(item.media[0])[:12]}.png"
 
 
 def _with_picture(item: Item, path: Path) -> Item:
