@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-import numpy as np
 import torch
-from PIL import Image
 
 from benchmarks.study.tasks import target_of
 from smoothguard_guardrail.attacks import EOTPGD, PGD, StraightThrough, Transform
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.attacking import read_picture
 from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.replay import model_of
 from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
-from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.perturbation import GuardView, ModelFacts, image_perturber
 from smoothguard_guardrail.smoothing import Compose, GaussianNoise
 
 Surrogate = Literal["exact", "straight-through"]
+Pair = tuple[Item, Path]
+"""What is attacked, and where its picture goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,28 +71,42 @@ def attack_items(attack: Attack, items: Sequence[Item], folder: Path, mapper: Ma
 
     Pictures that the folder holds already are not attacked again.
     """
-    folder = folder / attack.name
-    folder.mkdir(parents=True, exist_ok=True)
-    found = [_with_picture(item, folder / _file_name(item)) for item in items]
-    pairs = [(item, new.media[0]) for item, new in zip(items, found, strict=True) if not new.media[0].exists()]
-    chunks = [pairs[start : start + attack.batch] for start in range(0, len(pairs), attack.batch)]
-    for _ in mapper(partial(_attack, attack), chunks):
-        pass
+    found = kept_pictures(items, folder / attack.name, mapper, partial(_attack, attack), batch=attack.batch)
     for item, new in zip(items, found, strict=True):
         _check(attack, item, new)
-    return tuple(found)
+    return found
+
+
+def kept_pictures(
+    items: Sequence[Item], folder: Path, mapper: Mapper, make: Callable[[Sequence[Pair]], None], *, batch: int
+) -> tuple[Item, ...]:
+    """Return the items with the pictures that a folder keeps of them, after making those that are missing.
+
+    Args:
+        items: What the pictures are made of.
+        folder: Keeps them.
+        mapper: Where they are made.
+        make: Writes the files of a few pairs of an item and a path; other processes have to be able to import it.
+        batch: Most pairs at once.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = tuple(_with_picture(item, folder / _file_name(item)) for item in items)
+    pairs = [(item, new.media[0]) for item, new in zip(items, found, strict=True) if not new.media[0].exists()]
+    for _ in mapper(make, [pairs[start : start + batch] for start in range(0, len(pairs), batch)]):
+        pass
+    return found
 
 
 def _check(attack: Attack, item: Item, new: Item) -> None:
     """Measure the bound from the two files: what was kept may be of something else."""
-    change = (to_pixels(new.media[0]) - to_pixels(item.media[0])).abs().max() * 255
+    change = (read_picture(new.media[0]) - read_picture(item.media[0])).abs().max() * 255
     if change > attack.epsilon + 1e-3:
         raise RuntimeError(
             f"{new.media[0]} is {change:.0f} levels from {item.media[0]}: delete the folder and run again"
         )
 
 
-def _attack(attack: Attack, pairs: Sequence[tuple[Item, Path]]) -> None:
+def _attack(attack: Attack, pairs: Sequence[Pair]) -> None:
     """Attack a few pictures and save them; runs in a worker process."""
     model = load_reference()
     options: dict[str, Any] = {
@@ -115,7 +130,7 @@ def _attack(attack: Attack, pairs: Sequence[tuple[Item, Path]]) -> None:
     items = [item for item, _ in pairs]
     result = search(
         model,
-        torch.stack([to_pixels(item.media[0]) for item in items]),
+        torch.stack([read_picture(item.media[0]) for item in items]),
         [item.question for item in items],
         [target_of(item) for item in items],
     )
@@ -143,7 +158,7 @@ def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Ite
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for item in items:
-        pixels = to_pixels(item.media[0])
+        pixels = read_picture(item.media[0])
         signs = torch.randint(0, 2, pixels.shape, generator=generator) * 2.0 - 1
         changed = _with_picture(item, folder / _file_name(item))
         changed.media[0].write_bytes(encode_image((pixels + epsilon / 255 * signs).clamp(0, 1)))
@@ -151,16 +166,9 @@ def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Ite
     return tuple(found)
 
 
-def to_pixels(path: Path) -> torch.Tensor:
-    """Read a picture as (3, height, width), float32 in [0, 1]."""
-    with Image.open(path) as picture:
-        return torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
-
-
-@lru_cache(maxsize=1)
 def load_reference() -> ChatTransformersMultimodal:
-    """Return the shipped model, once per process."""
-    return ChatTransformersMultimodal.from_pretrained(str(reference_path()), local_files_only=True)
+    """Return the shipped model: the one that this process asks, too."""
+    return cast("ChatTransformersMultimodal", model_of("reference"))
 
 
 def _file_name(item: Item) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.study.attacking import Attack, load_reference, to_pixels
+from benchmarks.study.attacking import Attack, Pair, kept_pictures, load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Climb, Study
 from benchmarks.study.sections import Row
 from benchmarks.study.tasks import target_of
 from smoothguard_guardrail.attacks import SquareAttack, UniversalPGD
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.attacking import read_picture
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
 from smoothguard_guardrail.media.image import encode_image
@@ -145,7 +146,7 @@ def _make_universal(epsilon: int | None, num_steps: int, path: Path, item: Item)
     )
     found = attack(
         load_reference(),
-        to_pixels(item.media[0]),
+        read_picture(item.media[0]),
         [question for question, _ in corpus],
         [target_answer(name) for _, name in corpus],
     )
@@ -155,22 +156,17 @@ def _make_universal(epsilon: int | None, num_steps: int, path: Path, item: Item)
 
 def _square(study: Study, items: Sequence[Item], epsilon: int) -> tuple[Item, ...]:
     folder = study.folder / "attacked" / f"square-{epsilon}-{study.scale.num_steps}"
-    folder.mkdir(parents=True, exist_ok=True)
-    found = tuple(item.model_copy(update={"media": (folder / f"{item.id.replace('/', '-')}.png",)}) for item in items)
-    todo = [(old, new) for old, new in zip(items, found, strict=True) if not new.media[0].exists()]
-    chunks = [todo[start : start + 4] for start in range(0, len(todo), 4)]
-    for _ in study.mapper(partial(_make_square, epsilon, 5 * study.scale.num_steps), chunks):
-        pass
-    return found
+    make = partial(_make_square, epsilon, 5 * study.scale.num_steps)
+    return kept_pictures(items, folder, study.mapper, make, batch=4)
 
 
-def _make_square(epsilon: int, num_steps: int, pairs: Sequence[tuple[Item, Item]]) -> None:
+def _make_square(epsilon: int, num_steps: int, pairs: Sequence[Pair]) -> None:
     attack = SquareAttack(epsilon / 255, num_steps=num_steps, seed=0)
     found = attack(
         load_reference(),
-        torch.stack([to_pixels(old.media[0]) for old, _ in pairs]),
-        [old.question for old, _ in pairs],
-        [target_of(old) for old, _ in pairs],
+        torch.stack([read_picture(item.media[0]) for item, _ in pairs]),
+        [item.question for item, _ in pairs],
+        [target_of(item) for item, _ in pairs],
     )
-    for (_, new), picture in zip(pairs, found.images, strict=True):
-        new.media[0].write_bytes(encode_image(picture))
+    for (_, path), picture in zip(pairs, found.images, strict=True):
+        path.write_bytes(encode_image(picture))

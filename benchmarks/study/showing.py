@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.attacking import load_reference, to_pixels
+from benchmarks.study.attacking import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import Row, plain
 from benchmarks.study.tasks import is_right, is_told
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.attacking import read_picture
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
 from smoothguard_guardrail.evaluation.report import Answers, Case, ClusterMap, Section, cluster_map
@@ -58,7 +59,7 @@ def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
 
 
 def _case(title: str, original: Item, item: Item, answers: Mapping[str, Answer]) -> Case:
-    before, after = to_pixels(original.media[0]), to_pixels(item.media[0])
+    before, after = read_picture(original.media[0]), read_picture(item.media[0])
     pictures = {"original": picture_uri(before, ENLARGEMENT)}
     if not torch.equal(before, after):
         pictures["adversarial"] = picture_uri(after, ENLARGEMENT)
