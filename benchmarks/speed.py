@@ -23,7 +23,7 @@ from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import load_demo
-from smoothguard_guardrail.smoothing import build_perturber
+from smoothguard_guardrail.perturbations import build_perturber
 from smoothguard_guardrail.testing import ScriptedChatModel
 from smoothguard_guardrail.voting import default_embedder, embed_answers
 

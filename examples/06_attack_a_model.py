@@ -5,11 +5,11 @@ from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.attacks import EOTPGD, PGD
+from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts
 from smoothguard_guardrail.media.image import decode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
-from smoothguard_guardrail.perturbation import GuardView, ModelFacts
 
 
 def main() -> None:

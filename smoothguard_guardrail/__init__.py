@@ -6,8 +6,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.callbacks import SafetyLogHandler
-    from smoothguard_guardrail.chat_model import SmoothGuardChatModel
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy, SmoothGuardConfig
     from smoothguard_guardrail.errors import (
         AbstainedError,
@@ -22,10 +20,12 @@ if TYPE_CHECKING:
         SmoothGuardError,
         UnsupportedMediaError,
     )
-    from smoothguard_guardrail.middleware import SmoothGuardMiddleware
+    from smoothguard_guardrail.hosts.chat_model import SmoothGuardChatModel
+    from smoothguard_guardrail.hosts.middleware import SmoothGuardMiddleware
+    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
+    from smoothguard_guardrail.observability.safety_log.handler import SafetyLogHandler
     from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
     from smoothguard_guardrail.result import Cluster, GuardResult, Medium, Sample
-    from smoothguard_guardrail.runnable import SmoothGuardRunnable
 
 __version__ = "0.1.0"
 
@@ -49,13 +49,13 @@ _MODULE_OF = {
     "Perturber": "protocols",
     "QuorumError": "errors",
     "RemotePolicy": "config",
-    "SafetyLogHandler": "callbacks",
+    "SafetyLogHandler": "observability.safety_log.handler",
     "Sample": "result",
-    "SmoothGuardChatModel": "chat_model",
+    "SmoothGuardChatModel": "hosts.chat_model",
     "SmoothGuardConfig": "config",
     "SmoothGuardError": "errors",
-    "SmoothGuardMiddleware": "middleware",
-    "SmoothGuardRunnable": "runnable",
+    "SmoothGuardMiddleware": "hosts.middleware",
+    "SmoothGuardRunnable": "hosts.runnable",
     "UnsupportedMediaError": "errors",
     "Voter": "protocols",
 }

@@ -39,7 +39,7 @@ from smoothguard_guardrail.cli import app
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
-from smoothguard_guardrail.safety_log import FailureLine, VerdictLine
+from smoothguard_guardrail.observability.safety_log import FailureLine, VerdictLine
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -19,7 +19,7 @@ from smoothguard_guardrail.models.reference.scenes import (
     random_scene,
     render,
 )
-from smoothguard_guardrail.smoothing import RandomResize, RandomShift
+from smoothguard_guardrail.perturbations import RandomResize, RandomShift
 from training.build import IMAGE_TOKENS, NO_PICTURE, SYSTEMS, WITHOUT_PICTURE
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import torch
 from benchmarks.study.tasks import target_of
 from smoothguard_guardrail.attacks import EOTPGD, PGD, StraightThrough, Transform
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts, image_perturber
 from smoothguard_guardrail.evaluation.attacking import read_picture
 from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.items import Item
@@ -20,8 +21,7 @@ from smoothguard_guardrail.evaluation.mapping import Mapper
 from smoothguard_guardrail.evaluation.replay import model_of
 from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
-from smoothguard_guardrail.perturbation import GuardView, ModelFacts, image_perturber
-from smoothguard_guardrail.smoothing import Compose, GaussianNoise
+from smoothguard_guardrail.perturbations import Compose, GaussianNoise
 
 Surrogate = Literal["exact", "straight-through"]
 Pair = tuple[Item, Path]

@@ -13,13 +13,13 @@ from benchmarks.study.measure import Study
 from benchmarks.study.sections import Row, plain
 from benchmarks.study.tasks import is_right, is_told
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.core.request_perturber import ModelFacts, image_perturber
 from smoothguard_guardrail.evaluation.attacking import read_picture
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
 from smoothguard_guardrail.evaluation.report import Answers, Case, ClusterMap, Section, cluster_map
 from smoothguard_guardrail.evaluation.report.pictures import difference_uri, picture_uri
-from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
-from smoothguard_guardrail.smoothing import make_generator
+from smoothguard_guardrail.perturbations import make_generator
 
 NUM_CASES = 3
 """Cases of each kind."""

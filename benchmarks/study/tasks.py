@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from smoothguard_guardrail.evaluation.benchmarks.mm_safetybench import MMSafetyBench
-from smoothguard_guardrail.evaluation.benchmarks.pope import SPLITS, Pope, says_yes
+from smoothguard_guardrail.evaluation.datasets.mm_safetybench import MMSafetyBench
+from smoothguard_guardrail.evaluation.datasets.pope import SPLITS, Pope, says_yes
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judgement
 from smoothguard_guardrail.models.reference.questions import (

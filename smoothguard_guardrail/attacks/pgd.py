@@ -154,7 +154,7 @@ class EOTPGD(PGD):
         ConfigurationError: A number is out of range, or options exclude each other.
 
     Example:
-        >>> from smoothguard_guardrail.smoothing import GaussianNoise
+        >>> from smoothguard_guardrail.perturbations import GaussianNoise
         >>> EOTPGD(16 / 255, GaussianNoise(0.1), num_steps=200).num_draws
         16
     """

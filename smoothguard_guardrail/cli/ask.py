@@ -76,7 +76,7 @@ def _message(inputs: list[str]) -> HumanMessage:
 def _ask_guarded(
     model: BaseChatModel, message: HumanMessage, config: SmoothGuardConfig, *, announce: bool
 ) -> dict[str, Any]:
-    from smoothguard_guardrail.runnable import SmoothGuardRunnable
+    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 
     result = SmoothGuardRunnable(model, config=config).guard([message])
     if announce:

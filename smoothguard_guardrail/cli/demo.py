@@ -56,7 +56,7 @@ def demo(
 
 def outcomes(model: BaseChatModel, config: SmoothGuardConfig, pictures: Sequence[DemoPicture]) -> Iterator[Outcome]:
     """Ask about every picture, alone and behind the guard."""
-    from smoothguard_guardrail.runnable import SmoothGuardRunnable
+    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 
     guard = SmoothGuardRunnable(model, config=config)
     for picture in pictures:

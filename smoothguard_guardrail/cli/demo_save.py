@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from smoothguard_guardrail.core.request_perturber import ModelFacts, RequestPerturber
 from smoothguard_guardrail.evaluation.report import principal_places
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR
-from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
 from smoothguard_guardrail.voting import default_embedder
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from smoothguard_guardrail.safety_log.reading import Reading
-    from smoothguard_guardrail.safety_log.record import VerdictLine
-    from smoothguard_guardrail.safety_log.summary import Summary
+    from smoothguard_guardrail.observability.safety_log.reading import Reading
+    from smoothguard_guardrail.observability.safety_log.record import VerdictLine
+    from smoothguard_guardrail.observability.safety_log.summary import Summary
 
 _SINCE_HELP = (
     "Only calls from then on: `2026-11-24`, `2026-11-24T07:00` (UTC without an offset), or `30m`, `24h`, `7d`."
@@ -44,8 +44,8 @@ def log(
     Damaged lines are counted and left out. Rotated files beside FILE are named on stderr and not read unless given.
     """
     with exit_codes():
-        from smoothguard_guardrail.safety_log.reading import Reading, read_log
-        from smoothguard_guardrail.safety_log.summary import Summary, verdict_of
+        from smoothguard_guardrail.observability.safety_log.reading import Reading, read_log
+        from smoothguard_guardrail.observability.safety_log.summary import Summary, verdict_of
 
         start = _moment(since) if since else None
         reading, summary = Reading(), Summary(low_agreement=low_agreement, max_suspicious=limit)
@@ -77,7 +77,7 @@ def _moment(text: str) -> datetime:
 
 
 def _tell_siblings(files: Sequence[Path]) -> None:
-    from smoothguard_guardrail.safety_log.reading import rotated_siblings
+    from smoothguard_guardrail.observability.safety_log.reading import rotated_siblings
 
     given = {file.absolute() for file in files}
     found = [path for file in files for path in rotated_siblings(file) if path.absolute() not in given]
@@ -95,7 +95,7 @@ def _report(summary: Summary, reading: Reading) -> list[str]:
 
 
 def _overview(summary: Summary) -> list[str]:
-    from smoothguard_guardrail.safety_log.summary import VERDICTS
+    from smoothguard_guardrail.observability.safety_log.summary import VERDICTS
 
     lines = [f"{_number(summary.calls, 'guarded call')}, {_time(summary.first)} to {_time(summary.last)} UTC"]
     for verdict in VERDICTS:
@@ -117,7 +117,7 @@ def _overview(summary: Summary) -> list[str]:
 
 
 def _rates(summary: Summary) -> list[str]:
-    from smoothguard_guardrail.safety_log.summary import VERDICTS
+    from smoothguard_guardrail.observability.safety_log.summary import VERDICTS
 
     step, periods = summary.rates()
     title = f"per {_duration(step)} (UTC)"
@@ -141,7 +141,7 @@ def _suspicious(summary: Summary) -> list[str]:
 
 
 def _call(line: VerdictLine, summary: Summary) -> str:
-    from smoothguard_guardrail.safety_log.summary import suspicions
+    from smoothguard_guardrail.observability.safety_log.summary import suspicions
 
     reasons = ", ".join(suspicions(line, low_agreement=summary.low_agreement))
     sizes = "+".join(str(cluster.size) for cluster in line.clusters)

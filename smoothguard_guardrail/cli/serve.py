@@ -106,7 +106,7 @@ def served_name(model: str) -> str:
 
 
 def _app(model: str, name: str, config: Any, settings: ServerSettings, callbacks: list[BaseCallbackHandler]) -> Any:
-    from smoothguard_guardrail.runnable import SmoothGuardRunnable
+    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
     from smoothguard_guardrail.serving import create_app
 
     guard = SmoothGuardRunnable(loading.load_model(model), config=config)
@@ -146,6 +146,6 @@ def _remote(allow_urls: bool, hosts: list[str] | None) -> Any:
 def _callbacks(safety_log: Path | None) -> list[BaseCallbackHandler]:
     if safety_log is None:
         return []
-    from smoothguard_guardrail.callbacks import SafetyLogHandler
+    from smoothguard_guardrail.observability.safety_log.handler import SafetyLogHandler
 
     return [SafetyLogHandler(safety_log)]

@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue
 
 from smoothguard_guardrail.attacks import PGD
 from smoothguard_guardrail.config import MediaLimits, SmoothGuardConfig
+from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
 from smoothguard_guardrail.evaluation.fingerprints import file_sha256
@@ -23,8 +24,7 @@ from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.replay import model_of
 from smoothguard_guardrail.media.image import FORMATS, decode_image, encode_image
 from smoothguard_guardrail.media.sniff import sniff
-from smoothguard_guardrail.perturbation import GuardView, ModelFacts
-from smoothguard_guardrail.smoothing import make_generator
+from smoothguard_guardrail.perturbations import make_generator
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

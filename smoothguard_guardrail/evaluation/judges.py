@@ -18,7 +18,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.benchmarks.llava_bench import review_prompt
+from smoothguard_guardrail.evaluation.datasets.llava_bench import review_prompt
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.judge_prompts import PROMPTS
 from smoothguard_guardrail.evaluation.scores import Judgement

@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 from pydantic import Field, JsonValue
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.benchmarks.base import Benchmark
+from smoothguard_guardrail.evaluation.datasets.base import Benchmark
 from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.items import Answer

@@ -15,14 +15,14 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage
 from pydantic import Field
 
-from smoothguard_guardrail.ballot import Judges, describe
+from smoothguard_guardrail.core.answer_vote import Judges, describe
+from smoothguard_guardrail.core.flow import CallModel, Guard, Outcome, Request, drive
+from smoothguard_guardrail.core.request_perturber import ModelFacts, RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, ConfigurationError, QuorumError
 from smoothguard_guardrail.evaluation.mapping import Mapper
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.guard import CallModel, Guard, Outcome, Request, drive
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
 from smoothguard_guardrail.voting import answer_text, default_embedder
 
 if TYPE_CHECKING:

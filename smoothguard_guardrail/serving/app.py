@@ -15,13 +15,13 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from smoothguard_guardrail import voting
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.observability.prometheus import CONTENT_TYPE, Metrics, MetricsHandler
 from smoothguard_guardrail.serving.chat_routes import chat_router
 from smoothguard_guardrail.serving.failures import handle_framework_errors
 from smoothguard_guardrail.serving.form import form_chain
 from smoothguard_guardrail.serving.gate import Gate
 from smoothguard_guardrail.serving.langserve_routes import chain_router
-from smoothguard_guardrail.serving.metrics import CONTENT_TYPE, Metrics, MetricsHandler
 from smoothguard_guardrail.serving.settings import ServerSettings
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from langchain_core.runnables import RunnableConfig
 
-from smoothguard_guardrail.calling import unwrap
+from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.errors import AbstainedError
-from smoothguard_guardrail.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.chat_answer import ChatAnswer
 from smoothguard_guardrail.serving.chat_request import model_arguments, parse_request, request_messages
 from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model

@@ -12,8 +12,8 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from pydantic import BaseModel, Field
 
 from smoothguard_guardrail.errors import InputError
+from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.media.sniff import sniff
-from smoothguard_guardrail.runnable import SmoothGuardRunnable
 
 _WIDGET: dict[str, Any] = {"extra": {"widget": {"type": "base64file"}}}
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from smoothguard_guardrail.serving.metrics import Metrics
+    from smoothguard_guardrail.observability.prometheus import Metrics
     from smoothguard_guardrail.serving.settings import ServerSettings
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from langchain_core.runnables.config import get_config_list
 from langserve import APIHandler
 from pydantic import RootModel, ValidationError
 
-from smoothguard_guardrail.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model, problems
 from smoothguard_guardrail.serving.records import public_output
 

@@ -8,7 +8,7 @@ import torch
 from smoothguard_guardrail.attacks import EOTPGD, PGD, EightBit, StraightThrough
 from smoothguard_guardrail.errors import AdapterError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
-from smoothguard_guardrail.smoothing import GaussianNoise
+from smoothguard_guardrail.perturbations import GaussianNoise
 from tests.attacks.smooth import pictures
 from tests.models import tiny
 

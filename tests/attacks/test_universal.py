@@ -8,7 +8,7 @@ import torch
 from smoothguard_guardrail.attacks import EOTPGD, TargetLoss, UniversalPGD
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
-from smoothguard_guardrail.smoothing import GaussianNoise
+from smoothguard_guardrail.perturbations import GaussianNoise
 from tests.attacks.smooth import Waves, noise, pictures
 from tests.models import tiny
 

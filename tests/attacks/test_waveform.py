@@ -16,7 +16,7 @@ from smoothguard_guardrail.attacks.spectrogram import LogMel
 from smoothguard_guardrail.attacks.waveform import FEATURE_TOLERANCE, WaveformLoss, WaveformPGD, wav_bytes
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
-from smoothguard_guardrail.smoothing import GaussianNoise
+from smoothguard_guardrail.perturbations import GaussianNoise
 from tests.models import tiny
 
 if TYPE_CHECKING:

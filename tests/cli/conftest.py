@@ -8,8 +8,8 @@ import soundfile
 from PIL import Image
 from typer.testing import CliRunner
 
-from smoothguard_guardrail import ballot
 from smoothguard_guardrail.cli import loading
+from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 
 
@@ -37,5 +37,5 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
     """The model that every name stands for, with an embedder that loads nothing."""
     model = ScriptedChatModel(script=["A grey square."])
     monkeypatch.setattr(loading, "load_model", lambda spec: model)
-    monkeypatch.setattr(ballot, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
     return model

@@ -17,7 +17,7 @@ from smoothguard_guardrail.cli.eval import data as eval_data
 from smoothguard_guardrail.cli.eval.data import DataOptions, find_source, load_benchmark
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation import answering
-from smoothguard_guardrail.evaluation.benchmarks.pope import SINGLE_WORD
+from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.cli.test_eval_run import asked, command, read

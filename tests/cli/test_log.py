@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from smoothguard_guardrail.cli import app
-from smoothguard_guardrail.safety_log.record import LINE
-from smoothguard_guardrail.safety_log.summary import Summary
+from smoothguard_guardrail.observability.safety_log.record import LINE
+from smoothguard_guardrail.observability.safety_log.summary import Summary
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)
 

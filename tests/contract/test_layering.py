@@ -8,42 +8,30 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "smoothguard_guardrail"
 
-# What each part of the package may import from the others.
+# What each room of the package may import from the others.
 BASE = {"errors", "result", "protocols", "compat"}
-CORE = BASE | {"config", "media", "smoothing", "voting"}
-FLOW = CORE | {"perturbation", "ballot", "guard"}
+PARTS = BASE | {"config", "media", "perturbations", "voting"}
+PRODUCT = PARTS | {"core", "_langchain"}
 MAY_IMPORT = {
-    "__init__": BASE | {"chat_model", "middleware", "config", "runnable", "callbacks"},
+    "__init__": BASE | {"config", "hosts", "observability"},
     "compat": set(),
     "errors": BASE,
     "result": BASE,
     "protocols": BASE | {"voting"},
     "config": BASE,
     "media": BASE | {"config"},
-    "smoothing": BASE | {"config"},
+    "perturbations": BASE | {"config"},
     "voting": BASE | {"config"},
-    "perturbation": CORE,
-    "ballot": CORE,
-    "events": BASE,
-    "safety_log": BASE | {"events"},
-    "callbacks": BASE | {"events", "safety_log"},
-    "telemetry": BASE | {"events", "safety_log", "callbacks"},
-    "guard": FLOW,
-    "runs": BASE,
-    "calling": FLOW | {"runs"},
-    "hosting": FLOW | {"calling", "events", "runs"},
-    "runnable": FLOW | {"hosting"},
-    "rewiring": set(),
-    "streaming": set(),
-    "around": set(),
-    "chat_model": FLOW | {"around", "hosting", "rewiring", "streaming"},
-    "middleware": FLOW | {"calling", "hosting", "runs"},
+    "core": PARTS,
+    "_langchain": PARTS | {"core"},
+    "hosts": PRODUCT,
+    "observability": BASE | {"_langchain"},
     "testing": BASE,
     "models": BASE,
     "attacks": BASE | {"models"},
-    "evaluation": FLOW | {"runnable", "models", "attacks"},
-    "serving": FLOW | {"calling", "runnable", "callbacks", "safety_log"},
-    "cli": FLOW | {"calling", "runnable", "models", "attacks", "evaluation", "callbacks", "safety_log", "serving"},
+    "evaluation": PRODUCT | {"hosts", "models", "attacks"},
+    "serving": PRODUCT | {"hosts", "observability"},
+    "cli": PRODUCT | {"hosts", "models", "attacks", "evaluation", "observability", "serving"},
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from smoothguard_guardrail.evaluation.benchmarks.pope import SINGLE_WORD
+from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "data"
 """Where the published files may lie, beside the repository."""

@@ -13,13 +13,13 @@ from PIL import Image
 
 from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, perturbation
 from smoothguard_guardrail.attacks import TargetLoss
+from smoothguard_guardrail.core.request_perturber import ModelFacts, RequestPerturber
 from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items, read_picture
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mapping import InThreads
 from smoothguard_guardrail.media import prepare, scan
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models.by_name import load_model
-from smoothguard_guardrail.perturbation import ModelFacts, RequestPerturber
 from smoothguard_guardrail.testing import ScriptedChatModel
 
 QUICK = AttackSettings(epsilon=8 / 255, num_steps=1, seed=3)

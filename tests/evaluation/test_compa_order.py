@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation import Rate
-from smoothguard_guardrail.evaluation.benchmarks import CompaOrder
-from smoothguard_guardrail.evaluation.benchmarks.compa_answers import read_answers
-from smoothguard_guardrail.evaluation.benchmarks.compa_order import chosen_caption
+from smoothguard_guardrail.evaluation.datasets import CompaOrder
+from smoothguard_guardrail.evaluation.datasets.compa_answers import read_answers
+from smoothguard_guardrail.evaluation.datasets.compa_order import chosen_caption
 from tests.evaluation.benchmark_files import COMPA, COMPA_COLUMNS, write_compa, write_json, write_lines
 
 ANSWERS = [

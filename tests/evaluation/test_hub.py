@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError, MissingDependencyError
-from smoothguard_guardrail.evaluation.benchmarks.base import Benchmark
-from smoothguard_guardrail.evaluation.benchmarks.hub import (
+from smoothguard_guardrail.evaluation.datasets.base import Benchmark
+from smoothguard_guardrail.evaluation.datasets.hub import (
     llava_bench_from_hub,
     mm_safetybench_from_hub,
     pope_from_hub,
 )
-from smoothguard_guardrail.evaluation.benchmarks.llava_bench import LlavaBench
-from smoothguard_guardrail.evaluation.benchmarks.mm_safetybench import MMSafetyBench, Variant
-from smoothguard_guardrail.evaluation.benchmarks.pope import SINGLE_WORD, Pope
+from smoothguard_guardrail.evaluation.datasets.llava_bench import LlavaBench
+from smoothguard_guardrail.evaluation.datasets.mm_safetybench import MMSafetyBench, Variant
+from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD, Pope
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judgement
 from tests.evaluation.benchmark_files import POPE_ANSWERS, SAFETY, write_llava_bench, write_pope, write_safety

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError, InputError
 from smoothguard_guardrail.evaluation import Item, Judgement
-from smoothguard_guardrail.evaluation.benchmarks import LlavaBench
-from smoothguard_guardrail.evaluation.benchmarks.llava_bench import review_prompt
-from smoothguard_guardrail.evaluation.benchmarks.llava_reviews import (
+from smoothguard_guardrail.evaluation.datasets import LlavaBench
+from smoothguard_guardrail.evaluation.datasets.llava_bench import review_prompt
+from smoothguard_guardrail.evaluation.datasets.llava_reviews import (
     parse_review,
     read_question_items,
     read_reviews,

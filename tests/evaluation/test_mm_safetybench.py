@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation import Item, Judgement, Rate
-from smoothguard_guardrail.evaluation.benchmarks import MMSafetyBench
-from smoothguard_guardrail.evaluation.benchmarks.mm_answers import StoredVerdicts, read_answers, write_answers
-from smoothguard_guardrail.evaluation.benchmarks.mm_scenarios import SCENARIO_SIZES, criterion_of
+from smoothguard_guardrail.evaluation.datasets import MMSafetyBench
+from smoothguard_guardrail.evaluation.datasets.mm_answers import StoredVerdicts, read_answers, write_answers
+from smoothguard_guardrail.evaluation.datasets.mm_scenarios import SCENARIO_SIZES, criterion_of
 from tests.evaluation.benchmark_files import SAFETY, safety_record, write_json, write_picture, write_safety
 
 ANSWERS = {

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation import Rate
-from smoothguard_guardrail.evaluation.benchmarks import Pope
-from smoothguard_guardrail.evaluation.benchmarks.base import Benchmark
-from smoothguard_guardrail.evaluation.benchmarks.pope import SINGLE_WORD, asked_object, says_yes
-from smoothguard_guardrail.evaluation.benchmarks.pope_answers import read_llava_answers, read_upstream_answers
+from smoothguard_guardrail.evaluation.datasets import Pope
+from smoothguard_guardrail.evaluation.datasets.base import Benchmark
+from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD, asked_object, says_yes
+from smoothguard_guardrail.evaluation.datasets.pope_answers import read_llava_answers, read_upstream_answers
 from tests.evaluation.benchmark_files import (
     POPE,
     POPE_ANSWERS,

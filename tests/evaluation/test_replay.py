@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from smoothguard_guardrail import ConfigurationError, SmoothGuardConfig
-from smoothguard_guardrail.ballot import Judges
+from smoothguard_guardrail.core.answer_vote import Judges
+from smoothguard_guardrail.core.flow import CallModel, Guard, drive
+from smoothguard_guardrail.core.request_perturber import ModelFacts, image_perturber
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
 from smoothguard_guardrail.evaluation.replay import (
@@ -23,12 +25,10 @@ from smoothguard_guardrail.evaluation.replay import (
     kept_judges,
     replay,
 )
-from smoothguard_guardrail.guard import CallModel, Guard, drive
 from smoothguard_guardrail.models.by_name import load_model
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
-from smoothguard_guardrail.perturbation import ModelFacts, image_perturber
+from smoothguard_guardrail.perturbations import make_generator
 from smoothguard_guardrail.result import GuardResult
-from smoothguard_guardrail.smoothing import make_generator
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from smoothguard_guardrail.voting import AgglomerativeClusterer
 from tests.asking import png, question

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from smoothguard_guardrail.errors import InputError
-from smoothguard_guardrail.evaluation.benchmarks.rows import Row, file_in, read_csv, read_json_object
+from smoothguard_guardrail.evaluation.datasets.rows import Row, file_in, read_csv, read_json_object
 
 
 @pytest.mark.parametrize("text", ["a,b\n" + "x" * 200_000 + ",1\n", 'a,b\n"1,2\n\r\r3\n'])

@@ -25,7 +25,7 @@ from smoothguard_guardrail.evaluation import (
     sweep,
     with_media,
 )
-from smoothguard_guardrail.evaluation.benchmarks import Pope
+from smoothguard_guardrail.evaluation.datasets import Pope
 from smoothguard_guardrail.evaluation.replay import item_seed
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.evaluation.drawn import write_pope

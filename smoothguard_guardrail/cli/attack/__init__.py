@@ -193,7 +193,7 @@ def _carry_out(job: Job, device: str) -> None:
     from smoothguard_guardrail.cli.attack.run import run
     from smoothguard_guardrail.cli.attack.view import progress_bar, save_plot, tell
     from smoothguard_guardrail.models import ChatTransformersMultimodal
-    from smoothguard_guardrail.smoothing import resolve_device
+    from smoothguard_guardrail.perturbations import resolve_device
 
     medium = read_medium(job.source, job.choices.kind)
     model = loading.load_model(job.spec, device=str(resolve_device(device)))

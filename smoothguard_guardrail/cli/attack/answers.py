@@ -44,7 +44,7 @@ def guarded_results(
     Raises:
         QuorumError: Too few samples answered.
     """
-    from smoothguard_guardrail.runnable import SmoothGuardRunnable
+    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 
     guard = SmoothGuardRunnable(model, config=config)
     return tuple(guard.guard([request_from_files([path], question)]) for question in questions)

@@ -10,15 +10,15 @@ import torch
 from smoothguard_guardrail.attacks import TargetLoss
 from smoothguard_guardrail.attacks.waveform import WaveformLoss
 from smoothguard_guardrail.cli.attack.record import Losses
-from smoothguard_guardrail.smoothing import make_generator
+from smoothguard_guardrail.perturbations import make_generator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smoothguard_guardrail.cli.attack.media import InputMedium
     from smoothguard_guardrail.cli.attack.record import Settings
+    from smoothguard_guardrail.core.request_perturber import GuardView
     from smoothguard_guardrail.models import ChatTransformersMultimodal
-    from smoothguard_guardrail.perturbation import GuardView
 
 _MEASURING = 1  # the seed's stream of the noise under which losses are compared; the attack draws from another
 

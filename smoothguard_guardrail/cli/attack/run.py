@@ -19,7 +19,7 @@ from smoothguard_guardrail.cli.attack.record import (
     model_record,
     software,
 )
-from smoothguard_guardrail.perturbation import GuardView, ModelFacts
+from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -208,28 +208,28 @@ def _check(name: str, options: DataOptions) -> None:
 
 
 def _suffix(options: DataOptions) -> str:
-    from smoothguard_guardrail.evaluation.benchmarks.pope import SINGLE_WORD
+    from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD
 
     return SINGLE_WORD if options.suffix == "single-word" else options.suffix or ""
 
 
 def _from_files(name: str, source: Source, options: DataOptions) -> PartialBenchmark:
-    from smoothguard_guardrail.evaluation import benchmarks
+    from smoothguard_guardrail.evaluation import datasets
 
     folder = Path(source.place)
     common: dict[str, Any] = {"with_media": options.with_media, "complete": not options.partial}
     if name == "pope":
         common |= {"splits": options.parts} if options.parts else {}
-        return benchmarks.Pope.load(folder, images=options.images, suffix=_suffix(options), **common)
+        return datasets.Pope.load(folder, images=options.images, suffix=_suffix(options), **common)
     if name == "llava-bench":
-        return benchmarks.LlavaBench.load(folder, images=options.images, rule=options.rule, **common)
+        return datasets.LlavaBench.load(folder, images=options.images, rule=options.rule, **common)
     if name == "compa-order":
-        return benchmarks.CompaOrder.load(folder, audio=options.images, **common)
-    return benchmarks.MMSafetyBench.load(folder, images=options.images, **_safety(options), **common)
+        return datasets.CompaOrder.load(folder, audio=options.images, **common)
+    return datasets.MMSafetyBench.load(folder, images=options.images, **_safety(options), **common)
 
 
 def _from_dataset(name: str, source: Source, options: DataOptions, pictures: Path | None) -> PartialBenchmark:
-    from smoothguard_guardrail.evaluation import benchmarks
+    from smoothguard_guardrail.evaluation import datasets
 
     common: dict[str, Any] = {
         "images": (options.images or pictures) if options.with_media else None,
@@ -238,10 +238,10 @@ def _from_dataset(name: str, source: Source, options: DataOptions, pictures: Pat
     }
     if name == "pope":
         common |= {"splits": options.parts} if options.parts else {}
-        return benchmarks.pope_from_hub(source.place, suffix=_suffix(options), **common)
+        return datasets.pope_from_hub(source.place, suffix=_suffix(options), **common)
     if name == "llava-bench":
-        return benchmarks.llava_bench_from_hub(source.place, rule=_rule(source, options), **common)
-    return benchmarks.mm_safetybench_from_hub(source.place, **_safety(options), **common)
+        return datasets.llava_bench_from_hub(source.place, rule=_rule(source, options), **common)
+    return datasets.mm_safetybench_from_hub(source.place, **_safety(options), **common)
 
 
 def _safety(options: DataOptions) -> dict[str, Any]:

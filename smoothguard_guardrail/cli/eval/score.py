@@ -14,8 +14,8 @@ from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.benchmarks.mm_answers import StoredAnswers
-    from smoothguard_guardrail.evaluation.benchmarks.pope import Pope
+    from smoothguard_guardrail.evaluation.datasets.mm_answers import StoredAnswers
+    from smoothguard_guardrail.evaluation.datasets.pope import Pope
     from smoothguard_guardrail.evaluation.record import PartialBenchmark
     from smoothguard_guardrail.evaluation.scores import Judge, Scores
 
@@ -65,7 +65,7 @@ def pope(
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.eval.view import print_scores
-        from smoothguard_guardrail.evaluation.benchmarks import joining, pope_answers
+        from smoothguard_guardrail.evaluation.datasets import joining, pope_answers
 
         reading = eval_data.DataOptions(parts=split, partial=partial, with_media=False)
         bench = cast("Pope", eval_data.load_benchmark("pope", annotations, reading))
@@ -110,8 +110,8 @@ def llava_bench(
             return
         if reviews is None:
             raise ConfigurationError("give --reviews; or --answers, --data and --judge")
-        from smoothguard_guardrail.evaluation.benchmarks import llava_reviews
-        from smoothguard_guardrail.evaluation.benchmarks.joining import answered_part
+        from smoothguard_guardrail.evaluation.datasets import llava_reviews
+        from smoothguard_guardrail.evaluation.datasets.joining import answered_part
 
         found = llava_reviews.read_reviews(reviews)
         items, notes = None, []
@@ -152,9 +152,9 @@ def mm_safetybench(
             deciding = eval_plan.keeping(eval_plan.make_judge(judge, "mm-safetybench"), kept)
             print_scores(_score_items(bench, answers, partial=partial, judge=deciding), as_json=as_json)
             return
-        from smoothguard_guardrail.evaluation.benchmarks import mm_answers
-        from smoothguard_guardrail.evaluation.benchmarks.mm_safetybench import MMSafetyBench
-        from smoothguard_guardrail.evaluation.benchmarks.mm_scenarios import read_scenarios
+        from smoothguard_guardrail.evaluation.datasets import mm_answers
+        from smoothguard_guardrail.evaluation.datasets.mm_safetybench import MMSafetyBench
+        from smoothguard_guardrail.evaluation.datasets.mm_scenarios import read_scenarios
 
         found = mm_answers.read_answers(answers, model=model, scenarios=scenario, complete=not partial)
         records = read_scenarios(answers, scenarios=scenario, complete=not partial)
@@ -178,9 +178,9 @@ def compa_order(
     """Score answers to CompA-order: accuracy by number of captions; answers that name no caption are wrong."""
     with exit_codes():
         from smoothguard_guardrail.cli.eval.view import print_scores
-        from smoothguard_guardrail.evaluation.benchmarks import joining
-        from smoothguard_guardrail.evaluation.benchmarks.compa_answers import read_answers
-        from smoothguard_guardrail.evaluation.benchmarks.compa_order import CompaOrder
+        from smoothguard_guardrail.evaluation.datasets import joining
+        from smoothguard_guardrail.evaluation.datasets.compa_answers import read_answers
+        from smoothguard_guardrail.evaluation.datasets.compa_order import CompaOrder
 
         bench = CompaOrder.load(questions, ask="every", with_media=False, complete=not partial)
         if answers.suffix != ".json" and joining.holds_item_ids(answers):
@@ -193,7 +193,7 @@ def compa_order(
 
 def _score_items(bench: PartialBenchmark, path: Path, *, partial: bool, judge: Judge | None = None) -> Scores:
     """Score answers by item id, as `smoothguard eval run` scored them."""
-    from smoothguard_guardrail.evaluation.benchmarks.joining import in_order, read_item_answers
+    from smoothguard_guardrail.evaluation.datasets.joining import in_order, read_item_answers
     from smoothguard_guardrail.evaluation.record import score_answers
 
     found = read_item_answers(path)
@@ -214,7 +214,7 @@ def _judge(name: str, found: StoredAnswers) -> Judge:
             raise ConfigurationError(
                 f"no answer of {found.model} has a stored verdict: name a judge, as --judge refusal"
             )
-        from smoothguard_guardrail.evaluation.benchmarks.mm_answers import StoredVerdicts
+        from smoothguard_guardrail.evaluation.datasets.mm_answers import StoredVerdicts
 
         return StoredVerdicts(found.verdicts)
     if name.partition(":")[0] not in ("refusal", "classifier", "chat"):

@@ -1,0 +1,1 @@
+"""The guard's algorithm, without any host: perturb, ask, vote."""

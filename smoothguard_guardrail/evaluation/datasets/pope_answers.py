@@ -1,0 +1,100 @@
+"""Answers to POPE that others made, in the two layouts that are about; no join trusts a bare id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.datasets.pope import SPLITS, Pope, asked_object
+from smoothguard_guardrail.evaluation.datasets.rows import Row, by_key, put_once, read_json_lines
+from smoothguard_guardrail.evaluation.items import Item
+
+
+def read_llava_answers(pope: Pope, answers: Path, questions: Path) -> dict[str, str]:
+    """Read LLaVA's layout: `question_id`, `prompt`, `text`, beside its merged question file.
+
+    The question file says what an id means: `question_id`, `image`, `text`, `category`. From there on the join is by
+    category, picture and object. Answers to splits that `pope` does not hold are left out.
+
+    Args:
+        pope: The labelled questions.
+        answers: JSON lines, one per answer.
+        questions: JSON lines, one per question of all splits, with ids that are unique over all of them.
+
+    Raises:
+        InputError: An id stands twice, an answer's id or prompt is not in the question file, or a question is not
+            among the labelled ones.
+    """
+    asked = by_key(read_json_lines(questions), "question_id")
+    targets = _by_picture_and_object(pope.items)
+    held = {item.category for item in pope.items}
+    found: dict[str, str] = {}
+    for row in read_json_lines(answers):
+        key = row.key("question_id")
+        if key not in asked:
+            raise InputError(f"{row.where}: {questions} has no question {key}")
+        question = asked[key]
+        category = question.text("category")
+        if category not in held and category in SPLITS:
+            continue
+        _check_prompt(row, question)
+        target = targets.get((category, question.text("image"), asked_object(question.text("text"))))
+        if target is None:
+            raise InputError(
+                f"{question.where}: no labelled question of the split {category!r} is about this picture and object; "
+                "the labels may be of another revision"
+            )
+        put_once(found, target, row.text("text"), row=row, what="the answer to")
+    return found
+
+
+def read_upstream_answers(pope: Pope, answers: Path) -> dict[str, str]:
+    """Read upstream's layout: rows of `question` and `answer`, in the order of one split's label file.
+
+    The rows hold neither picture nor id, so their order is all there is; the questions have to agree row by row.
+
+    Args:
+        pope: The labelled questions of one split.
+        answers: JSON lines, one per answer.
+
+    Raises:
+        ConfigurationError: `pope` holds more than one split.
+        InputError: There are more or fewer rows than labels, or a row is about another object than its label.
+    """
+    splits = {item.category for item in pope.items}
+    if len(splits) != 1:
+        raise ConfigurationError("rows of `question` and `answer` are in the order of one split: say which")
+    rows = read_json_lines(answers)
+    if len(rows) != len(pope.items):
+        raise InputError(f"{answers}: {len(rows)} answers, and the split {splits.pop()!r} has {len(pope.items)} labels")
+    for row, item in zip(rows, pope.items, strict=True):
+        if asked_object(row.text("question")) != item.details["object"]:
+            raise InputError(f"{row.where}: is about another object than {item.id}: {item.question!r}")
+    return {item.id: row.text("answer") for row, item in zip(rows, pope.items, strict=True)}
+
+
+def is_upstream_layout(answers: Path) -> bool:
+    """Whether a file holds upstream's rows of `question` and `answer`.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return {"question", "answer"} <= read_json_lines(answers)[0].values.keys()
+
+
+def _by_picture_and_object(items: Sequence[Item]) -> dict[tuple[str, str, str], str]:
+    found: dict[tuple[str, str, str], str] = {}
+    for item in items:
+        key = (item.category, str(item.details["image"]), str(item.details["object"]))
+        if key in found:
+            raise InputError(
+                f"{found[key]} and {item.id} ask about one object in one picture: answers cannot be joined"
+            )
+        found[key] = item.id
+    return found
+
+
+def _check_prompt(answer: Row, question: Row) -> None:
+    if "prompt" in answer.values and asked_object(answer.text("prompt")) != asked_object(question.text("text")):
+        raise InputError(f"{answer.where}: its prompt is not the question of {question.where}: the ids do not fit")

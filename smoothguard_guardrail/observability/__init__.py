@@ -1,0 +1,1 @@
+"""What a guarded call leaves behind: the safety log, OpenTelemetry, Prometheus."""

@@ -1,0 +1,73 @@
+"""Prometheus metrics of one server."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from smoothguard_guardrail.observability.safety_log.handler import GuardObserver
+from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
+
+
+class Metrics:
+    """The counters of one server, in a registry of their own: several servers may live in one process."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "smoothguard_http_requests", "HTTP requests.", ["route", "status"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "smoothguard_http_request_seconds",
+            "Seconds from a request's arrival to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self.in_flight = Gauge(
+            "smoothguard_requests_in_flight", "Requests to models that are being answered.", registry=self._registry
+        )
+        self.verdicts = Counter("smoothguard_verdicts", "Guarded calls.", ["verdict"], registry=self._registry)
+        self.overruled = Counter(
+            "smoothguard_clean_overruled", "Calls whose clean copy lost the vote.", registry=self._registry
+        )
+        self.agreement = Histogram(
+            "smoothguard_agreement",
+            "Share of the answers in the winning cluster, of requests with media.",
+            buckets=_SHARES,
+            registry=self._registry,
+        )
+        self.model_calls = Counter("smoothguard_model_calls", "Model calls.", registry=self._registry)
+        self.failures = Counter(
+            "smoothguard_failures", "Guarded calls without a verdict.", ["error"], registry=self._registry
+        )
+        for verdict in ("passed", "abstained", "skipped"):
+            self.verdicts.labels(verdict)
+
+    def render(self) -> bytes:
+        """Return all of them in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class MetricsHandler(GuardObserver):
+    """Counts every guarded call, whichever host it ran in."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__()
+        self._metrics = metrics
+
+    def observe(self, line: Line) -> None:
+        """Count one guarded call."""
+        metrics = self._metrics
+        metrics.model_calls.inc(line.num_calls or 0)
+        if isinstance(line, FailureLine):
+            metrics.failures.labels(line.error).inc()
+            return
+        metrics.verdicts.labels(line.verdict).inc()
+        if line.verdict != "skipped":
+            metrics.agreement.observe(line.agreement)
+        if line.clean_overruled:
+            metrics.overruled.inc()

@@ -1,0 +1,202 @@
+"""`SafetyLogHandler`: what the guard saw, one JSON line per guarded call."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from smoothguard_guardrail._langchain.events import FAILURE_EVENT, VERDICT_EVENT
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line, line_of
+from smoothguard_guardrail.observability.safety_log.sinks import FileSink, LoggingSink, Sink
+
+logger = logging.getLogger(__name__)
+
+_REMEMBERED_CALLS = 1024
+
+
+class GuardObserver(BaseCallbackHandler):
+    """A callback handler that learns of every guarded call, once each; subclasses write `observe`.
+
+    What `observe` raises never reaches the caller: it is told once as a warning of `logging`, and once more when
+    observing works again.
+
+    Args:
+        include_texts: Whether the lines hold answers, and messages of exceptions that may quote them.
+    """
+
+    def __init__(self, *, include_texts: bool = False) -> None:
+        self._include_texts = include_texts
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._lost = 0
+        self._lock = threading.Lock()
+
+    def observe(self, line: Line) -> None:
+        """Take note of one guarded call; called from any thread."""
+        raise NotImplementedError
+
+    @property
+    def lost(self) -> int:
+        """How many calls could not be noted since it last worked."""
+        return self._lost
+
+    def on_custom_event(
+        self,
+        name: str,
+        data: Any,
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        parent_run_id: UUID | None = None,
+        outcome: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take the guard's events and leave all others."""
+        if name not in (VERDICT_EVENT, FAILURE_EVENT):
+            return
+        try:
+            if not self._is_new(data):
+                return
+            self.observe(
+                line_of(
+                    name,
+                    data,
+                    run_id=run_id,
+                    parent_run_id=parent_run_id,
+                    tags=tags,
+                    metadata=metadata,
+                    outcome=outcome,
+                    include_texts=self._include_texts,
+                )
+            )
+        except Exception as error:
+            self._note_failure(error)
+        else:
+            self._note_success()
+
+    # LangChain would render every request, media included, for a handler that takes the events of models.
+    @property
+    def ignore_llm(self) -> bool:
+        """True: models' events are not taken."""
+        return True
+
+    @property
+    def ignore_chat_model(self) -> bool:
+        """True: chat models' events are not taken."""
+        return True
+
+    @property
+    def ignore_chain(self) -> bool:
+        """True: chains' events are not taken."""
+        return True
+
+    @property
+    def ignore_agent(self) -> bool:
+        """True: agents' and tools' events are not taken."""
+        return True
+
+    @property
+    def ignore_retriever(self) -> bool:
+        """True: retrievers' events are not taken."""
+        return True
+
+    def _is_new(self, data: Mapping[str, Any]) -> bool:
+        """Whether a call was not seen before: LangChain may hold one handler twice in a run's callbacks."""
+        identity = data.get("id")
+        if identity is None:
+            return True
+        with self._lock:
+            if identity in self._seen:
+                return False
+            self._seen[identity] = None
+            if len(self._seen) > _REMEMBERED_CALLS:
+                self._seen.popitem(last=False)
+            return True
+
+    def _note_failure(self, error: Exception) -> None:
+        with self._lock:
+            self._lost += 1
+            first = self._lost == 1
+        if first:
+            logger.warning(
+                "%s: a guarded call could not be noted (%s: %s); calls are lost until this is mended",
+                type(self).__name__,
+                type(error).__name__,
+                error,
+            )
+
+    def _note_success(self) -> None:
+        if not self._lost:
+            return
+        with self._lock:
+            lost, self._lost = self._lost, 0
+        if lost:
+            logger.warning("%s: works again, %d guarded calls were lost", type(self).__name__, lost)
+
+
+class SafetyLogHandler(GuardObserver):
+    """Writes one JSON line per guarded call: verdict, agreement, clusters, hashes of the media, timings, run.
+
+    Works with every host, sync and async. Neither media nor texts are written unless asked for. A call that the
+    guard could not finish is a line of its own kind. A full disk or a closed file never breaks the guarded call.
+    The format is `observability/safety_log/safety_log.schema.json`; `smoothguard log` reads it.
+
+    Lines have the levels `INFO`; `WARNING` when the guard abstained or overruled the clean copy; `ERROR` when it
+    failed. For rotation give a handler of `logging.handlers`, or a path and logrotate; a file that several processes
+    write is best given as a path.
+
+    Args:
+        target: A file to append to, which threads and processes may share; or a `logging` handler or logger.
+        include_texts: Whether lines hold answers, those of the samples with `record_samples=True` too, and the
+            messages of exceptions that may quote them.
+
+    Raises:
+        ConfigurationError: If the file cannot be opened for appending.
+
+    Example:
+        >>> import json, tempfile
+        >>> from smoothguard_guardrail import SafetyLogHandler, SmoothGuardRunnable
+        >>> from smoothguard_guardrail.testing import ScriptedChatModel
+        >>> guard = SmoothGuardRunnable(ScriptedChatModel(script=["Hello."]))
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     answer = guard.invoke("Hi!", {"callbacks": [SafetyLogHandler(file.name)]})
+        ...     json.loads(file.read())["verdict"]
+        'skipped'
+    """
+
+    def __init__(
+        self, target: str | os.PathLike[str] | logging.Handler | logging.Logger, *, include_texts: bool = False
+    ) -> None:
+        super().__init__(include_texts=include_texts)
+        self._sink = _sink(target)
+
+    def observe(self, line: Line) -> None:
+        """Write one line.
+
+        Raises:
+            Exception: If it could not be written.
+        """
+        self._sink.write(line.to_json(), _level(line))
+
+
+def _sink(target: str | os.PathLike[str] | logging.Handler | logging.Logger) -> Sink:
+    if isinstance(target, logging.Handler | logging.Logger):
+        return LoggingSink(target)
+    try:
+        return FileSink(target)
+    except OSError as error:
+        raise ConfigurationError(f"the safety log cannot be written: {error}") from error
+
+
+def _level(line: Line) -> int:
+    if isinstance(line, FailureLine):
+        return logging.ERROR
+    return logging.WARNING if line.verdict == "abstained" or line.clean_overruled else logging.INFO

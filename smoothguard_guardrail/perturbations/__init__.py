@@ -1,0 +1,29 @@
+"""One tensor into many: perturbations of pictures and recordings, their units and their seeds."""
+
+from smoothguard_guardrail.perturbations.compose import Compose, build_perturber
+from smoothguard_guardrail.perturbations.geometry import RandomResize, RandomShift
+from smoothguard_guardrail.perturbations.low_pass import LowPass
+from smoothguard_guardrail.perturbations.noise import (
+    CLIP_STD,
+    MIN_AUDIO_SIGMA,
+    GaussianNoise,
+    channel_sigma,
+    snr_sigma,
+)
+from smoothguard_guardrail.perturbations.seeds import draw_seed, make_generator, resolve_device
+
+__all__ = [
+    "CLIP_STD",
+    "MIN_AUDIO_SIGMA",
+    "Compose",
+    "GaussianNoise",
+    "LowPass",
+    "RandomResize",
+    "RandomShift",
+    "build_perturber",
+    "channel_sigma",
+    "draw_seed",
+    "make_generator",
+    "resolve_device",
+    "snr_sigma",
+]

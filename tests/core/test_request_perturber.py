@@ -1,0 +1,239 @@
+"""What reaches the model: as strong as asked for, at the resolution that it sees, and never untouched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from smoothguard_guardrail import AdapterError, MediaLimitError, SmoothGuardConfig
+from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts, RequestPerturber, image_perturber
+from smoothguard_guardrail.media import prepare, scan
+from smoothguard_guardrail.media.image import decode_image
+from smoothguard_guardrail.perturbations import CLIP_STD, GaussianNoise, LowPass, RandomShift, make_generator
+from tests.asking import image_block, pixels, png, question
+from tests.media import corpus
+
+AUDIO = {"type": "input_audio", "input_audio": {"data": corpus.WAV64, "format": "wav"}}
+
+
+def perturber(
+    *blocks: Any, facts: ModelFacts | None = None, custom: Any = None, seed: int = 0, **knobs: Any
+) -> RequestPerturber:
+    config = SmoothGuardConfig(**{"low_pass": 0.0, "max_shift": 0} | knobs)
+    prepared = prepare(
+        question(*blocks), on_unsupported=config.on_unsupported, limits=config.limits, remote=config.remote
+    )
+    return RequestPerturber(prepared, config=config, facts=facts or ModelFacts(), perturber=custom, seed=seed)
+
+
+def pictures(made: RequestPerturber, count: int = 2) -> list[np.ndarray]:
+    return [pixels(found.value) for request in made.render(0, count) for found in scan(request)]
+
+
+@pytest.mark.parametrize("noise_space", ["pixel", "normalized"])
+@pytest.mark.parametrize("resolution", [None, "auto"])
+@pytest.mark.parametrize("side", [224, 1024, 4000])
+def test_noise_arrives_at_the_sd_that_was_asked_for(side: int, resolution: Any, noise_space: str) -> None:
+    made = perturber(image_block(png(side, side)), sigma=0.1, noise_space=noise_space, resolution=resolution)
+    arrived = pictures(made, 1)[0]
+    expected = [0.1] * 3 if noise_space == "pixel" else [0.1 * std for std in CLIP_STD]
+    seen = side if resolution is None else min(side, 1024)
+    assert arrived.shape == (seen, seen, 3)
+    for channel, sd in enumerate(expected):
+        assert arrived[..., channel].std() == pytest.approx(sd, rel=0.05)
+    (record,) = made.records()
+    assert record.noise_sd == pytest.approx(np.sqrt(np.mean(np.square(expected))), rel=0.05)
+    assert (record.size, record.perturbed_size) == ((side, side), (seen, seen))
+
+
+DIALECTS = [
+    {"type": "image", "base64": corpus.base64.b64encode(png(64, 64)).decode(), "mime_type": "image/png"},
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image_block(png(64, 64))['base64']}"}},
+    {"type": "input_image", "image_url": f"data:image/png;base64,{image_block(png(64, 64))['base64']}"},
+    {
+        "type": "image",
+        "source": {"type": "base64", "media_type": "image/png", "data": image_block(png(64, 64))["base64"]},
+    },
+    {"inlineData": {"mimeType": "image/png", "data": image_block(png(64, 64))["base64"]}},
+    {"image": {"format": "png", "source": {"bytes": png(64, 64)}}},
+    {"type": "image", "data": image_block(png(64, 64))["base64"], "mimeType": "image/png"},
+]
+
+
+@pytest.mark.parametrize("block", DIALECTS, ids=["v1", "openai", "responses", "anthropic", "google", "bedrock", "mcp"])
+def test_every_dialect_delivers_the_noise(block: dict[str, Any]) -> None:
+    arrived = pictures(perturber(block, sigma=0.1), 4)
+    assert len(arrived) == 4
+    assert np.std(arrived) == pytest.approx(0.1, rel=0.05)
+
+
+def test_recordings_get_their_ratio_or_their_sd() -> None:
+    (by_ratio,) = perturber(AUDIO, audio_snr_db=20.0).records()
+    assert by_ratio.noise_sd is None  # nothing was made yet
+    for knobs, sd in (
+        ({"audio_snr_db": 20.0}, float(np.sqrt(np.mean(corpus.WAVEFORM**2))) / 10),
+        ({"audio_snr_db": None, "audio_sigma": 0.05}, 0.05),
+    ):
+        made = perturber(AUDIO, **knobs)
+        made.render(0, 3)
+        (record,) = made.records()
+        assert record.noise_sd == pytest.approx(sd, rel=0.05)
+        assert (record.perturbed_size, record.duration) == (None, pytest.approx(0.1))
+
+
+@pytest.mark.parametrize(
+    ("size", "facts", "resolution", "seen"),
+    [
+        ((40, 20), ModelFacts(image_size=32), "auto", (64, 32)),
+        ((400, 800), ModelFacts(image_size=32), "auto", (32, 64)),
+        ((40, 20), ModelFacts(image_size=32), None, (40, 20)),
+        ((40, 20), ModelFacts(image_size=32), 16, (16, 8)),
+        ((40, 20), ModelFacts(), 64, (40, 20)),
+        ((2048, 100), ModelFacts(), "auto", (1024, 50)),
+    ],
+    ids=str,
+)
+def test_noise_is_made_at_the_resolution_that_the_model_sees(
+    size: tuple[int, int], facts: ModelFacts, resolution: Any, seen: tuple[int, int]
+) -> None:
+    made = perturber(image_block(png(*size)), facts=facts, resolution=resolution)
+    assert pictures(made, 1)[0].shape == (seen[1], seen[0], 3)
+    assert made.records()[0].perturbed_size == seen
+
+
+def test_a_line_of_pixels_does_not_grow_to_gigabytes() -> None:
+    line = image_block(png(20_000, 1))
+    with pytest.raises(MediaLimitError, match=r"messages\[0\]\.content\[1\]: is 20000 x 1 pixels"):
+        perturber(line, facts=ModelFacts(image_size=336))
+    assert pictures(perturber(line, facts=ModelFacts(image_size=336), resolution=64), 1)[0].shape == (1, 64, 3)
+
+
+def test_the_same_seed_gives_the_same_bytes_whatever_else_was_made() -> None:
+    first, second = perturber(image_block(), AUDIO, seed=4), perturber(image_block(), AUDIO, seed=4)
+    second.render(0, 3)
+    assert str(first.render(3, 2)) == str(second.render(3, 2))
+    assert str(first.render(0, 2)) != str(perturber(image_block(), AUDIO, seed=5).render(0, 2))
+
+
+def test_the_clean_copy_is_the_first_sample_alone() -> None:
+    made = perturber(image_block(), include_clean=True)
+    alone, first, later = made.render(0, 1), made.render(0, 2), made.render(2, 2)
+    clean = scan(question())[0].value
+    assert [scan(request)[0].value == clean for request in (*alone, *first, *later)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert made.records()[0].noise_sd is not None
+
+
+def test_tensors_stay_tensors_and_may_be_used_like_any() -> None:
+    made = perturber(image_block(), AUDIO, facts=ModelFacts(accepts_tensors=True))
+    (request,) = made.render(0, 1)
+    _, picture, recording = request[0].content
+    assert (picture["image"].shape, picture["image"].dtype) == ((3, 12, 16), torch.float32)
+    assert (recording["audio"].shape, recording["sampling_rate"]) == ((1, 1600), corpus.SAMPLING_RATE)
+    assert not picture["image"].is_inference()  # a processor may change it in place
+    picture["image"].sub_(0.5)
+
+
+def test_facts_are_read_off_the_model() -> None:
+    class Model:
+        accepts_tensors = True
+        image_size = 64
+        image_std = (0.5, 0.5, 0.5)
+
+    assert ModelFacts.of(Model()) == ModelFacts(accepts_tensors=True, image_size=64, image_std=(0.5, 0.5, 0.5))
+    assert ModelFacts.of(object()) == ModelFacts()
+    config = SmoothGuardConfig(sigma=0.1, low_pass=0.0, max_shift=0, noise_space="normalized")
+    assert image_perturber(config, ModelFacts.of(Model())).parts[0].sigma == pytest.approx((0.05,) * 3)
+
+
+# --- A perturber of the user's
+
+
+def test_a_plain_function_takes_the_place_of_everything() -> None:
+    seen = []
+
+    def invert(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        seen.append((tuple(batch.shape), generator.device, batch.is_contiguous()))
+        return batch.neg_().add_(1.0) if batch.ndim == 4 else batch.neg_()  # in place, which is nobody's business
+
+    made = perturber(image_block(png(level=51)), AUDIO, custom=invert, sigma=0.5, max_shift=5)
+    requests = made.render(0, 2)
+    assert seen == [((2, 3, 12, 16), torch.device("cpu"), True), ((2, 1, 1600), torch.device("cpu"), True)]
+    for request in requests:
+        assert pixels(scan(request)[0].value) == pytest.approx(0.8, abs=0.01)
+    assert made.records()[0].noise_sd == pytest.approx(0.6, abs=0.01)
+    assert str(made.render(2, 2)) == str(requests)  # the original is not what was changed
+
+
+def test_other_precisions_come_in_as_float32() -> None:
+    def half(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        return (batch * 0.5).to(torch.float16)
+
+    made = perturber(image_block(), custom=half, facts=ModelFacts(accepts_tensors=True))
+    assert made.render(0, 1)[0][0].content[1]["image"].dtype == torch.float32
+
+
+def fails(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    raise OSError("out of order")
+
+
+def all_but_one(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    noisy = GaussianNoise(0.1)(batch, generator=generator)
+    noisy[1] = batch[1]
+    return noisy
+
+
+@pytest.mark.parametrize(
+    ("custom", "message"),
+    [
+        (fails, "the perturber failed: OSError: out of order"),
+        (lambda batch: batch, "the perturber failed: TypeError"),
+        (lambda batch, generator: batch, r"messages\[0\]\.content\[1\]: a copy came out unchanged"),
+        (lambda batch, generator: batch.clone(), "unchanged"),
+        (all_but_one, "unchanged"),
+        (lambda batch, generator: None, "not NoneType"),
+        (lambda batch, generator: batch.tolist(), "not list"),
+        (lambda batch, generator: batch[:1] / 2, r"shape \(2, 3, 12, 16\), not \(1, 3, 12, 16\)"),
+        (lambda batch, generator: batch[..., :4] / 2, "shape"),
+        (lambda batch, generator: batch * float("nan"), r"finite floating-point values in \[0, 1\]"),
+        (lambda batch, generator: batch + 1, r"\[0, 1\]"),
+        (lambda batch, generator: batch - 1, r"\[0, 1\]"),
+        (lambda batch, generator: (batch > 0.7).int(), "floating-point"),
+    ],
+    ids=range(13),
+)
+def test_broken_perturbers_are_refused(custom: Any, message: str) -> None:
+    with pytest.raises(AdapterError, match=message):
+        perturber(image_block(), custom=custom).render(0, 2)
+
+
+def test_parts_of_ours_compose_with_those_of_users() -> None:
+    def shifted(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        return LowPass(0.5)(
+            GaussianNoise(0.1)(RandomShift(2)(batch, generator=generator), generator=generator), generator=generator
+        )
+
+    assert len(pictures(perturber(image_block(), custom=shifted), 3)) == 3
+
+
+@pytest.mark.parametrize("size", [(96, 96), (140, 200), (60, 50)])
+@pytest.mark.parametrize("resolution", ["auto", 48, None])
+def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int, int], resolution: Any) -> None:
+    knobs: dict[str, Any] = {"resolution": resolution, "resize_range": (0.8, 1.0), "low_pass": 1.0, "max_shift": 6}
+    facts, picture = ModelFacts(accepts_tensors=True, image_size=96), png(*size)
+    requests = perturber(image_block(picture), facts=facts, seed=5, **knobs).render(0, 3)
+    shown = torch.stack([found.value for request in requests for found in scan(request)])
+    batch = decode_image(picture, mime_type="image/png", max_pixels=10**6, path="")[0].repeat(3, 1, 1, 1)
+    batch.requires_grad_()
+    seen = GuardView(config=SmoothGuardConfig(**knobs), facts=facts)(batch, generator=make_generator(5, 0, 0))
+    assert torch.equal(seen.detach(), shown)
+    (gradient,) = torch.autograd.grad(seen.square().sum(), batch)
+    assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()
