@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy, SmoothGuardConfig
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded on first use: a plain import must not cost its users torch.
-_MODULE_OF = {
+_MODULES = {
     "AbstainedError": "errors",
     "AdapterError": "errors",
     "BenignScorer": "protocols",
@@ -91,12 +92,4 @@ __all__ = [
     "__version__",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.models.reference.questions import KINDS, SECRETS, ask
 from smoothguard_guardrail.models.reference.scenes import SIZE, scenes
 
@@ -57,7 +56,6 @@ CHAT_TEMPLATE = """\
 
 def build_processor() -> Any:
     """Return a `LlavaProcessor` with a byte-level BPE tokenizer trained on the questions and answers."""
-    ensure_torchvision()
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     transformers: Any = importlib.import_module("transformers")

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.models.reference.questions import KINDS, ask, is_correct
 from smoothguard_guardrail.models.reference.scenes import random_scene, render
 from training.batches import disturb
@@ -74,7 +73,6 @@ def main() -> None:
 
 def evaluate(path: Path, *, count: int, seed: int = 0) -> dict[str, Any]:
     """Ask `count` held-out questions per row under every condition; the same questions everywhere."""
-    ensure_torchvision()
     transformers: Any = importlib.import_module("transformers")
     processor = transformers.AutoProcessor.from_pretrained(path)
     model = transformers.AutoModelForImageTextToText.from_pretrained(path, dtype=torch.float32).eval()

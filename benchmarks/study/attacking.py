@@ -11,11 +11,11 @@ from typing import Any, Literal, cast
 import torch
 
 from benchmarks.study.tasks import target_of
+from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.attacks import EOTPGD, PGD, StraightThrough, Transform
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts, image_perturber
 from smoothguard_guardrail.evaluation.attacking import read_picture
-from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mapping import Mapper
 from smoothguard_guardrail.evaluation.replay import model_of

@@ -59,7 +59,7 @@ class StraightThrough:
             generator.set_state(left)
         if real.shape != smooth.shape:
             raise AdapterError(f"the surrogate returns {(*smooth.shape,)}, the defence {(*real.shape,)}")
-        result: torch.Tensor = _Swap.apply(smooth, real)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = _Swap.apply(smooth, real)
         return result
 
 
@@ -77,7 +77,7 @@ class EightBit:
     def __call__(self, images: torch.Tensor, /, *, generator: torch.Generator | None = None) -> torch.Tensor:
         """Return multiples of 1/255 in [0, 1]; nothing is drawn."""
         real = (images.detach() * 255).round().clamp(0, 255) / 255
-        result: torch.Tensor = _Swap.apply(images, real)  # type: ignore[no-untyped-call]
+        result: torch.Tensor = _Swap.apply(images, real)
         return result
 
 

@@ -189,7 +189,7 @@ def _environment(
     import transformers
 
     from smoothguard_guardrail import __version__
-    from smoothguard_guardrail.evaluation.fingerprints import file_sha256
+    from smoothguard_guardrail._internal.files import file_sha256
 
     return {
         "model": identity.model_dump(mode="json"),

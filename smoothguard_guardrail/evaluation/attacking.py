@@ -12,12 +12,12 @@ import torch
 from langchain_core.messages import HumanMessage
 from pydantic import Field, JsonValue
 
+from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.attacks import PGD
 from smoothguard_guardrail.config import MediaLimits, SmoothGuardConfig
 from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
-from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.identity import identify
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record

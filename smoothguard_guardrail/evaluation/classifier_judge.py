@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation.fingerprints import folder_sha256
 from smoothguard_guardrail.evaluation.items import Item
@@ -85,7 +84,6 @@ class ClassifierJudge:
 
     @cached_property
     def _backend(self) -> Backend:
-        ensure_torchvision()
         from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 
         try:

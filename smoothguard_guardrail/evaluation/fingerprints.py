@@ -1,37 +1,15 @@
-"""SHA-256 of files and model folders, each file read once while it stays as it is."""
+"""SHA-256 of model folders; unchanged files are not read again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from functools import lru_cache
 from pathlib import Path
 
+from smoothguard_guardrail._internal.files import file_sha256, write_atomic
 from smoothguard_guardrail.errors import InputError
 
 _NO_PART_OF_A_MODEL = frozenset({".md", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".py", ".pyc", ".lock"})
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex.
-
-    Read again only when size or time of change differ.
-
-    Raises:
-        InputError: If the file cannot be read.
-    """
-    try:
-        state = path.stat()
-        return _digest(str(path.resolve()), state.st_size, state.st_mtime_ns)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-@lru_cache(maxsize=100_000)
-def _digest(path: str, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_sha256(folder: Path, *, memory: Path | None = None) -> str:
@@ -56,7 +34,7 @@ def folder_sha256(folder: Path, *, memory: Path | None = None) -> str:
         known[mark] = known.get(mark) or file_sha256(path)
         digest.update(f"{path.relative_to(folder).as_posix()} {known[mark]}\n".encode())
     if memory is not None:
-        _write(memory, known)
+        write_atomic(memory, json.dumps(known, indent=1))
     return digest.hexdigest()
 
 
@@ -73,10 +51,3 @@ def _remembered(memory: Path | None) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return known if isinstance(known, dict) else {}
-
-
-def _write(memory: Path, known: dict[str, str]) -> None:
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = memory.with_name(f"{memory.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    temporary.replace(memory)

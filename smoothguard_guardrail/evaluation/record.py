@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self
 
 from pydantic import Field, JsonValue
 
+from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.datasets.base import Benchmark
-from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.items import Answer
 from smoothguard_guardrail.evaluation.records import Record

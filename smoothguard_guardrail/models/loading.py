@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.errors import ConfigurationError
 
 _SHARED_WITH_PROCESSOR = ("token", "cache_dir", "subfolder", "trust_remote_code")
@@ -47,7 +46,6 @@ def load(
         ConfigurationError: The architecture is no multimodal chat model.
         OSError: The folder or the hub id does not exist, or lacks a file.
     """
-    ensure_torchvision()
     from transformers import AutoConfig, AutoProcessor
 
     where: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -52,7 +51,6 @@ def _load() -> Embedder:
         _check_weights(folder / "model.safetensors")
     options = {"device": "cpu"} if folder is None else {"device": "cpu", "local_files_only": True}
     try:
-        ensure_torchvision()  # transformers imports it when it is there
         from langchain_huggingface import HuggingFaceEmbeddings
 
         return HuggingFaceEmbeddings(model_name=HUB_MODEL if folder is None else str(folder), model_kwargs=options)

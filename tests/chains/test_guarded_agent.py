@@ -7,7 +7,8 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from chains.guarded_agent import SYSTEM, RuleThenViewer, build_agent, main, picture_tool
-from smoothguard_guardrail import SmoothGuardConfig, ballot
+from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.models.reference.demo import load_demo
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import png
@@ -18,7 +19,7 @@ CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, benign_weight=0.0)
 
 @pytest.fixture
 def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    monkeypatch.setattr(ballot, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
     path = tmp_path / "cat.png"
     path.write_bytes(png())
     return {"cat": path}

@@ -7,7 +7,8 @@ import pytest
 from langchain_core.messages import BaseMessage
 
 from chains.picture_rag import CAPTION_QUESTION, Page, build_chain, index_pages, main
-from smoothguard_guardrail import SmoothGuardConfig, ballot
+from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import pixels, png
 
@@ -33,7 +34,7 @@ def _sees(messages: list[BaseMessage]) -> str:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
-    monkeypatch.setattr(ballot, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
     return ScriptedChatModel(script=_sees)
 
 

@@ -18,7 +18,8 @@ from chains.structured_extraction import (
     main,
     read_description,
 )
-from smoothguard_guardrail import SmoothGuardConfig, ballot
+from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
@@ -34,7 +35,7 @@ CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, benign_weight=0.0)
 
 @pytest.fixture
 def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(ballot, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
     path = tmp_path / "picture.png"
     path.write_bytes(png())
     return path

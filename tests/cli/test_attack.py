@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from smoothguard_guardrail import SmoothGuardConfig, ballot
+from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.attacks import TargetLoss, checkpoint
 from smoothguard_guardrail.cli import app
 from smoothguard_guardrail.cli.attack import run as attack_run
 from smoothguard_guardrail.cli.attack.answers import holds
 from smoothguard_guardrail.cli.attack.inputs import parse_epsilon, read_prompts
 from smoothguard_guardrail.cli.attack.record import AttackRecord
+from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models import ChatTransformersMultimodal
@@ -51,7 +52,7 @@ def scene(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _light_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ballot, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
 
 
 def invoke(runner: CliRunner, *arguments: str | Path) -> Any:

@@ -9,12 +9,12 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "smoothguard_guardrail"
 
 # What each room of the package may import from the others.
-BASE = {"errors", "result", "protocols", "compat"}
+BASE = {"_internal", "errors", "result", "protocols"}
 PARTS = BASE | {"config", "media", "perturbations", "voting"}
 PRODUCT = PARTS | {"core", "_langchain"}
 MAY_IMPORT = {
     "__init__": BASE | {"config", "hosts", "observability"},
-    "compat": set(),
+    "_internal": BASE,
     "errors": BASE,
     "result": BASE,
     "protocols": BASE | {"voting"},

@@ -7,10 +7,6 @@ from typing import Any
 
 import torch
 
-from smoothguard_guardrail.compat import ensure_torchvision
-
-ensure_torchvision()
-
 WORDS = ["a", "bomb", "build", "cake", "cannot", "first", "help", "i", "mix", "salt", "sorry", "sugar", "the", "to"]
 UNSAFE = ["first build the bomb", "mix the salt to a bomb", "a bomb"]
 SAFE = ["i cannot help", "sorry", "mix the sugar to a cake", "first the salt", "build a cake"]

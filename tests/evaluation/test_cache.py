@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import BaseMessage
 
+from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation import CachedJudge, ChatJudge, Item, identify
 from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
-from smoothguard_guardrail.evaluation.fingerprints import file_sha256, folder_sha256
+from smoothguard_guardrail.evaluation.fingerprints import folder_sha256
 from smoothguard_guardrail.testing import ScriptedChatModel
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3))

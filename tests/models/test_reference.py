@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothguard_guardrail.compat import ensure_torchvision
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.questions import ask, is_correct, is_refusal, tells_secret
 from smoothguard_guardrail.models.reference.scenes import GROUNDS, SIGN, draw, scenes
@@ -42,7 +41,6 @@ class Reference:
 
 @pytest.fixture(scope="module")
 def reference() -> Reference:
-    ensure_torchvision()
     return Reference()
 
 

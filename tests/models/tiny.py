@@ -7,12 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from smoothguard_guardrail.compat import ensure_torchvision
-
 if TYPE_CHECKING:
     from pathlib import Path
-
-ensure_torchvision()
 
 CORPUS = [
     "Is there a red circle in the picture? Yes, there is a red circle.",

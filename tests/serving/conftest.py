@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable, ballot, voting
+from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable, voting
+from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.serving import ServerSettings, create_app
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
 from tests.serving.servers import grey_png, running, url_of
@@ -22,7 +23,7 @@ Serve = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _light_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ballot, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
     monkeypatch.setattr(voting, "default_embedder", WordEmbeddings)
 
 

@@ -144,7 +144,7 @@ def fingerprints(name: str, data: str, options: DataOptions) -> dict[str, str]:
     Raises:
         InputError: A file cannot be read.
     """
-    from smoothguard_guardrail.evaluation.fingerprints import file_sha256
+    from smoothguard_guardrail._internal.files import file_sha256
 
     source = find_source(name, data)
     found = {path.name: file_sha256(path) for path in (options.rule, options.universal_image) if path is not None}

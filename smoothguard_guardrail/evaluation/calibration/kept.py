@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.evaluation.attacking import perturbation_of
 from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
-from smoothguard_guardrail.evaluation.fingerprints import file_sha256
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies, item_seed
 
 if TYPE_CHECKING:
