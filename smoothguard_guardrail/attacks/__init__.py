@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.attacks.ball import Ball, Norm
     from smoothguard_guardrail.attacks.base import Attack
     from smoothguard_guardrail.attacks.bpda import EightBit, StraightThrough
+    from smoothguard_guardrail.attacks.eot_pgd import EOTPGD
     from smoothguard_guardrail.attacks.objective import TargetLoss
-    from smoothguard_guardrail.attacks.pgd import EOTPGD, PGD
+    from smoothguard_guardrail.attacks.pgd import PGD
     from smoothguard_guardrail.attacks.problem import Objective, Transform
-    from smoothguard_guardrail.attacks.result import AttackResult, Progress
+    from smoothguard_guardrail.attacks.result import AttackProgress, AttackResult
     from smoothguard_guardrail.attacks.space import PIXELS, WAVEFORM, Space
     from smoothguard_guardrail.attacks.square import SquareAttack
     from smoothguard_guardrail.attacks.universal import UniversalPGD
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Attack": "base",
+    "AttackProgress": "result",
     "AttackResult": "result",
     "Ball": "ball",
-    "EOTPGD": "pgd",
+    "EOTPGD": "eot_pgd",
     "EightBit": "bpda",
     "Norm": "ball",
     "Objective": "problem",
     "PGD": "pgd",
     "PIXELS": "space",
-    "Progress": "result",
     "Space": "space",
     "SquareAttack": "square",
     "StraightThrough": "bpda",
@@ -49,12 +50,12 @@ __all__ = [
     "PIXELS",
     "WAVEFORM",
     "Attack",
+    "AttackProgress",
     "AttackResult",
     "Ball",
     "EightBit",
     "Norm",
     "Objective",
-    "Progress",
     "Space",
     "SquareAttack",
     "StraightThrough",

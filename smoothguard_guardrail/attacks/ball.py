@@ -1,15 +1,15 @@
-"""What an attacker may change: a ball around the original, within what a file can hold."""
+"""What an attacker may change: a ball around the original, limited to values that a file can hold."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from smoothguard_guardrail.attacks.space import PIXELS, SLACK, Space
-from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 
 Norm = Literal["linf", "l2"]
 
@@ -19,13 +19,13 @@ class Ball:
     """All media of a space within `epsilon` of an original.
 
     Args:
-        epsilon: Radius, in units of the space's values: the greatest change of one value (`linf`), or the Euclidean
+        epsilon: Radius, in units of the space's values: the largest change of one value (`linf`), or the Euclidean
             norm of the change of a whole medium (`l2`). None: only the space's bounds hold.
-        norm: Which distance.
+        norm: `linf` or `l2`.
         space: Bounds and levels.
 
     Raises:
-        ConfigurationError: If epsilon is out of range, or there is no such norm.
+        ConfigurationError: epsilon is out of range, or the norm is unknown.
 
     Example:
         >>> ball = Ball(epsilon=8 / 255)
@@ -40,73 +40,81 @@ class Ball:
 
     def __post_init__(self) -> None:
         if self.norm not in ("linf", "l2"):
-            raise ConfigurationError(f"norm has to be 'linf' or 'l2', not {self.norm!r}")
+            raise ConfigurationError(f"norm must be 'linf' or 'l2', not {self.norm!r}")
         limit = self.space.high - self.space.low if self.norm == "linf" else math.inf
         if self.epsilon is not None and not 0 < self.epsilon <= limit:
-            raise ConfigurationError(f"epsilon has to lie in (0, {limit:g}], not be {self.epsilon}")
+            raise ConfigurationError(f"epsilon must lie in (0, {limit:g}], not be {self.epsilon}")
 
     @property
     def tolerance(self) -> float:
-        """By how much float32 may make a distance look greater than epsilon."""
+        """How much larger than epsilon a distance may look because of float32."""
         return 2 * SLACK / self.space.levels_per_unit
 
     def check(self, original: torch.Tensor) -> None:
-        """Raise a `ConfigurationError` unless a medium that a file can hold lies in every original's ball."""
-        nearest = self.space.values(self._nearest(original))
-        if self.epsilon is not None and not (self.distance(nearest, original) <= self.epsilon + self.tolerance).all():
-            bits = (self.space.num_levels - 1).bit_length()
-            name = self.space.name
+        """Raise a `ConfigurationError` unless every original's ball contains a medium that a file can hold."""
+        if not self._contains(self.space.values(self._nearest(original)), original):
+            bits, name = (self.space.num_levels - 1).bit_length(), self.space.name
             raise ConfigurationError(
                 f"no {bits}-bit {name} lies within epsilon: round the {name}s to {bits} bits first"
             )
 
+    def verify(self, media: torch.Tensor, original: torch.Tensor) -> None:
+        """Raise an `AdapterError` unless the media lie on the space's levels, in its bounds and in the balls."""
+        levels = self.space.levels(media)
+        on_levels = (levels - levels.round()).abs() <= SLACK
+        in_bounds = (levels >= -SLACK) & (levels <= self.space.num_levels - 1 + SLACK)
+        if not (on_levels & in_bounds).all():
+            raise AdapterError(f"the attack made values that no file of this {self.space.name} can hold")
+        if not self._contains(media, original):
+            largest = float(self.distance(media, original).max())
+            raise AdapterError(f"the attack left its ball: distance {largest} is more than epsilon {self.epsilon}")
+
     def distance(self, media: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
-        """Return float64 (batch,): how far each medium is from its original."""
+        """Return float64 (batch,): the distance of each medium from its original."""
         delta = (media.double() - original.double()).flatten(1)
-        order = torch.inf if self.norm == "linf" else 2
-        distance: torch.Tensor = torch.linalg.vector_norm(delta, ord=order, dim=1)
+        distance: torch.Tensor = torch.linalg.vector_norm(delta, ord=torch.inf if self.norm == "linf" else 2, dim=1)
         return distance
 
     def project(self, point: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
-        """Return the nearest points of the balls; values between levels stay."""
+        """Return the nearest points in the balls, not rounded to levels."""
         point = point.clamp(self.space.low, self.space.high)
         if self.epsilon is None:
             return point
         delta = point - original
         if self.norm == "linf":
             return original + delta.clamp(-self.epsilon, self.epsilon)
-        # Bounds are convex and hold both ends, so shrinking the change cannot leave them.
+        # The bounds are convex and contain both ends, so shrinking the change cannot leave them.
         return original + delta * (self.epsilon / _length(delta)).clamp_max(1)
 
     def direction(self, descent: torch.Tensor) -> torch.Tensor:
-        """Return the step of length one, in this norm, that goes furthest along a vector."""
+        """Return the step of length one, in this norm, that goes furthest along `descent`."""
         return descent.sign() if self.norm == "linf" else descent / _length(descent)
 
     def random_point(self, original: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return a point drawn uniformly from each ball (`l2`: then projected on the bounds)."""
+        """Return a point drawn uniformly from each ball (`l2`: then projected onto the bounds)."""
+        chance: Any = {"generator": generator, "device": original.device}
         if self.epsilon is None:
-            noise = torch.rand(original.shape, generator=generator, device=original.device)
-            return self.space.low + (self.space.high - self.space.low) * noise
+            return self.space.low + (self.space.high - self.space.low) * torch.rand(original.shape, **chance)
         if self.norm == "linf":
-            noise = torch.rand(original.shape, generator=generator, device=original.device)
-            return self.project(original + (2 * noise - 1) * self.epsilon, original)
-        noise = torch.randn(original.shape, generator=generator, device=original.device)
+            noise = 2 * torch.rand(original.shape, **chance) - 1
+            return self.project(original + noise * self.epsilon, original)
+        noise = torch.randn(original.shape, **chance)
         shape = (len(original), *(1 for _ in original.shape[1:]))
-        radius = torch.rand(shape, generator=generator, device=original.device) ** (1 / original[0].numel())
+        radius = torch.rand(shape, **chance) ** (1 / original[0].numel())
         return self.project(original + noise / _length(noise) * radius * self.epsilon, original)
 
     def round(self, media: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
         """Round to what a file can hold without leaving the ball.
 
         Args:
-            media: Float32 (batch, ...), anywhere.
+            media: Float32 (batch, ...), any values.
             original: The centres, same shape.
 
         Returns:
-            Float32 (batch, ...) on the space's levels, within epsilon of the original, as `check` promises there is.
+            Float32 (batch, ...) on the space's levels and within epsilon of the original.
 
         Raises:
-            ConfigurationError: If there is none.
+            ConfigurationError: There are none.
         """
         self.check(original)
         if self.epsilon is None:
@@ -114,26 +122,25 @@ class Ball:
         if self.norm == "linf":
             centre, reach = self.space.levels(original), self.epsilon * self.space.levels_per_unit + SLACK
             nearest = self._nearest(media)
-            return self.space.values(
-                nearest.clamp((centre - reach).ceil(), (centre + reach).floor()).clamp(*self._ends)
-            )
+            inside = nearest.clamp((centre - reach).ceil(), (centre + reach).floor())
+            return self.space.values(inside.clamp(0, self.space.num_levels - 1))
         projected = self.project(media, original)
         reach = self.epsilon + self.tolerance / 2
-        rows = [self._round_l2(row, centre, reach) for row, centre in zip(projected, original, strict=True)]
-        return torch.stack(rows)
+        return torch.stack([self._round_l2(*each, reach) for each in zip(projected, original, strict=True)])
 
-    @property
-    def _ends(self) -> tuple[int, int]:
-        return 0, self.space.num_levels - 1
+    def _contains(self, media: torch.Tensor, original: torch.Tensor) -> bool:
+        if self.epsilon is None:
+            return True
+        return bool((self.distance(media, original) <= self.epsilon + self.tolerance).all())
 
     def _nearest(self, media: torch.Tensor) -> torch.Tensor:
-        return self.space.levels(media).round().clamp(*self._ends)
+        return self.space.levels(media).round().clamp(0, self.space.num_levels - 1)
 
     def _round_l2(self, point: torch.Tensor, original: torch.Tensor, reach: float) -> torch.Tensor:
-        """Round one medium to the nearest levels, then take back the levels whose loss is cheapest.
+        """Round one medium to the nearest levels, then move some of them back until the change is short enough.
 
-        Each turn moves values one level towards the original's own nearest level, which lies in the ball. Those go
-        first that rounding moved outwards most, for the length that they save, and no more than needed.
+        Each turn moves values one level towards the original's nearest level, which lies in the ball: first those
+        with the smallest extra rounding error per squared length saved, and no more than needed.
         """
         wanted, inner = self.space.levels(point).flatten(), self._nearest(original).flatten()
         centre = original.double().flatten()
@@ -153,12 +160,12 @@ class Ball:
             chosen = order[:count]
             chosen = chosen[saved[chosen] > 0]
             if not len(chosen):
-                raise ConfigurationError("no medium that a file can hold lies within epsilon")
+                raise ConfigurationError("no medium that a file can hold lies within epsilon: use a larger epsilon")
             levels[movable[chosen]] = closer[chosen]
 
 
 def _length(batch: torch.Tensor) -> torch.Tensor:
-    """Return the Euclidean norm of each row, in a shape that divides the batch; never zero."""
+    """Return the Euclidean norm of each row, never zero, in a shape that broadcasts against the batch."""
     shape = (len(batch), *(1 for _ in batch.shape[1:]))
     length: torch.Tensor = torch.linalg.vector_norm(batch.flatten(1), dim=1)
     return length.clamp_min(torch.finfo(batch.dtype).tiny).reshape(shape)

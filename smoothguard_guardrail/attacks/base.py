@@ -1,90 +1,87 @@
-"""What all attacks share: the walk, the bound, and what comes back."""
+"""What all attacks share: their settings, the loop, the final bound check, and the result."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
 import torch
 
 from smoothguard_guardrail.attacks.ball import Ball, Norm
-from smoothguard_guardrail.attacks.checkpoint import Checkpoint, fingerprint
+from smoothguard_guardrail.attacks.checkpoint import Checkpoint, digest_of
 from smoothguard_guardrail.attacks.objective import TargetLoss
-from smoothguard_guardrail.attacks.problem import Asked, Objective, Problem, State, Transform
-from smoothguard_guardrail.attacks.result import AttackResult, Progress, ProgressCallback
-from smoothguard_guardrail.attacks.space import PIXELS, SLACK, Space
-from smoothguard_guardrail.errors import AdapterError, ConfigurationError
+from smoothguard_guardrail.attacks.problem import Evaluations, Objective, Problem, State, Transform
+from smoothguard_guardrail.attacks.result import AttackProgress, AttackResult, ProgressCallback
+from smoothguard_guardrail.attacks.space import PIXELS, Space
+from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 
-__all__ = ["Attack", "AttackResult", "Norm", "Objective", "Progress", "Transform"]
 
-
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Attack(ABC):
-    """An attack on a batch of media: walk, round to what a file can hold, check the bound.
+    """An attack on a batch of media: optimise, round to what a file can hold, check the bound.
 
-    A subclass says where to start (`_begin`), how to evaluate a point (`_evaluate`) and where to go next (`_move`).
-    Whatever it does, the media that come back lie on the space's levels and within epsilon of their originals, or
-    there is an error. A call attacks pictures; `run` takes any objective and media of the attack's space.
+    A subclass says where to start (`_start`), how to evaluate a point (`_evaluate`) and where to go next (`_next`).
+    The returned media always lie on the space's levels and within epsilon of their originals; otherwise an error is
+    raised. A call attacks images; `run` takes any objective and media of the attack's space.
 
     Args:
-        epsilon: Radius of the ball around each original, in units of the space's values (pictures: [0, 1]): the
-            greatest change of one value (`linf`), or the Euclidean norm of the whole change (`l2`). None: only the
-            space's bounds hold.
+        epsilon: Radius of the ball around each original, in units of the space's values (images: [0, 1]): the
+            largest change of one value (`linf`), such as 16/255, or the Euclidean norm of the whole change (`l2`).
+            None: only the space's bounds hold.
         norm: `linf` or `l2`.
-        targeted: Whether the targets are wanted (their loss is minimised) or to be left (it is maximised).
+        targeted: True: bring the targets about (minimise their loss). False: avoid them (maximise it).
         num_steps: Steps at most.
-        snapshot_steps: After how many steps to keep what would be returned then. The walk does not change.
-        seed: Makes everything that is drawn repeatable; None: unpredictable.
-        transform: What the defence does, to attack the model behind it; None: the bare model.
-        num_draws: Draws of the transform per step.
-        max_batch_size: Most rows (media times draws) in one forward pass; None: all.
-        space: What is attacked: `PIXELS` or `WAVEFORM`.
+        snapshot_steps: Steps after which to record what would be returned then: a curve of success against budget
+            from one run. The attack itself does not change.
+        seed: Makes all randomness repeatable; None: unpredictable.
+        max_batch_size: Most rows (media times draws) in one forward pass; None: all. On a CPU, 32 is faster than more.
 
     Raises:
         ConfigurationError: A number is out of range.
     """
 
-    num_restarts: int = 1
+    epsilon: float | None = field(kw_only=False)
+    norm: Norm = "linf"
+    targeted: bool = True
+    num_steps: int = 100
+    snapshot_steps: Sequence[int] = ()
+    seed: int | None = None
+    max_batch_size: int | None = 32
+    # Fixed here; attacks that offer a choice declare these again.
+    transform: Transform | None = field(default=None, init=False)
+    num_draws: int = field(default=1, init=False)
+    num_restarts: int = field(default=1, init=False)
+    space: Space = field(default=PIXELS, init=False)
 
-    def __init__(
-        self,
-        epsilon: float | None,
-        *,
-        norm: Norm = "linf",
-        targeted: bool = True,
-        num_steps: int = 100,
-        snapshot_steps: Sequence[int] = (),
-        seed: int | None = None,
-        transform: Transform | None = None,
-        num_draws: int = 1,
-        max_batch_size: int | None = 32,
-        space: Space = PIXELS,
-    ) -> None:
-        if num_steps < 1 or num_draws < 1 or (max_batch_size is not None and max_batch_size < 1):
-            raise ConfigurationError("num_steps, num_draws and max_batch_size have to be at least 1")
-        if any(not 1 <= step <= num_steps for step in snapshot_steps):
-            raise ConfigurationError(f"snapshot_steps have to lie in [1, {num_steps}], not be {list(snapshot_steps)}")
-        self._ball = Ball(epsilon=epsilon, norm=norm, space=space)
-        self.epsilon = epsilon
-        self.norm = norm
-        self.targeted = targeted
-        self.num_steps = num_steps
-        self.snapshot_steps = tuple(snapshot_steps)
-        self.seed = seed
-        self.transform = transform
-        self.num_draws = num_draws if transform is not None else 1
-        self.max_batch_size = max_batch_size
-        self.space = space
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "num_draws", "num_restarts", "max_batch_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigurationError(f"{name} must be at least 1, not {value}")
+        if any(not 1 <= step <= self.num_steps for step in self.snapshot_steps):
+            raise ConfigurationError(
+                f"snapshot_steps must lie in [1, {self.num_steps}], not be {list(self.snapshot_steps)}"
+            )
+        _ = self.ball  # checks norm and epsilon
 
-    @final
+    @property
+    def ball(self) -> Ball:
+        """What may change."""
+        return Ball(epsilon=self.epsilon, norm=self.norm, space=self.space)
+
+    @property
+    def draws_per_step(self) -> int:
+        """Draws of the transform per step; 1 without a transform."""
+        return 1 if self.transform is None else self.num_draws
+
     def __call__(
         self,
         model: ChatTransformersMultimodal,
@@ -95,38 +92,37 @@ class Attack(ABC):
         progress: ProgressCallback | None = None,
         checkpoint: Path | None = None,
     ) -> AttackResult:
-        """Attack pictures through a model's own image processor.
+        """Attack images through a model's own image processor.
 
         Args:
-            model: The model, whose image processor has to keep a gradient.
+            model: The model; its image processor must keep a gradient.
             images: Float32 (batch, 3, height, width) in [0, 1]; `UniversalPGD`: (3, height, width).
-            questions: What is asked about each picture.
-            targets: The answer that each picture shall bring about, or with `targeted=False` not bring about.
+            questions: What is asked about each image.
+            targets: The answer that each image should bring about, or with `targeted=False` avoid.
             progress: Called after every step.
-            checkpoint: A file for the state, written every 100 steps or 60 seconds. If it exists already, the attack
-                goes on from it, to the very same result. It is deleted at the end.
+            checkpoint: A file for the state, written every 100 steps or 60 seconds. If it exists, the attack resumes
+                from it and returns exactly what an uninterrupted run returns. It is deleted at the end.
 
         Returns:
-            The adversarial pictures with their losses.
+            The adversarial images with their losses.
 
         Raises:
-            ConfigurationError: Shapes or numbers do not fit, no 8-bit picture lies in the ball, or the checkpoint is
-                of other settings or inputs.
-            MissingDependencyError: The model's image processor keeps no graph; torchvision's does.
+            ConfigurationError: Shapes or numbers are wrong, no 8-bit image lies in the ball, or the checkpoint
+                belongs to other settings or inputs.
+            MissingDependencyError: The model's image processor keeps no gradient; torchvision's does.
         """
         if self.space is not PIXELS:
-            raise ConfigurationError(f"this call attacks pictures: for {self.space.name}s use `run` with an objective")
-        original = self._pictures(images, questions, targets).to(model.engine.device)
-        # One row per question: a single picture goes with all of them.
+            raise ConfigurationError(f"a call attacks images: for {self.space.name}s use `run` with an objective")
+        original = self._check_images(images, questions, targets).to(model.engine.device)
+        # One row per question: a single image goes with all of them.
         rows = original.expand(len(questions), -1, -1, -1)
-        inputs = "" if checkpoint is None else fingerprint(list(questions), list(targets), *_glimpse(model))
         return self.run(
             TargetLoss(model, rows, questions, targets),
             original,
             num_rows=len(questions),
             progress=progress,
             checkpoint=checkpoint,
-            inputs=inputs,
+            inputs="" if checkpoint is None else digest_of(list(questions), list(targets), _weights_sample(model)),
         )
 
     @final
@@ -143,24 +139,23 @@ class Attack(ABC):
         """Attack media of the attack's space through any objective.
 
         Args:
-            objective: Called with media, float32 (num_rows, ...), and rows, int64 (num_rows,), which say to which
-                original each belongs; returns losses (num_rows,). A plain function fits.
-            originals: Float32 (batch, ...) in the space's bounds, on the device where the objective works.
+            objective: An `Objective`, or a plain function of media and rows that returns losses.
+            originals: Float32 (batch, ...) in the space's bounds, on the objective's device.
             progress: Called after every step.
             checkpoint: A file for the state, as in a call.
-            num_rows: How many rows the objective knows; None: one per original. More than that is for `UniversalPGD`.
-            inputs: What the objective was made of, in any words: a checkpoint with other words is refused.
+            num_rows: How many rows the objective has; None: one per original. `UniversalPGD` takes more.
+            inputs: Any text that identifies what the objective was made of: a checkpoint with another is refused.
 
         Returns:
             The adversarial media with their losses.
 
         Raises:
-            ConfigurationError: Shapes or numbers do not fit, no medium that a file can hold lies in the ball, or the
-                checkpoint is of other settings or inputs.
-            AdapterError: The objective returned another shape or what is no number.
+            ConfigurationError: Shapes or numbers are wrong, no medium that a file can hold lies in the ball, or the
+                checkpoint belongs to other settings or inputs.
+            AdapterError: The objective returned another shape or NaN.
         """
         original = self.space.check(originals)
-        self._ball.check(original)
+        self.ball.check(original)
         generator = torch.Generator(device=original.device)
         generator.seed() if self.seed is None else generator.manual_seed(self.seed)
         problem = Problem(
@@ -168,77 +163,77 @@ class Attack(ABC):
             original=original.repeat(self.num_restarts, *(1 for _ in original.shape[1:])),
             num_rows=num_rows or len(original),
             generator=generator,
-            ball=self._ball,
+            ball=self.ball,
             transform=self.transform,
             max_batch_size=self.max_batch_size,
             sign=1 if self.targeted else -1,
         )
-        identity = fingerprint(type(self).__name__, vars(self), original, original.device.type, num_rows, inputs)
-        file = Checkpoint(checkpoint, identity)
+        digest = digest_of(type(self).__name__, vars(self), original, original.device.type, num_rows, inputs)
+        file = Checkpoint(checkpoint, digest)
         with getattr(objective, "frozen", nullcontext)():
             saved = file.load(original.device)
-            state = self._begin(problem) if saved is None else State.restore(saved, generator)
-            self._walk(problem, state, file, progress)
-            media, loss, restart = self._settle(problem, state)
-        file.remove()
+            state = self._start(problem) if saved is None else State.restore(saved, generator)
+            self._optimise(problem, state, file, progress)
+            media, loss, restart = self._finish(problem, state)
+        file.delete()
         history = torch.stack(state.history).view(state.step, -1, len(original))
         return AttackResult(
             images=media,
             loss=loss,
             history=history[:, restart, torch.arange(len(original), device=media.device)],
             snapshots={step: state.snapshots.get(step, media) for step in self.snapshot_steps},
-            num_queries=state.kept.get("num_queries"),
+            num_queries=state.extra.get("num_queries"),
         )
 
-    def _pictures(self, images: torch.Tensor, questions: Sequence[str], targets: Sequence[str]) -> torch.Tensor:
+    def _check_images(self, images: torch.Tensor, questions: Sequence[str], targets: Sequence[str]) -> torch.Tensor:
         """Return the originals of a call as a batch."""
         if images.ndim != 4 or images.shape[1] != 3 or len({len(images), len(questions), len(targets)}) != 1:
-            raise ConfigurationError("images have to be (batch, 3, height, width), one question and target each")
+            raise ConfigurationError("expected images (batch, 3, height, width) with one question and target each")
         return self.space.check(images)
 
     @abstractmethod
-    def _begin(self, problem: Problem) -> State:
-        """Return where the walk starts."""
+    def _start(self, problem: Problem) -> State:
+        """Return the state before the first step."""
 
     @abstractmethod
     def _evaluate(self, problem: Problem, state: State) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the loss at the state's point, and its gradient where the attack needs one."""
+        """Return the loss at the state's point, and its gradient if the attack needs one."""
 
     @abstractmethod
-    def _move(self, problem: Problem, state: State, gradient: torch.Tensor | None) -> torch.Tensor:
-        """Return the next point, which need not lie in the ball."""
+    def _next(self, problem: Problem, state: State, gradient: torch.Tensor | None) -> torch.Tensor:
+        """Return the next point; it need not lie in the ball."""
 
     def _is_done(self, state: State) -> bool:
-        """Return whether nothing is left to gain."""
+        """Return whether further steps cannot improve the result."""
         return False
 
-    def _asked(self, problem: Problem, *, judging: bool = False) -> Asked:
-        """Return which evaluations make up a loss, in a step or, with `judging`, for the choice at the end."""
+    def _evaluations(self, problem: Problem, *, final: bool = False) -> Evaluations:
+        """Return the evaluations that make up a loss: in a step, or with `final` for the choice at the end."""
         points = torch.arange(len(problem.original), device=problem.original.device)
-        points = points.repeat_interleave(self.num_draws)
-        return Asked(points=points, rows=points % problem.num_rows)
+        points = points.repeat_interleave(self.draws_per_step)
+        return Evaluations(points=points, rows=points % problem.num_rows)
 
     def _candidates(self, problem: Problem, state: State) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Round the points that may be returned; evaluate them on the same draws, which the walk does not use up."""
-        rounded = [self._ball.round(each, problem.original) for each in (state.point, state.best)]
-        asked = self._asked(problem, judging=True)
-        return rounded, [problem.evaluate(each, asked, problem.fork()) for each in rounded]
+        """Return the rounded points that may be returned, with losses on the same draws, which steps do not use."""
+        rounded = [problem.ball.round(each, problem.original) for each in (state.point, state.best)]
+        wanted = self._evaluations(problem, final=True)
+        return rounded, [problem.evaluate(each, wanted, problem.fork_generator()) for each in rounded]
 
     @final
-    def _walk(self, problem: Problem, state: State, file: Checkpoint, progress: ProgressCallback | None) -> None:
-        began, first = time.monotonic(), state.step
+    def _optimise(self, problem: Problem, state: State, file: Checkpoint, progress: ProgressCallback | None) -> None:
+        started, first = time.monotonic(), state.step
         while state.step < self.num_steps and not self._is_done(state):
             loss, gradient = self._evaluate(problem, state)
-            state.note(loss, problem.sign)
-            state.point = self._ball.project(self._move(problem, state, gradient), problem.original)
+            state.update(loss, problem.sign)
+            state.point = problem.ball.project(self._next(problem, state, gradient), problem.original)
             if state.step in self.snapshot_steps:
-                state.snapshots[state.step] = self._settle(problem, state)[0]
+                state.snapshots[state.step] = self._finish(problem, state)[0]
             if file.is_due(state.step):
                 file.save(state.dump(problem.generator))
             if progress is not None:
-                seconds = time.monotonic() - began
+                seconds = time.monotonic() - started
                 progress(
-                    Progress(
+                    AttackProgress(
                         step=state.step,
                         num_steps=self.num_steps,
                         mean_loss=float(loss.mean()),
@@ -249,33 +244,20 @@ class Attack(ABC):
                 )
 
     @final
-    def _settle(self, problem: Problem, state: State) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the best candidate of each original, checked, with its loss and the restart that it came from."""
+    def _finish(self, problem: Problem, state: State) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the best candidate for each original, checked, with its loss and the restart it came from."""
         candidates, losses = self._candidates(problem, state)
         batch = len(problem.original) // self.num_restarts
         loss = torch.stack(losses).view(-1, batch)
         winner = (problem.sign * loss).min(dim=0).indices
-        every = torch.arange(batch, device=winner.device)
-        media = torch.stack(candidates).view(-1, batch, *problem.original.shape[1:])[winner, every]
-        self._check(media, problem.original[:batch])
-        return media, loss[winner, every], winner % self.num_restarts
-
-    @final
-    def _check(self, media: torch.Tensor, original: torch.Tensor) -> None:
-        """Raise unless the media are what the attack promises, whatever a subclass did."""
-        levels = self.space.levels(media)
-        on_levels = (levels - levels.round()).abs() <= SLACK
-        in_bounds = (levels >= -SLACK) & (levels <= self.space.num_levels - 1 + SLACK)
-        if not (on_levels & in_bounds).all():
-            raise AdapterError(f"the attack made values that no file of a {self.space.name} can hold")
-        if self.epsilon is not None:
-            distance = self._ball.distance(media, original)
-            if not (distance <= self.epsilon + self._ball.tolerance).all():
-                raise AdapterError(f"the attack left its ball: {float(distance.max())} is more than {self.epsilon}")
+        indices = torch.arange(batch, device=winner.device)
+        media = torch.stack(candidates).view(-1, batch, *problem.original.shape[1:])[winner, indices]
+        problem.ball.verify(media, problem.original[:batch])
+        return media, loss[winner, indices], winner % self.num_restarts
 
 
-def _glimpse(model: ChatTransformersMultimodal) -> list[object]:
-    """Return a little of every parameter: enough to tell that a checkpoint is of another model."""
+def _weights_sample(model: ChatTransformersMultimodal) -> list[object]:
+    """Return a few values of every parameter: enough to notice that a checkpoint belongs to another model."""
     return [
         (name, (*each.shape,), each.detach().flatten()[:8].float().tolist())
         for name, each in model.hf_model.named_parameters()

@@ -1,4 +1,4 @@
-"""Gradients through steps of a defence that have none: clipping, rounding, whatever is not differentiable."""
+"""Gradients through steps of a defence that have none, such as clipping and rounding (BPDA)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class StraightThrough:
-    """Does what a defence does, and passes a surrogate's gradient back (BPDA).
+    """Applies a defence in the forward pass and a surrogate's gradient in the backward pass (BPDA).
 
-    A defence whose gradient is zero or missing looks strong to an attack with gradients and is not. Put it in here
-    and the attack goes through: forwards it meets the real defence, backwards a smooth stand-in for it.
+    A defence whose gradient is zero or missing looks strong to gradient attacks without being so. Wrap it in this
+    class to attack it: the forward pass uses the real defence, the backward pass a smooth stand-in.
 
     Source: Athalye et al., arXiv 1802.00420, section 4.1.
 
     Args:
         transform: The defence, called with images and a generator; it needs no gradient.
-        surrogate: What to differentiate instead, called alike with a generator in the state that the defence found
-            it in, so that both draw the same; None: the identity.
+        surrogate: What to differentiate instead, called with the generator in the same state as the defence, so that
+            both draw the same numbers; None: the identity.
 
     Example:
         >>> def threshold(images, *, generator):
@@ -43,28 +43,30 @@ class StraightThrough:
         return f"StraightThrough({self.transform!r}, surrogate={self.surrogate!r})"
 
     def __call__(self, images: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
-        """Return what the defence makes of images, with the surrogate's gradient.
+        """Return the defence's output with the surrogate's gradient.
 
         Raises:
-            AdapterError: If defence and surrogate return different shapes.
+            AdapterError: Defence and surrogate return different shapes.
         """
-        found = generator.get_state()
+        before = generator.get_state()
         with torch.no_grad():
             real = self.transform(images.detach(), generator=generator)
         smooth = images
         if self.surrogate is not None:
-            left = generator.get_state()
-            generator.set_state(found)
+            after = generator.get_state()
+            generator.set_state(before)
             smooth = self.surrogate(images, generator=generator)
-            generator.set_state(left)
+            generator.set_state(after)
         if real.shape != smooth.shape:
-            raise AdapterError(f"the surrogate returns {(*smooth.shape,)}, the defence {(*real.shape,)}")
-        result: torch.Tensor = _Swap.apply(smooth, real)
+            raise AdapterError(
+                f"expected {(*real.shape,)} from the surrogate, as from the defence, got {(*smooth.shape,)}"
+            )
+        result: torch.Tensor = _ReplaceValues.apply(smooth, real)
         return result
 
 
 class EightBit:
-    """Clips to [0, 1] and rounds to 8 bits, as a file does; the gradient passes as through the identity.
+    """Clips to [0, 1] and rounds to 8 bits, as a file does; its gradient is that of the identity.
 
     Example:
         >>> EightBit()(torch.tensor([-0.1, 0.5, 1.2])).mul(255).tolist()
@@ -75,13 +77,13 @@ class EightBit:
         return "EightBit()"
 
     def __call__(self, images: torch.Tensor, /, *, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Return multiples of 1/255 in [0, 1]; nothing is drawn."""
+        """Return multiples of 1/255 in [0, 1]; the generator is not used."""
         real = (images.detach() * 255).round().clamp(0, 255) / 255
-        result: torch.Tensor = _Swap.apply(images, real)
+        result: torch.Tensor = _ReplaceValues.apply(images, real)
         return result
 
 
-class _Swap(torch.autograd.Function):
+class _ReplaceValues(torch.autograd.Function):
     """The second argument's values with the first one's graph."""
 
     @staticmethod

@@ -1,9 +1,8 @@
-"""Where a long attack writes down how far it came, so that a later run can go on from there."""
+"""The saved state of a long attack, from which a later run can resume."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import re
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from smoothguard_guardrail._internal.files import atomic_file
 from smoothguard_guardrail.errors import ConfigurationError
 
 SAVE_STEPS = 100
@@ -20,76 +20,67 @@ SAVE_SECONDS = 60.0
 
 
 class Checkpoint:
-    """A file with the state of an attack: written whole or not at all, removed when the attack is done.
+    """A file with the state of an attack: written atomically, deleted when the attack is done.
 
     Args:
-        path: The file; None: nothing is kept. Its folder has to exist.
-        fingerprint: Of the attack's settings and inputs: a file of others is refused.
+        path: The file, in a folder that exists; None: nothing is saved.
+        digest: Identifies the attack's settings and inputs: a file with another digest is refused.
 
     Raises:
-        ConfigurationError: If the folder does not exist.
+        ConfigurationError: The folder does not exist.
     """
 
-    def __init__(self, path: Path | str | None, fingerprint: str) -> None:
+    def __init__(self, path: Path | str | None, digest: str) -> None:
         self._path = None if path is None else Path(path)
-        self._fingerprint = fingerprint
+        self._digest = digest
         self._saved_at = time.monotonic()
         if self._path is not None and not self._path.parent.is_dir():
-            raise ConfigurationError(f"the folder of checkpoint {self._path} does not exist")
+            raise ConfigurationError(f"the folder of checkpoint {self._path} does not exist: create it first")
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """Return the state in the file, or None where there is no file yet.
+        """Return the saved state, or None if there is no file yet.
 
         Raises:
-            ConfigurationError: If the file cannot be read, or is of other settings or inputs.
+            ConfigurationError: The file cannot be read, or belongs to other settings or inputs.
         """
         if self._path is None or not self._path.exists():
             return None
         try:
             content = torch.load(self._path, map_location=device, weights_only=True)
-            fingerprint, state = content["fingerprint"], content["state"]
+            digest, state = content["digest"], content["state"]
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
             raise ConfigurationError(f"checkpoint {self._path} cannot be read, delete it: {error}") from error
-        if fingerprint != self._fingerprint:
+        if digest != self._digest:
             raise ConfigurationError(
-                f"checkpoint {self._path} is of an attack with other settings or inputs: delete it or name another file"
+                f"checkpoint {self._path} belongs to other settings or inputs: delete it or name another file"
             )
         return dict(state)
 
     def is_due(self, step: int) -> bool:
         """Return whether the state should be saved after this step."""
-        if self._path is None:
-            return False
-        return step % SAVE_STEPS == 0 or time.monotonic() - self._saved_at >= SAVE_SECONDS
+        late = time.monotonic() - self._saved_at >= SAVE_SECONDS
+        return self._path is not None and (step % SAVE_STEPS == 0 or late)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state, made of tensors, numbers, lists and dicts, in place of the last one."""
-        if self._path is None:
-            return
-        partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                torch.save({"fingerprint": self._fingerprint, "state": state}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._path)
-        finally:
-            partial.unlink(missing_ok=True)
-        self._saved_at = time.monotonic()
+        """Replace the saved state, which consists of tensors, numbers, lists and dicts."""
+        if self._path is not None:
+            with atomic_file(self._path) as file:
+                torch.save({"digest": self._digest, "state": state}, file)
+            self._saved_at = time.monotonic()
 
-    def remove(self) -> None:
+    def delete(self) -> None:
         """Delete the file: the attack is done."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
 
-def fingerprint(*parts: object) -> str:
-    """Return a hash of tensors (their bytes) and of anything else (its `repr`, without addresses in memory).
+def digest_of(*parts: object) -> str:
+    """Return a hash of tensors (their bytes) and of anything else (its `repr` without memory addresses).
 
-    Of objects that have no `repr` of their own the attributes count, and of functions the code.
+    Objects without a `repr` of their own count by their attributes, functions by their code.
 
     Example:
-        >>> fingerprint(torch.zeros(2), "linf") == fingerprint(torch.zeros(2), "linf") != fingerprint("linf")
+        >>> digest_of(torch.zeros(2), "linf") == digest_of(torch.zeros(2), "linf") != digest_of("linf")
         True
     """
     digest = hashlib.sha256()
@@ -98,20 +89,22 @@ def fingerprint(*parts: object) -> str:
             digest.update(f"{part.dtype} {(*part.shape,)}".encode())
             digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         else:
-            digest.update(re.sub(r" at 0x[0-9a-f]+", "", _told(part)).encode())
+            digest.update(re.sub(r" at 0x[0-9a-f]+", "", _detailed_repr(part)).encode())
         digest.update(b"\0")
     return digest.hexdigest()
 
 
-def _told(value: object, depth: int = 3) -> str:
-    """Return a `repr` that tells values apart, where Python's own tells only the type."""
+def _detailed_repr(value: object, depth: int = 3) -> str:
+    """Return a `repr` that also shows attributes and code where Python shows only the type."""
     if depth and isinstance(value, dict):
-        return f"{{{', '.join(f'{key!r}: {_told(each, depth - 1)}' for key, each in value.items())}}}"
+        return f"{{{', '.join(f'{key!r}: {_detailed_repr(each, depth - 1)}' for key, each in value.items())}}}"
     if depth and isinstance(value, FunctionType):
-        inside = [cell.cell_contents for cell in value.__closure__ or ()]
+        closure = [cell.cell_contents for cell in value.__closure__ or ()]
         code = value.__code__
-        parts = [*inside, value.__defaults__, value.__kwdefaults__]
-        return f"{value!r} {code.co_code.hex()} {code.co_consts!r} {[_told(each, depth - 1) for each in parts]}"
+        parts = [*closure, value.__defaults__, value.__kwdefaults__]
+        return (
+            f"{value!r} {code.co_code.hex()} {code.co_consts!r} {[_detailed_repr(each, depth - 1) for each in parts]}"
+        )
     if depth and type(value).__repr__ is object.__repr__ and hasattr(value, "__dict__"):
-        return f"{value!r} {_told(vars(value), depth - 1)}"
+        return f"{value!r} {_detailed_repr(vars(value), depth - 1)}"
     return repr(value)

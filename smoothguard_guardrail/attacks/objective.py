@@ -1,4 +1,4 @@
-"""How likely a model is to give a wanted answer to a picture, as a function with a gradient in the pixels."""
+"""How likely a model is to give a wanted answer to an image, with a gradient in the pixels."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _IGNORED = -100  # what torch's cross entropy leaves out by default
 class AnswerLoss:
     """Negative log-likelihood of one answer per conversation, whose medium may change from call to call.
 
-    Every call goes the user's way: chat template, the model's own processor, forward pass. The answers stand
-    behind the prompts, all rows ending together (padding is on the left), so one slice of the logits holds all
-    answers whatever their lengths, and no other logits are computed.
+    Every call does what a user's request does: chat template, the model's own processor, forward pass. Padding is on
+    the left and the answers follow the prompts, so all rows end together and one slice of the logits, the only one
+    computed, holds all answers.
 
     Args:
         model: The model under attack.
         conversations: One per row, each with one medium.
-        targets: The answer that is wanted, one per row.
+        targets: The wanted answer, one per row.
 
     Raises:
-        ConfigurationError: The chat template or the processor does not take the messages.
+        ConfigurationError: The chat template or the processor rejects the messages.
     """
 
     def __init__(
@@ -48,15 +48,15 @@ class AnswerLoss:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Hold the model for this thread, with parameters that ask for no gradient."""
-        asking = [each for each in self._engine.hf_model.parameters() if each.requires_grad]
+        """Hold the model for this thread, with parameters that need no gradient."""
+        trainable = [each for each in self._engine.hf_model.parameters() if each.requires_grad]
         with self._engine.lock:
-            for parameter in asking:
+            for parameter in trainable:
                 parameter.requires_grad_(False)
             try:
                 yield
             finally:
-                for parameter in asking:
+                for parameter in trainable:
                     parameter.requires_grad_(True)
 
     def _losses(
@@ -67,24 +67,23 @@ class AnswerLoss:
         inputs, labels = append_answers(
             self._engine.encode(conversations) | features, answers, token_type=self._token_type
         )
-        # A model spread over devices answers on its last one.
+        # A model spread over several devices puts its logits on the last one.
         logits = self._logits(inputs, labels.shape[1] + 1)[:, :-1].to(labels.device)
         losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
         return losses.sum(dim=1) / (labels != _IGNORED).sum(dim=1)
 
     def _logits(self, inputs: Mapping[str, torch.Tensor], keep: int) -> torch.Tensor:
-        """Compute float32 (num_rows, keep, vocabulary), those of the last positions."""
+        """Compute float32 (num_rows, keep, vocabulary): the logits of the last positions."""
         options = {"logits_to_keep": keep} if "logits_to_keep" in self._engine.forward_names else {}
         output: Any = self._engine.hf_model(**inputs, **options, use_cache=False)
         logits: torch.Tensor = output.logits[:, -keep:].float()
         return logits
 
     def _find_token_type(self) -> int:
-        """Find the token type of answers: the one under which no position sees a later part of the answer.
+        """Find the token type of answers: the one that hides later parts of the answer from every position.
 
-        Some models see a part of their input in both directions, and tell it by `token_type_ids`. Generated
-        tokens are of type 1 for PaliGemma, of type 0 for Gemma 3: with the other one the answer would give
-        itself away.
+        Some models attend in both directions to the part of their input that `token_type_ids` marks. Generated
+        tokens have type 1 in PaliGemma and type 0 in Gemma 3: with the other type the answer would see itself.
         """
         prompt = self._engine.encode(self._conversations[:1])
         if "token_type_ids" not in prompt:
@@ -98,24 +97,24 @@ class AnswerLoss:
                 difference = self._logits(whole, len(answer) + 1)[:, :-1] - self._logits(cut, len(answer))
             return float(difference.abs().max())
 
-        return int(change(0) > 10 * change(1) + 1e-3)  # what is left without a leak is float noise
+        return int(change(0) > 10 * change(1) + 1e-3)  # without a leak only float noise remains
 
 
 class TargetLoss(AnswerLoss):
-    """Negative log-likelihood of one answer per picture, through the model's own processor.
+    """Negative log-likelihood of one answer per image, through the model's own processor.
 
-    Works for every model whose image processor keeps a graph, which torchvision's do: it is asked, not written
-    again, so resizing, tiling and the order of patches are those of a picture that a user sends.
+    Works for every model whose image processor keeps a gradient, as torchvision's do. The processor itself is called,
+    so resizing, tiling and the order of patches are those of an image that a user sends.
 
     Args:
         model: The model under attack.
         images: Float32 (batch, 3, height, width) in [0, 1].
-        questions: The user's words, one per picture.
-        targets: The answer that is wanted, one per picture.
+        questions: What is asked, one per image.
+        targets: The wanted answer, one per image.
 
     Raises:
-        ConfigurationError: The chat template or the processor does not take a picture with a question.
-        MissingDependencyError: The image processor keeps no graph; torchvision's does.
+        ConfigurationError: The chat template or the processor rejects an image with a question.
+        MissingDependencyError: The image processor keeps no gradient; torchvision's does.
     """
 
     def __init__(
@@ -125,8 +124,11 @@ class TargetLoss(AnswerLoss):
         questions: Sequence[str],
         targets: Sequence[str],
     ) -> None:
-        asked = zip(images.detach(), questions, strict=True)
-        super().__init__(model, [model.engine.read([_ask(image, question)]) for image, question in asked], targets)
+        messages = [
+            HumanMessage(content=[{"type": "image", "image": image}, {"type": "text", "text": question}])
+            for image, question in zip(images.detach(), questions, strict=True)
+        ]
+        super().__init__(model, [model.engine.read([message]) for message in messages], targets)
         probe = replace(self._conversations[0], images=[images[0].detach().clone().requires_grad_()])
         with torch.enable_grad():
             encoded = self._engine.encode([probe])
@@ -134,11 +136,11 @@ class TargetLoss(AnswerLoss):
             raise MissingDependencyError("torchvision (its image processors keep a gradient)", "vision")
 
     def __call__(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Compute the loss of some pictures.
+        """Compute the loss of images.
 
         Args:
             images: Float32 (num_rows, 3, height, width) in [0, 1].
-            rows: Int64 (num_rows,): which question and target goes with which picture.
+            rows: Int64 (num_rows,): which question and target goes with each image.
 
         Returns:
             Float32 (num_rows,): negative log-likelihood of the target, nats per token.
@@ -153,12 +155,12 @@ class TargetLoss(AnswerLoss):
 def append_answers(
     inputs: Mapping[str, torch.Tensor], answers: Sequence[Sequence[int]], *, token_type: int = 0
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Put answers behind prompts, all rows ending together.
+    """Append answers to prompts so that all rows end together.
 
     Args:
-        inputs: What `Engine.encode` returned; what does not go by tokens stays as it is.
+        inputs: What `Engine.encode` returned; inputs that are not per token stay as they are.
         answers: Token ids of one answer per row.
-        token_type: What `token_type_ids` says of the answers.
+        token_type: The `token_type_ids` of the answers.
 
     Returns:
         The longer inputs, and labels, int64 (num_rows, longest answer) with -100 for padding.
@@ -179,11 +181,7 @@ def append_answers(
         labels[row, labels.shape[1] - len(answer) :] = answer_ids
         for name, value in per_token.items():
             extended[name][row, total - lengths[row] : start] = value[row, mask[row]]
-            # Mllama's mask says which tiles a token sees: an answer sees what the prompt's last token does.
+            # Mllama's mask says which tiles a token sees: an answer sees what the prompt's last token sees.
             extended[name][row, start:] = fill.get(name, 0) if value.ndim == 2 else value[row, -1]
         extended["input_ids"][row, start:] = answer_ids
     return {**inputs, **extended}, labels
-
-
-def _ask(image: torch.Tensor, question: str) -> HumanMessage:
-    return HumanMessage(content=[{"type": "image", "image": image}, {"type": "text", "text": question}])

@@ -1,8 +1,8 @@
-"""What an attack minimises, and how it is evaluated in batches that fit."""
+"""What an attack minimises, evaluated in batches that fit into memory."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -17,36 +17,47 @@ if TYPE_CHECKING:
 
 
 class Objective(Protocol):
-    """A loss of media that depends on which question and target goes with which.
-
-    Called with media, float32 (num_rows, ...) in the space's bounds, and rows, int64 (num_rows,) from 0; returns
-    losses, float (num_rows,), differentiable in the media. `TargetLoss` is one.
-    """
+    """A loss of media, where each row has its own question and target; `TargetLoss` is one."""
 
     def __call__(self, media: torch.Tensor, rows: torch.Tensor, /) -> torch.Tensor:
-        """Return the loss of each row."""
+        """Compute losses.
+
+        Args:
+            media: Float32 (num_rows, ...) in the space's bounds.
+            rows: Int64 (num_rows,) from 0: which question and target goes with each medium.
+
+        Returns:
+            Float (num_rows,), differentiable in the media.
+        """
         ...
 
     def frozen(self) -> AbstractContextManager[None]:
-        """Hold the model while an attack runs, with parameters that ask for no gradient."""
+        """Hold the model while an attack runs, with parameters that need no gradient."""
         ...
 
 
 class Transform(Protocol):
-    """What a defence does to pictures before the model sees them: random, and differentiable in the pictures.
+    """What a defence does to media before the model sees them: random, and differentiable in the media.
 
-    Called with float32 (num_rows, 3, height, width) in [0, 1] and a generator on the same device; returns the
-    same shape. Any `Perturber` fits. Where a step has no gradient, see `StraightThrough`.
+    Any `Perturber` fits. For steps without a gradient see `StraightThrough`.
     """
 
     def __call__(self, images: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
-        """Return what the model would see."""
+        """Return what the model would see.
+
+        Args:
+            images: Float32 (num_rows, 3, height, width) in [0, 1].
+            generator: The source of randomness, on the same device.
+
+        Returns:
+            Float32, same shape.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """Which evaluations make up the loss of a batch of points, every point being evaluated equally often.
+class Evaluations:
+    """The evaluations that make up the loss of a batch of points.
 
     Attributes:
         points: Int64 (num_rows,): which point of the batch.
@@ -58,24 +69,23 @@ class Asked:
 
     def chunks(self, size: int | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield points and rows, at most `size` at a time."""
-        step = size or len(self.rows)
-        for start in range(0, len(self.rows), step):
-            yield self.points[start : start + step], self.rows[start : start + step]
+        size = size or len(self.rows)
+        return zip(self.points.split(size), self.rows.split(size), strict=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One run's inputs.
+    """The inputs of one run.
 
     Attributes:
         objective: The loss.
-        original: Float32 (num_restarts * batch, ...): the balls' centres, all of the batch before the next restart.
-        num_rows: How many rows the objective knows.
-        generator: Draws everything that the walk draws.
+        original: Float32 (num_restarts * batch, ...): the balls' centres, the whole batch once per restart.
+        num_rows: How many rows the objective has.
+        generator: The source of all randomness.
         ball: What may change.
         transform: What the defence does.
         max_batch_size: Most rows in one forward pass; None: all.
-        sign: 1 where the loss is minimised, -1 where it is maximised.
+        sign: 1 to minimise the loss, -1 to maximise it.
     """
 
     objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -87,57 +97,59 @@ class Problem:
     max_batch_size: int | None
     sign: int
 
-    def gradient(self, points: torch.Tensor, asked: Asked) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return each point's mean loss (batch,), and the gradient of these in the points."""
+    def gradient(self, points: torch.Tensor, wanted: Evaluations) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return each point's mean loss (batch,) and its gradient; every point has equally many evaluations."""
         points = points.detach().requires_grad_()
-        share = len(asked.rows) // len(points)
+        share = len(wanted.rows) // len(points)
         total = torch.zeros(len(points), device=points.device)
         gradient = torch.zeros_like(points)
-        for places, rows in asked.chunks(self.max_batch_size):
-            losses = self._losses(points, places, rows, self.generator)
+        for indices, rows in wanted.chunks(self.max_batch_size):
+            losses = self._losses(points, indices, rows, self.generator)
             gradient += torch.autograd.grad(losses.sum(), points)[0] / share
-            total.index_add_(0, places, losses.detach() / share)
+            total.index_add_(0, indices, losses.detach() / share)
         return total, gradient
 
-    def evaluate(self, points: torch.Tensor, asked: Asked, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Return each point's mean loss (batch,), without a gradient; points that are not asked about have 0."""
+    def evaluate(
+        self, points: torch.Tensor, wanted: Evaluations, generator: torch.Generator | None = None
+    ) -> torch.Tensor:
+        """Return each point's mean loss (batch,) without a gradient; 0 for points that are not evaluated."""
         total = torch.zeros(len(points), device=points.device)
-        share = asked.points.bincount(minlength=len(points)).clamp_min(1)
+        share = wanted.points.bincount(minlength=len(points)).clamp_min(1)
         with torch.no_grad():
-            for places, rows in asked.chunks(self.max_batch_size):
-                losses = self._losses(points, places, rows, generator or self.generator)
-                total.index_add_(0, places, losses / share[places])
+            for indices, rows in wanted.chunks(self.max_batch_size):
+                losses = self._losses(points, indices, rows, generator or self.generator)
+                total.index_add_(0, indices, losses / share[indices])
         return total
 
-    def fork(self) -> torch.Generator:
-        """Return a generator that draws what this run's would draw next, and leaves that one alone."""
+    def fork_generator(self) -> torch.Generator:
+        """Return a generator that draws what this run's would draw next, without advancing it."""
         forked = torch.Generator(device=self.generator.device)
         forked.set_state(self.generator.get_state())
         return forked
 
     def _losses(
-        self, points: torch.Tensor, places: torch.Tensor, rows: torch.Tensor, generator: torch.Generator
+        self, points: torch.Tensor, indices: torch.Tensor, rows: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        seen = points[places]
+        seen = points[indices]
         if self.transform is not None:
             seen = self.transform(seen, generator=generator)
         losses = self.objective(seen, rows)
         if losses.shape != rows.shape:
-            raise AdapterError(f"the objective has to return losses ({len(rows)},), not {(*losses.shape,)}")
+            raise AdapterError(f"expected losses ({len(rows)},) from the objective, got {(*losses.shape,)}")
         if losses.isnan().any():
-            raise AdapterError("the objective returned a loss that is no number")
+            raise AdapterError("expected finite losses from the objective, got NaN")
         return losses.float()
 
 
 @dataclass(slots=True, kw_only=True)
 class State:
-    """Where a walk stands.
+    """The state of an attack between two steps.
 
     Attributes:
         point: Float32 (num_restarts * batch, ...): what is evaluated next.
-        best: Same shape: the best point that was evaluated.
+        best: Same shape: the best point evaluated so far.
         best_loss: Float32 (num_restarts * batch,): the loss at the best point, times the problem's sign.
-        kept: What an attack carries from step to step, such as a velocity.
+        extra: What an attack carries from step to step, such as a velocity.
         history: The loss of the point before each step, (num_restarts * batch,) each.
         snapshots: Media by the number of steps.
     """
@@ -145,23 +157,22 @@ class State:
     point: torch.Tensor
     best: torch.Tensor
     best_loss: torch.Tensor
-    kept: dict[str, torch.Tensor]
+    extra: dict[str, torch.Tensor]
     history: list[torch.Tensor] = field(default_factory=list)
     snapshots: dict[int, torch.Tensor] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, point: torch.Tensor, **kept: torch.Tensor) -> State:
+    def at(cls, point: torch.Tensor, **extra: torch.Tensor) -> State:
         """Return the state before the first step."""
-        nothing = torch.full((len(point),), torch.inf, device=point.device)
-        return cls(point=point, best=point, best_loss=nothing, kept=kept)
+        return cls(point=point, best=point, best_loss=torch.full_like(point.flatten(1)[:, 0], torch.inf), extra=extra)
 
     @property
     def step(self) -> int:
         """Steps taken."""
         return len(self.history)
 
-    def note(self, loss: torch.Tensor, sign: int) -> None:
-        """Write down the loss of the point, and keep the point where it is the best so far."""
+    def update(self, loss: torch.Tensor, sign: int) -> None:
+        """Append the point's loss to the history, and replace the best point if this one is better."""
         better = sign * loss < self.best_loss
         self.best = torch.where(better.view(-1, *(1 for _ in self.point.shape[1:])), self.point, self.best)
         self.best_loss = torch.where(better, sign * loss, self.best_loss)
@@ -169,8 +180,7 @@ class State:
 
     def dump(self, generator: torch.Generator) -> dict[str, Any]:
         """Return what a checkpoint holds."""
-        names = ("point", "best", "best_loss", "kept", "history", "snapshots")
-        return {name: getattr(self, name) for name in names} | {"generator": generator.get_state()}
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {"generator": generator.get_state()}
 
     @classmethod
     def restore(cls, saved: dict[str, Any], generator: torch.Generator) -> State:

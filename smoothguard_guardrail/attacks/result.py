@@ -1,4 +1,4 @@
-"""What an attack tells: its outcome, and on the way how far it has come."""
+"""What an attack returns, and what it reports after every step."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class AttackResult:
     """Adversarial media.
 
     Attributes:
-        images: Float32 (batch, 3, height, width), exact multiples of 1/255, within epsilon of the originals. Of an
-            attack in another space: a batch of its media, on its levels.
+        images: Float32 (batch, 3, height, width), exact multiples of 1/255, within epsilon of the originals. In
+            another space: a batch of its media, on its levels.
         loss: Float32 (batch,): loss of these media under the evaluation transform, nats per target token.
-        history: Float32 (steps taken, batch): loss before each step; of several restarts, the one that was kept.
-        snapshots: For each of the attack's `snapshot_steps` what it would have returned after so many steps.
-        num_queries: Int64 (batch,): how often the model was asked about each medium; None where an attack does not
-            count, as those with gradients.
+        history: Float32 (steps taken, batch): loss before each step, of the restart that won.
+        snapshots: What the attack would have returned after each of its `snapshot_steps`.
+        num_queries: Int64 (batch,): how often the model was asked about each medium; None for attacks that do not
+            count queries, such as those with gradients.
     """
 
     images: torch.Tensor
@@ -31,7 +31,7 @@ class AttackResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class AttackProgress:
     """How far an attack has come.
 
     Attributes:
@@ -39,8 +39,8 @@ class Progress:
         num_steps: Steps to take at most.
         mean_loss: Mean over the batch of the loss before the last step, nats per target token.
         best_loss: Mean over the batch of the best loss so far.
-        seconds: Since this run began; of one that goes on from a checkpoint, since then.
-        eta_seconds: How long the rest would take at this pace.
+        seconds: Time since this run started, or since it resumed from a checkpoint.
+        eta_seconds: Time that the remaining steps would take at this pace.
     """
 
     step: int
@@ -51,4 +51,4 @@ class Progress:
     eta_seconds: float
 
 
-ProgressCallback: TypeAlias = Callable[[Progress], None]
+ProgressCallback: TypeAlias = Callable[[AttackProgress], None]

@@ -1,4 +1,4 @@
-"""The spectrogram that many audio models hear, written so that it keeps a gradient."""
+"""The spectrogram that many audio models use as input, with a gradient."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from smoothguard_guardrail.errors import ConfigurationError
 class LogMel:
     """The log-mel spectrogram of Whisper's feature extractor, differentiable in the waveform.
 
-    transformers computes it with torch too, but takes and returns NumPy arrays, so no gradient comes through. The
-    filters and sizes are the extractor's own.
+    transformers takes and returns NumPy arrays, so its own has no gradient. Filters and sizes are the extractor's.
 
     Source: Radford et al., arXiv 2212.04356, section 2.2; `WhisperFeatureExtractor` in transformers.
 
@@ -30,7 +29,7 @@ class LogMel:
         missing = [name for name in ("mel_filters", "n_fft", "hop_length") if not hasattr(extractor, name)]
         if missing:
             kind = type(extractor).__name__
-            raise ConfigurationError(f"a {kind} makes no log-mel spectrogram as Whisper's does: no {missing[0]}")
+            raise ConfigurationError(f"expected a feature extractor like Whisper's, got a {kind} without {missing[0]}")
         self.hop_length = int(extractor.hop_length)
         self._filters = torch.as_tensor(np.asarray(extractor.mel_filters), dtype=torch.float32, device=device).T
         self._window = torch.hann_window(int(extractor.n_fft), device=device)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli._numbers import parse_epsilon
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
 
@@ -83,7 +84,7 @@ def calibrate(
         limits = calibration.Limits(max_utility_loss=max_utility_loss, max_calls=max_calls)
         rows = _rows(data, attacked, limit)
         settings = calibration.AttackSettings(
-            epsilon=_fraction("--epsilon", epsilon), num_steps=steps, num_draws=draws, seed=seed
+            epsilon=parse_epsilon("--epsilon", epsilon), num_steps=steps, num_draws=draws, seed=seed
         )
         sweep.configs(base)  # refuses what makes no sense before the model is loaded
         chat, identity = loading.load_model(model), identify(model)
@@ -167,17 +168,6 @@ def _numbers(name: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...
         return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
     except ValueError:
         raise ConfigurationError(f"{name} takes numbers separated by commas, not {text!r}") from None
-
-
-def _fraction(name: str, text: str) -> float:
-    above, slash, below = text.partition("/")
-    try:
-        value = float(above) / float(below) if slash else float(above)
-    except (ValueError, ZeroDivisionError):
-        raise ConfigurationError(f"{name} takes a fraction as 16/255 or a number as 0.06, not {text!r}") from None
-    if not 0 < value <= 1:
-        raise ConfigurationError(f"{name} has to lie in (0, 1], not be {text}")
-    return value
 
 
 def _environment(

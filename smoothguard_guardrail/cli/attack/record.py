@@ -1,15 +1,14 @@
-"""What `smoothguard attack` writes beside its picture: everything that repeats the attack, and what came of it."""
+"""What `smoothguard attack` writes next to its result: everything needed to repeat the attack, and its outcome."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import AwareDatetime
 
+from smoothguard_guardrail._internal.files import file_sha256
+from smoothguard_guardrail.cli.attack.settings import Settings
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.records import Record
 
@@ -17,8 +16,9 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.cli.attack.media import InputMedium
     from smoothguard_guardrail.models import ChatTransformersMultimodal
 
-_SOFTWARE = ("smoothguard-guardrail", "torch", "torchvision", "transformers", "numpy", "pillow", "soundfile")
-_SLACK = 1e-6  # float32 keeps a 255th to about 1e-8; the projection works in float32
+SOFTWARE = ("smoothguard-guardrail", "torch", "torchvision", "transformers", "numpy", "pillow", "soundfile")
+"""Packages whose versions decide what an attack finds."""
+_SLACK = 1e-6  # float32 holds a 255th to about 1e-8; the projection works in float32
 _LEVELS = 255
 
 
@@ -29,13 +29,13 @@ class FileRecord(Record):
     """As given on the command line."""
     sha256: str
     size: tuple[int, int] | None = None
-    """Width and height in pixels as decoded; None for a recording."""
+    """Width and height in pixels as decoded; None for audio."""
     seconds: float | None = None
-    """Duration; None for a picture."""
+    """Duration; None for an image."""
     sampling_rate: int | None = None
-    """Samples a second; None for a picture."""
+    """Samples per second; None for an image."""
     notes: tuple[str, ...] = ()
-    """What decoding did to it, as `alpha composited on white`."""
+    """What decoding did to it, such as `alpha composited on white`."""
 
 
 class ModelRecord(Record):
@@ -46,51 +46,24 @@ class ModelRecord(Record):
     revision: str | None
     """Commit of a model from the hub; None for a local folder."""
     weights_sha256: dict[str, str]
-    """By name of file, for a local folder."""
+    """By file name, for a local folder."""
     device: str
     dtype: str
-
-
-class Settings(Record):
-    """Every setting of the attack, as it was used."""
-
-    method: Literal["pgd", "universal", "square"]
-    through_guard: bool
-    """Whether the attack looked through the guard's perturbation (`--eot`)."""
-    epsilon: float | None
-    """Radius, of values in [0, 1] for pictures, of the waveform for recordings; None: no bound."""
-    norm: Literal["linf", "l2"]
-    targeted: bool
-    step_size: float | None
-    """None where the method has no steps along a gradient."""
-    num_steps: int
-    momentum: float | None
-    step_decay: bool
-    """Whether steps shrank to a tenth at the end."""
-    random_start: bool
-    num_restarts: int
-    minibatch_size: int | None
-    """Prompts per step of a universal attack."""
-    num_draws: int
-    """Draws of the guard's perturbation per step; 1 without `--eot`."""
-    max_batch_size: int | None
-    """Most rows in one forward pass; sums of another size may round differently."""
-    seed: int
 
 
 class Losses(Record):
     """Negative log-likelihood of the target, nats per token, mean over the prompts, of input and saved file.
 
-    An attack with `--untargeted` raises it, every other one lowers it.
+    An untargeted attack raises it, every other one lowers it.
     """
 
     before: float
     after: float
     through_guard_before: float | None = None
-    """Mean over draws of the guard's perturbation, the same draws for both; None without `--eot`."""
+    """Mean over draws of the guard's perturbation, the same draws for both; None unless `through_guard`."""
     through_guard_after: float | None = None
     history: tuple[float, ...]
-    """What the attack saw before each step, through the guard with `--eot`: one value, with `--universal` the mean over
+    """The attack's loss before each step, through the guard with `through_guard`; of a universal attack the mean over
     that step's prompts."""
 
 
@@ -99,7 +72,7 @@ class GuardedAnswer(Record):
 
     answer: str
     reached: bool
-    """As of the model's answer."""
+    """As for the model's answer."""
     verdict: str
     agreement: float
     num_calls: int
@@ -112,13 +85,13 @@ class PromptRecord(Record):
 
     question: str
     target: str
-    """The answer that the attack works towards; with `--untargeted` away from."""
+    """The answer that the attack tries to bring about, or untargeted to avoid."""
     answer_before: str
     """To the input."""
     answer_after: str
     """To the saved file."""
     reached: bool
-    """Whether the answer after holds the target's words; with `--untargeted`, whether the answer changed."""
+    """Whether the answer after contains the target's words; untargeted, whether it does not."""
     guarded: GuardedAnswer | None = None
 
 
@@ -128,90 +101,75 @@ class Difference(Record):
     linf: float
     """Largest change of a value."""
     l2: float
-    """Length of the difference over all values."""
+    """Euclidean norm of the change."""
     levels: int | None
-    """Largest change in 255ths; None for recordings."""
+    """Largest change in 255ths; None for audio."""
     bound_kept: bool | None
-    """Whether that is within epsilon in the attack's norm; None without a bound."""
+    """Whether the change is within epsilon in the attack's norm; None without a bound."""
+
+    @classmethod
+    def between(cls, before: InputMedium, after: InputMedium, settings: Settings) -> Difference:
+        """Measure the difference."""
+        change = after.tensor.double() - before.tensor.double()
+        linf, l2 = float(change.abs().max()), float(change.norm())
+        distance, epsilon = linf if settings.norm == "linf" else l2, settings.epsilon
+        return cls(
+            linf=linf,
+            l2=l2,
+            levels=round(linf * _LEVELS) if before.kind == "image" else None,
+            bound_kept=None if epsilon is None else distance <= epsilon + _SLACK,
+        )
 
 
 class AttackRecord(Record):
     """One run of `smoothguard attack`.
 
-    On a CPU the same command, versions, model and input give the same file, bit for bit. Kernels of other devices may
-    add in another order.
+    On a CPU the same command, versions, model and inputs give the same file, bit for bit. Other devices may add
+    numbers in another order.
     """
 
     version: Literal[1] = 1
     command: tuple[str, ...]
-    """The command that repeats the attack, its seed included."""
+    """The command that repeats the attack, including its seed."""
     started: AwareDatetime
     seconds: float
-    """Duration of the attack alone."""
+    """Duration of the attack itself."""
     resumed: bool
-    """Whether a part of it was done by an earlier run."""
+    """Whether an earlier run did part of it."""
     software: dict[str, str]
-    """Versions by package, and Python's."""
+    """Versions of Python and of the packages involved."""
     model: ModelRecord
     settings: Settings
+    """Every setting as used, from command line, `--settings` file and defaults."""
     guard: SmoothGuardConfig | None
-    """The guard in front, when one was named."""
+    """The guard, if one was named."""
     input: FileRecord
     output: FileRecord
     difference: Difference
     num_queries: int | None
-    """How often the model was asked, where the attack counts it."""
+    """How often the model was asked, for attacks that count queries."""
     loss: Losses
     prompts: tuple[PromptRecord, ...]
 
 
-def software() -> dict[str, str]:
-    """Return the versions that decide what an attack finds."""
-    versions = {"python": platform.python_version()}
-    for name in _SOFTWARE:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def sha256_of(path: Path) -> str:
-    """Return the hash of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def file_record(path: Path, medium: InputMedium) -> FileRecord:
     """Describe a medium's file."""
-    shape, facts = medium.tensor.shape, {"path": str(path), "sha256": sha256_of(path), "notes": medium.notes}
+    shape = medium.tensor.shape
+    common: dict[str, Any] = {"path": str(path), "sha256": file_sha256(path), "notes": medium.notes}
     if medium.sampling_rate is None:
-        return FileRecord(**facts, size=(shape[2], shape[1]))
-    return FileRecord(**facts, seconds=shape[1] / medium.sampling_rate, sampling_rate=medium.sampling_rate)
+        return FileRecord(**common, size=(shape[2], shape[1]))
+    return FileRecord(**common, seconds=shape[1] / medium.sampling_rate, sampling_rate=medium.sampling_rate)
 
 
 def model_record(spec: str, model: ChatTransformersMultimodal) -> ModelRecord:
-    """Describe a model, with the hashes of its weights where it is a local folder."""
+    """Describe a model, with the hashes of its weights if it is a local folder."""
     folder = Path(model.model_name)
     weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]) if folder.is_dir() else []
     config: Any = model.hf_model.config
     return ModelRecord(
         spec=spec,
         revision=None if weights else getattr(config, "_commit_hash", None),
-        weights_sha256={path.name: sha256_of(path) for path in weights},
+        weights_sha256={path.name: file_sha256(path) for path in weights},
         device=str(model.engine.device),
         dtype=str(model.hf_model.dtype).removeprefix("torch."),
-    )
-
-
-def difference(before: InputMedium, after: InputMedium, settings: Settings) -> Difference:
-    """Measure how far the saved file is from the input, both decoded."""
-    change = after.tensor.double() - before.tensor.double()
-    linf, l2 = float(change.abs().max()), float(change.norm())
-    distance, epsilon = linf if settings.norm == "linf" else l2, settings.epsilon
-    return Difference(
-        linf=linf,
-        l2=l2,
-        levels=round(linf * _LEVELS) if before.kind == "image" else None,
-        bound_kept=None if epsilon is None else distance <= epsilon + _SLACK,
     )

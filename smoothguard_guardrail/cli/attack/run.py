@@ -1,37 +1,46 @@
-"""Carries an attack out: builds it, runs it, writes what it found, and measures that from the file."""
+"""Runs an attack, writes its result, and measures that from the saved file."""
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from smoothguard_guardrail.cli.attack.answers import answers_to_file, answers_to_medium, guarded_results, holds
-from smoothguard_guardrail.cli.attack.losses import Meter
-from smoothguard_guardrail.cli.attack.media import as_met, read_medium, write_medium
+from langchain_core.messages import HumanMessage
+
+from smoothguard_guardrail._internal.files import write_atomic
+from smoothguard_guardrail._internal.versions import package_versions
+from smoothguard_guardrail.attacks import wav_bytes
+from smoothguard_guardrail.cli.attack.losses import LossMeter
+from smoothguard_guardrail.cli.attack.media import as_model_input, read_medium
 from smoothguard_guardrail.cli.attack.record import (
+    SOFTWARE,
     AttackRecord,
+    Difference,
     GuardedAnswer,
     PromptRecord,
-    difference,
     file_record,
     model_record,
-    software,
 )
 from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts
+from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.media.files import request_from_files
+from smoothguard_guardrail.media.image import encode_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from smoothguard_guardrail.attacks import Progress
+    from smoothguard_guardrail.attacks import AttackProgress
     from smoothguard_guardrail.cli.attack.inputs import OutputPaths, Prompt
     from smoothguard_guardrail.cli.attack.media import InputMedium
-    from smoothguard_guardrail.cli.attack.methods import Choices
+    from smoothguard_guardrail.cli.attack.settings import Settings
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.models import ChatTransformersMultimodal
-    from smoothguard_guardrail.result import GuardResult
+
+_QUESTIONS_PER_PASS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,97 +51,125 @@ class Job:
     """The model's name, as given."""
     source: Path
     prompts: tuple[Prompt, ...]
-    choices: Choices
-    seed: int
+    settings: Settings
+    """With a seed."""
     guard: SmoothGuardConfig | None
     paths: OutputPaths
     command: tuple[str, ...]
     """What repeats the attack."""
-    resumed: bool
 
 
 def run(
-    job: Job, model: ChatTransformersMultimodal, source: InputMedium, progress: Callable[[Progress], None]
+    job: Job, model: ChatTransformersMultimodal, source: InputMedium, progress: Callable[[AttackProgress], None]
 ) -> AttackRecord:
     """Attack, write the medium, ask the model and the guard about it, and return the record.
 
     Args:
         job: What to do.
-        model: The model of that name.
-        source: What the input file holds.
+        model: The model with the job's name.
+        source: The decoded input file.
         progress: Called after every step.
 
     Raises:
         SmoothGuardError: As the attack, the model or the guard does.
     """
     started, described = datetime.now(UTC), model_record(job.spec, model)
-    medium = as_met(model, source)
+    medium = as_model_input(model, source)
     questions = [prompt.question for prompt in job.prompts]
-    before = answers_to_medium(model, medium, questions)
+    before = _answers(model, [_message(medium, question) for question in questions])
     targets = [prompt.target or answer for prompt, answer in zip(job.prompts, before, strict=True)]
-    meter = Meter(model=model, questions=questions, targets=targets, transform=_transform(job, model))
-    attack = job.choices.build(job.seed, meter.transform)
+    meter = LossMeter(model=model, questions=questions, targets=targets)
+    through = job.guard if job.settings.through_guard else None
+    attack = job.settings.build(medium.kind, through and GuardView(config=through, facts=ModelFacts.of(model)))
+    checkpoint = job.paths.checkpoint(job.settings.seed or 0)
+    resumed = checkpoint.exists()
     clock = time.perf_counter()
     result = attack.run(
         meter.objective(medium),
         medium.tensor[None].to(model.engine.device),
         num_rows=len(questions),
         progress=progress,
-        checkpoint=job.paths.checkpoint(job.seed),
+        checkpoint=checkpoint,
         inputs=repr((described, questions, targets)),
     )
     seconds = time.perf_counter() - clock
-    write_medium(job.paths.medium, result.images[0].cpu(), medium.sampling_rate)
-    found = read_medium(job.paths.medium, medium.kind)
-    settings = job.choices.settings(attack, job.seed)
+    media, rate = result.images[0].cpu(), medium.sampling_rate
+    write_atomic(job.paths.medium, encode_image(media) if rate is None else wav_bytes(media[0], rate))
+    saved = read_medium(job.paths.medium)
+    settings = job.settings.as_used(attack)
     return AttackRecord(
         command=job.command,
         started=started,
         seconds=seconds,
-        resumed=job.resumed,
-        software=software(),
+        resumed=resumed,
+        software=package_versions(SOFTWARE),
         model=described,
         settings=settings,
         guard=job.guard,
         input=file_record(job.source, medium),
-        output=file_record(job.paths.medium, found),
-        difference=difference(medium, found, settings),
+        output=file_record(job.paths.medium, saved),
+        difference=Difference.between(medium, saved, settings),
         num_queries=None if result.num_queries is None else int(result.num_queries.sum()),
-        loss=meter.losses(medium, found, settings, result.history),
-        prompts=_prompts(job, meter, before),
+        loss=meter.losses(medium, saved, attack, result.history),
+        prompts=_prompt_records(job, model, targets, before),
     )
 
 
-def _transform(job: Job, model: ChatTransformersMultimodal) -> GuardView | None:
-    if not job.choices.through_guard or job.guard is None:
-        return None
-    return GuardView(config=job.guard, facts=ModelFacts.of(model))
+def contains_words(answer: str, target: str) -> bool:
+    """Return whether an answer contains the target's words in order, ignoring case and punctuation.
+
+    Example:
+        >>> contains_words("Sure: the code is 7391!", "The code is 7391.")
+        True
+        >>> contains_words("The code is 73.", "The code is 7391.")
+        False
+    """
+    answer_words, target_words = (" ".join(re.findall(r"\w+", text.casefold())) for text in (answer, target))
+    return f" {target_words} " in f" {answer_words} "
 
 
-def _prompts(job: Job, meter: Meter, before: Sequence[str]) -> tuple[PromptRecord, ...]:
-    path, questions, targeted = job.paths.medium, meter.questions, job.choices.targeted
-    after = answers_to_file(meter.model, path, questions)
-    results = guarded_results(meter.model, job.guard, path, questions) if job.guard else [None] * len(questions)
+def _prompt_records(
+    job: Job, model: ChatTransformersMultimodal, targets: Sequence[str], before: Sequence[str]
+) -> tuple[PromptRecord, ...]:
+    requests = [request_from_files([job.paths.medium], prompt.question) for prompt in job.prompts]
+    after = _answers(model, requests)
+    guard = job.guard and SmoothGuardRunnable(model, config=job.guard)
+    targeted = job.settings.targeted
     return tuple(
         PromptRecord(
-            question=question,
+            question=prompt.question,
             target=target,
             answer_before=first,
             answer_after=last,
-            reached=holds(last, target) is targeted,
-            guarded=result and _guarded(result, target, targeted=targeted),
+            reached=contains_words(last, target) is targeted,
+            guarded=guard and _guarded(guard, request, target, targeted=targeted),
         )
-        for question, target, first, last, result in zip(questions, meter.targets, before, after, results, strict=True)
+        for prompt, request, target, first, last in zip(job.prompts, requests, targets, before, after, strict=True)
     )
 
 
-def _guarded(result: GuardResult, target: str, *, targeted: bool) -> GuardedAnswer:
+def _guarded(guard: SmoothGuardRunnable, request: HumanMessage, target: str, *, targeted: bool) -> GuardedAnswer:
+    result = guard.guard([request])
     answer = str(result.answer.text)
     return GuardedAnswer(
         answer=answer,
-        reached=holds(answer, target) is targeted,
+        reached=contains_words(answer, target) is targeted,
         verdict=result.verdict,
         agreement=result.agreement,
         num_calls=result.num_calls,
         seed=result.seed,
     )
+
+
+def _message(medium: InputMedium, question: str) -> HumanMessage:
+    """Ask about a decoded medium: exactly the values from which an attack starts."""
+    block: dict[str, Any] = {"type": medium.kind, medium.kind: medium.tensor}
+    if medium.sampling_rate is not None:
+        block["sampling_rate"] = medium.sampling_rate
+    return HumanMessage([block, {"type": "text", "text": question}])
+
+
+def _answers(model: ChatTransformersMultimodal, requests: Sequence[HumanMessage]) -> tuple[str, ...]:
+    starts = range(0, len(requests), _QUESTIONS_PER_PASS)
+    batches = [[[request] for request in requests[start : start + _QUESTIONS_PER_PASS]] for start in starts]
+    return tuple(str(answer.text) for batch in batches for answer in model.generate_batch(batch))

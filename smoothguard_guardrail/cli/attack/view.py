@@ -1,4 +1,4 @@
-"""What `smoothguard attack` shows: how far it is, and what came of it."""
+"""What `smoothguard attack` prints: its progress and its outcome."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from smoothguard_guardrail.attacks import Progress
+    from smoothguard_guardrail.attacks import AttackProgress
     from smoothguard_guardrail.cli.attack.record import AttackRecord
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[Progress], None]]:
-    """Show step, loss and what is left, on stderr where that is a terminal."""
+def progress_bar() -> Iterator[Callable[[AttackProgress], None]]:
+    """Show step, loss and time left on stderr, if that is a terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-    from rich.progress import Progress as Bar
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     console = Console(stderr=True, highlight=False)
-    words = TextColumn("loss {task.fields[loss]}, best {task.fields[best]}, {task.fields[left]} left")
-    with Bar(
-        TextColumn("step"), MofNCompleteColumn(), BarColumn(), words, console=console, disable=not console.is_terminal
+    text = TextColumn("loss {task.fields[loss]}, best {task.fields[best]}, {task.fields[left]} left")
+    with Progress(
+        TextColumn("step"), MofNCompleteColumn(), BarColumn(), text, console=console, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task("attack", total=None, loss="?", best="?", left="?")
 
-        def show(now: Progress) -> None:
+        def show(now: AttackProgress) -> None:
             left = str(timedelta(seconds=round(now.eta_seconds)))
             loss, best = f"{now.mean_loss:.3f}", f"{now.best_loss:.3f}"
             bar.update(task, completed=now.step, total=now.num_steps, loss=loss, best=best, left=left)
@@ -41,7 +40,7 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
 
 
 def save_plot(path: Path, record: AttackRecord) -> list[Path]:
-    """Write the loss plot and return its path, or say on stderr what it takes."""
+    """Write the loss plot and return its path, or say on stderr what to install."""
     from smoothguard_guardrail.cli.attack.plot import save_loss_plot
 
     try:
@@ -52,8 +51,8 @@ def save_plot(path: Path, record: AttackRecord) -> list[Path]:
     return [path]
 
 
-def tell(record: AttackRecord, files: Sequence[Path]) -> None:
-    """Print what came of an attack."""
+def print_record(record: AttackRecord, files: Sequence[Path]) -> None:
+    """Print the outcome of an attack."""
     if len(record.prompts) == 1:
         (prompt,) = record.prompts
         typer.echo(f"before:  {prompt.answer_before}")
@@ -70,15 +69,15 @@ def tell(record: AttackRecord, files: Sequence[Path]) -> None:
 
 
 def _reached(record: AttackRecord) -> str:
-    alone = f"{sum(prompt.reached for prompt in record.prompts)} of {len(record.prompts)}"
+    bare = f"{sum(prompt.reached for prompt in record.prompts)} of {len(record.prompts)}"
     guarded = [prompt.guarded for prompt in record.prompts if prompt.guarded is not None]
     if not guarded:
-        return alone
-    return f"{alone}; guarded {sum(each.reached for each in guarded)} of {len(guarded)}"
+        return bare
+    return f"{bare}; guarded {sum(each.reached for each in guarded)} of {len(guarded)}"
 
 
 def _change(record: AttackRecord) -> str:
     change, epsilon = record.difference, record.settings.epsilon
     size = f"{change.levels}/255" if change.levels is not None else f"{change.linf:.4f}"
     kept = "no bound" if epsilon is None else "bound kept" if change.bound_kept else "BOUND BROKEN"
-    return f"at most {size} a value, l2 {change.l2:.3f}; {kept}"
+    return f"at most {size} per value, l2 {change.l2:.3f}; {kept}"
