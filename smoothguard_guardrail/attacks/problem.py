@@ -70,7 +70,7 @@ class Evaluations:
     def chunks(self, size: int | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield points and rows, at most `size` at a time."""
         size = size or len(self.rows)
-        return zip(self.points.split(size), self.rows.split(size), strict=True)
+        return zip(torch.split(self.points, size), torch.split(self.rows, size), strict=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

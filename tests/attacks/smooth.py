@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Waves:
-    """A loss with hills and valleys in [0, 2], another one per row."""
+    """A loss with hills and valleys in [0, 2], different for every row."""
 
     def __init__(self, shape: tuple[int, ...], *, num_rows: int, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -37,14 +37,14 @@ class Waves:
         return 1 + torch.sin(along) * (1 - 0.1 * media.flatten(1).mean(dim=1))
 
 
-def pictures(number: int = 3, side: int = 6, seed: int = 0) -> torch.Tensor:
-    """Return 8-bit pictures, float32 (number, 3, side, side)."""
+def random_images(number: int = 3, side: int = 6, seed: int = 0) -> torch.Tensor:
+    """Return 8-bit images, float32 (number, 3, side, side)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (number, 3, side, side), generator=generator).float() / 255
 
 
-def waveforms(number: int = 3, length: int = 40, seed: int = 0) -> torch.Tensor:
-    """Return 16-bit recordings, float32 (number, 1, length)."""
+def random_waveforms(number: int = 3, length: int = 40, seed: int = 0) -> torch.Tensor:
+    """Return 16-bit waveforms, float32 (number, 1, length)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(-(2**15), 2**15, (number, 1, length), generator=generator).float() / 2**15
 

@@ -9,7 +9,7 @@ from smoothguard_guardrail.attacks import EOTPGD, PGD, EightBit, StraightThrough
 from smoothguard_guardrail.errors import AdapterError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.perturbations import GaussianNoise
-from tests.attacks.smooth import pictures
+from tests.attacks.smooth import random_images
 from tests.models import tiny
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def coarse(images: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
-    """Keep nine levels a channel, a defence by bit depth; its gradient is zero wherever there is one."""
+    """Keep nine levels per channel: a bit-depth defence, whose gradient is zero or undefined."""
     return (images * 8).round() / 8
 
 
-def test_a_defence_without_a_gradient_becomes_attackable(tmp_path: Path) -> None:
+def test_straight_through_makes_a_defence_without_gradient_attackable(tmp_path: Path) -> None:
     model = ChatTransformersMultimodal.from_pretrained(str(tiny.build_llava(tmp_path)), device="cpu")
-    images = pictures(2, 48)
+    images = random_images(2, 48)
     asked = (["Tell me."] * 2, ["No.", "Yes, there is."])
     blocked = PGD(16 / 255, num_steps=8, seed=0, transform=coarse)(model, images, *asked)
     through = PGD(16 / 255, num_steps=8, seed=0, transform=StraightThrough(coarse))(model, images, *asked)
@@ -31,17 +31,17 @@ def test_a_defence_without_a_gradient_becomes_attackable(tmp_path: Path) -> None
     assert (through.loss < blocked.loss - 0.1).all()
 
 
-def test_what_is_seen_is_the_defence_exactly() -> None:
-    images = pictures()
+def test_straight_through_returns_exactly_the_defences_output() -> None:
+    images = random_images()
     seen = StraightThrough(coarse)(images, generator=torch.Generator())
     assert torch.equal(seen, coarse(images, generator=torch.Generator()))
 
 
-def test_the_surrogate_draws_what_the_defence_drew() -> None:
+def test_the_surrogate_draws_the_same_numbers_as_the_defence() -> None:
     def saved(images: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
         return EightBit()(GaussianNoise(0.1)(images, generator=generator))
 
-    images = pictures().requires_grad_()
+    images = random_images().requires_grad_()
     one, other, plain = (torch.Generator().manual_seed(0) for _ in range(3))
     seen = StraightThrough(saved, surrogate=GaussianNoise(0.1))(images, generator=one)
     assert torch.equal(seen, saved(images.detach(), generator=other))
@@ -52,7 +52,7 @@ def test_the_surrogate_draws_what_the_defence_drew() -> None:
     assert 0 < float(gradient.mean()) < 1  # noise clips some
 
 
-def test_the_identity_passes_through_what_clipping_hides() -> None:
+def test_eight_bit_has_the_gradient_of_the_identity() -> None:
     images = torch.tensor([-0.2, 0.3, 1.4], requires_grad=True)
     seen = EightBit()(images)
     (gradient,) = torch.autograd.grad(seen.sum(), images)
@@ -60,15 +60,15 @@ def test_the_identity_passes_through_what_clipping_hides() -> None:
     assert gradient.tolist() == [1, 1, 1]
 
 
-def test_attacks_average_over_a_guarded_and_saved_picture() -> None:
+def test_eot_attacks_a_noisy_and_rounding_defence() -> None:
     def defence(images: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
         return (GaussianNoise(0.05)(images, generator=generator) * 255).round() / 255
 
     attack = EOTPGD(16 / 255, StraightThrough(defence, GaussianNoise(0.05)), num_steps=6, num_draws=4, seed=0)
-    result = attack.run(lambda images, rows: images.mean(dim=(1, 2, 3)), pictures())
+    result = attack.run(lambda images, rows: images.mean(dim=(1, 2, 3)), random_images())
     assert (result.loss < result.history[0] - 0.03).all()
 
 
-def test_shapes_have_to_fit() -> None:
+def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(AdapterError, match="surrogate"):
-        StraightThrough(lambda images, /, *, generator: images[:1])(pictures(), generator=torch.Generator())
+        StraightThrough(lambda images, /, *, generator: images[:1])(random_images(), generator=torch.Generator())

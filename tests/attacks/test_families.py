@@ -1,4 +1,4 @@
-"""Every family goes one route: pixels, the model's own processor, its chat template, the loss of an answer."""
+"""All model families: pixels, the model's own processor, its chat template, the loss of an answer."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Attacked(NamedTuple):
 
 @pytest.fixture(scope="module", params=sorted(BUILDERS))
 def attacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Attacked:
-    """A model of the family, and two pictures after a short attack: no square, and no multiple of a patch."""
+    """A model of the family, and two images after a short attack, not square and not a multiple of the patch size."""
     folder = str(BUILDERS[request.param](tmp_path_factory.mktemp(request.param)))
     chat = ChatTransformersMultimodal.from_pretrained(folder, device="cpu", max_new_tokens=5)
     images = torch.randint(0, 256, (2, 3, 50, 70), generator=torch.Generator().manual_seed(0)).float() / 255
@@ -72,7 +72,7 @@ def block(data: bytes) -> dict[str, Any]:
 
 
 def chat_loss(chat: ChatTransformersMultimodal, data: bytes, question: str, target: str) -> float:
-    """The target's loss for a PNG that comes in a message, token by token with a cache, as an answer is generated."""
+    """The target's loss for a PNG in a message, token by token with a cache, as answers are generated."""
     conversation = chat.engine.read([HumanMessage([block(data), {"type": "text", "text": question}])])
     inputs = chat.engine.encode([conversation])
     answer = chat.engine.answer_ids(conversation, target)
@@ -95,7 +95,7 @@ def chat_loss(chat: ChatTransformersMultimodal, data: bytes, question: str, targ
 
 
 def plain_loss(chat: ChatTransformersMultimodal, folder: str, data: bytes, question: str, target: str) -> float:
-    """The loss that someone gets who uses nothing but transformers: AutoProcessor on the PNG, and labels."""
+    """The loss computed with transformers only: AutoProcessor on the PNG, and labels."""
     from transformers import AutoProcessor
 
     processor = AutoProcessor.from_pretrained(folder)
@@ -118,7 +118,7 @@ def test_the_gradient_reaches_every_pixel(attacked: Attacked) -> None:
     TargetLoss(attacked.chat, images, QUESTIONS, TARGETS)(images, torch.arange(2)).sum().backward()
     assert images.grad is not None
     assert images.grad.isfinite().all()
-    # LLaVA crops the sides of a wide picture away.
+    # LLaVA crops the sides of a wide image.
     seen = 0.65 if attacked.chat.hf_model.config.model_type == "llava" else 0.98
     assert (images.grad != 0).float().mean() > seen
 
@@ -129,7 +129,7 @@ def test_the_attack_lowers_the_loss_within_the_bound(attacked: Attacked) -> None
 
 
 @pytest.mark.parametrize("row", [0, 1])
-def test_the_saved_picture_keeps_the_lower_loss_in_a_chat(attacked: Attacked, row: int) -> None:
+def test_the_saved_image_has_the_lower_loss_in_a_chat(attacked: Attacked, row: int) -> None:
     def loss(images: torch.Tensor) -> float:
         return chat_loss(attacked.chat, png(images[row]), QUESTIONS[row], TARGETS[row])
 
@@ -138,7 +138,7 @@ def test_the_saved_picture_keeps_the_lower_loss_in_a_chat(attacked: Attacked, ro
 
 
 @pytest.mark.parametrize("row", [0, 1])
-def test_the_saved_picture_keeps_the_lower_loss_without_this_package(attacked: Attacked, row: int) -> None:
+def test_the_saved_image_has_the_lower_loss_without_this_package(attacked: Attacked, row: int) -> None:
     def loss(images: torch.Tensor) -> float:
         return plain_loss(attacked.chat, attacked.folder, png(images[row]), QUESTIONS[row], TARGETS[row])
 
@@ -153,7 +153,7 @@ def test_rows_may_repeat_in_any_order(attacked: Attacked) -> None:
     assert torch.allclose(losses, attacked.first_loss[rows], atol=2e-3)
 
 
-def test_a_picture_is_answered_alone_and_in_a_batch(attacked: Attacked) -> None:
+def test_an_image_gets_the_same_answer_in_a_batch(attacked: Attacked) -> None:
     chat = attacked.chat
     batch: list[Any] = [
         [HumanMessage([block(png(image)), {"type": "text", "text": question}])]
@@ -165,7 +165,7 @@ def test_a_picture_is_answered_alone_and_in_a_batch(attacked: Attacked) -> None:
 
 
 @pytest.mark.parametrize("name", ["llava_next", "gemma3"])
-def test_a_processor_without_a_graph_says_what_to_install(name: str, tmp_path: Path) -> None:
+def test_a_processor_without_gradient_names_the_extra_to_install(name: str, tmp_path: Path) -> None:
     from transformers import AutoProcessor
 
     folder = str(BUILDERS[name](tmp_path))
@@ -176,14 +176,14 @@ def test_a_processor_without_a_graph_says_what_to_install(name: str, tmp_path: P
         TargetLoss(chat, images, QUESTIONS[:1], TARGETS[:1])
 
 
-def test_a_model_that_needs_a_picture_says_so(tmp_path: Path) -> None:
+def test_a_model_that_needs_an_image_refuses_text_only(tmp_path: Path) -> None:
     chat = ChatTransformersMultimodal.from_pretrained(str(families.build_paligemma(tmp_path)), device="cpu")
     with pytest.raises(ConfigurationError, match="images"):
         chat.invoke("Tell me.")
 
 
 @pytest.mark.parametrize("name", ["llava", "paligemma", "qwen2_5_vl"])
-def test_a_model_in_half_precision_gets_float_losses_and_gradients(name: str, tmp_path: Path) -> None:
+def test_half_precision_models_return_float32_losses_and_gradients(name: str, tmp_path: Path) -> None:
     chat = ChatTransformersMultimodal.from_pretrained(str(BUILDERS[name](tmp_path)), device="cpu", dtype="bfloat16")
     images = torch.rand((2, 3, 50, 70), generator=torch.Generator().manual_seed(0)).requires_grad_()
     losses = TargetLoss(chat, images, QUESTIONS, TARGETS)(images, torch.arange(2))

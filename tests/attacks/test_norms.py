@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from smoothguard_guardrail.attacks import PGD, PIXELS, WAVEFORM, Attack, Ball, SquareAttack, UniversalPGD
 from smoothguard_guardrail.attacks.problem import Problem, State
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
-from tests.attacks.smooth import Waves, noise, pictures, waveforms
+from tests.attacks.smooth import Waves, noise, random_images, random_waveforms
 
-SPACES = {"picture": PIXELS, "waveform": WAVEFORM}
-MEDIA = {"picture": pictures, "waveform": waveforms}
+SPACES = {"image": PIXELS, "waveform": WAVEFORM}
+MEDIA = {"image": random_images, "waveform": random_waveforms}
 
 
 def size(delta: torch.Tensor, norm: str) -> torch.Tensor:
-    """Written out once more, so that the package does not measure itself."""
+    """Computed independently of the package."""
     delta = delta.double().flatten(1)
     return delta.abs().max(dim=1).values if norm == "linf" else (delta**2).sum(dim=1).sqrt()
 
 
 def on_grid(media: torch.Tensor, kind: str) -> bool:
-    if kind == "picture":
+    if kind == "image":
         levels = (media * 255).round().clamp(0, 255)
         return torch.equal(levels / 255, media)
     levels = (media * 2**15).round().clamp(-(2**15), 2**15 - 1)
@@ -32,7 +32,7 @@ def on_grid(media: torch.Tensor, kind: str) -> bool:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    kind=st.sampled_from(["picture", "waveform"]),
+    kind=st.sampled_from(["image", "waveform"]),
     norm=st.sampled_from(["linf", "l2"]),
     epsilon=st.floats(0.004, 0.9),
     options=st.fixed_dictionaries(
@@ -59,22 +59,23 @@ def test_pgd_stays_in_every_ball(kind: str, norm: Any, epsilon: float, options: 
 @settings(max_examples=25, deadline=None)
 @given(norm=st.sampled_from(["linf", "l2"]), epsilon=st.floats(0.004, 0.9), seed=st.integers(0, 100))
 def test_square_and_universal_attacks_stay_in_every_ball(norm: Any, epsilon: float, seed: int) -> None:
-    originals = pictures(side=7)
+    originals = random_images(side=7)
     square = SquareAttack(epsilon, num_steps=6, norm=norm, seed=seed)
-    step = epsilon / 2
-    universal = UniversalPGD(epsilon, step, num_steps=4, norm=norm, seed=seed, minibatch_size=2, random_start=True)
+    universal = UniversalPGD(
+        epsilon, step_size=epsilon / 2, num_steps=4, norm=norm, seed=seed, minibatch_size=2, random_start=True
+    )
     objective = Waves(originals.shape[1:], num_rows=3)
     changed = square.run(objective, originals).images
     one = universal.run(objective, originals[:1], num_rows=3).images
     assert (size(changed - originals, norm) <= epsilon + 1e-6).all()
     assert (size(one - originals[:1], norm) <= epsilon + 1e-6).all()
-    assert on_grid(changed, "picture")
-    assert on_grid(one, "picture")
+    assert on_grid(changed, "image")
+    assert on_grid(one, "image")
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("kind", ["picture", "waveform"])
-def test_without_epsilon_the_bounds_alone_hold(kind: str, norm: Any) -> None:
+@pytest.mark.parametrize("kind", ["image", "waveform"])
+def test_without_epsilon_only_the_bounds_hold(kind: str, norm: Any) -> None:
     originals = MEDIA[kind]()
     attack = PGD(None, step_size=0.7, num_steps=6, norm=norm, space=SPACES[kind], random_start=True, seed=0)
     found = attack.run(Waves(originals.shape[1:], num_rows=3), originals).images
@@ -84,7 +85,7 @@ def test_without_epsilon_the_bounds_alone_hold(kind: str, norm: Any) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    kind=st.sampled_from(["picture", "waveform"]),
+    kind=st.sampled_from(["image", "waveform"]),
     norm=st.sampled_from(["linf", "l2"]),
     epsilon=st.floats(0.004, 1.0),
     overshoot=st.floats(0, 3),
@@ -103,7 +104,7 @@ def test_rounding_stays_in_the_ball_and_close(
     try:
         rounded = ball.round(wild, original)
     except ConfigurationError:
-        assert not levels  # a level that is the original itself is always near
+        assert not levels  # an original on levels always lies in its own ball
         return
     assert (size(rounded - original, norm) <= epsilon + 1e-6).all()
     assert on_grid(rounded, kind)
@@ -111,21 +112,21 @@ def test_rounding_stays_in_the_ball_and_close(
 
 
 def test_rounding_in_l2_uses_the_whole_radius() -> None:
-    original = 64 / 255 + (pictures(4, 32) * 127).round() / 255  # far from the bounds, which shorten steps
+    original = 64 / 255 + (random_images(4, 32) * 127).round() / 255  # the bounds would shorten changes
     ball = Ball(epsilon=1.0, norm="l2")
     found = ball.round(ball.random_point(original, torch.Generator().manual_seed(0)), original)
     assert (ball.distance(found, original) > 0.99).all()
 
 
-def test_projection_changes_nothing_inside() -> None:
-    original = pictures()
+def test_projection_does_not_move_points_inside_the_ball() -> None:
+    original = random_images()
     for norm in ("linf", "l2"):
         ball = Ball(epsilon=0.5, norm=norm)
         inside = ball.project(original + 0.01, original)
         assert torch.allclose(ball.project(inside, original), inside, atol=1e-6)
 
 
-def test_random_points_of_a_ball_fill_it() -> None:
+def test_random_points_are_uniform_in_the_ball() -> None:
     original = torch.full((200, 3, 1, 1), 0.5)
     ball = Ball(epsilon=0.1, norm="l2")
     distance = ball.distance(ball.random_point(original, torch.Generator().manual_seed(0)), original) / 0.1
@@ -133,8 +134,8 @@ def test_random_points_of_a_ball_fill_it() -> None:
     assert 0.4 < float((distance < 0.5 ** (1 / 3)).double().mean()) < 0.6
 
 
-class Leaving(PGD):
-    """Breaks the rules by its own choice of candidates."""
+class UncheckedPGD(PGD):
+    """Returns candidates that may break the bound."""
 
     def __init__(self, offset: float, **options: Any) -> None:
         super().__init__(8 / 255, num_steps=1, **options)
@@ -145,18 +146,18 @@ class Leaving(PGD):
 
 
 @pytest.mark.parametrize(("offset", "message"), [(9 / 255, "left its ball"), (0.5 / 255, "no file"), (2.0, "no file")])
-def test_an_attack_that_breaks_its_bound_is_an_error(offset: float, message: str) -> None:
+def test_an_attack_that_breaks_its_bound_raises(offset: float, message: str) -> None:
     originals = torch.full((2, 3, 4, 4), 100 / 255)
     with pytest.raises(AdapterError, match=message):
-        Leaving(offset).run(Waves((3, 4, 4), num_rows=2), originals)
+        UncheckedPGD(offset).run(Waves((3, 4, 4), num_rows=2), originals)
 
 
-def test_objectives_that_return_nonsense_are_named() -> None:
+def test_invalid_losses_are_reported() -> None:
     attack: Attack = PGD(8 / 255, num_steps=2)
-    with pytest.raises(AdapterError, match="no number"):
-        attack.run(lambda media, rows: media.flatten(1).sum(dim=1) * torch.nan, pictures())
+    with pytest.raises(AdapterError, match="NaN"):
+        attack.run(lambda media, rows: media.flatten(1).sum(dim=1) * torch.nan, random_images())
     with pytest.raises(AdapterError, match=r"losses \(3,\)"):
-        attack.run(lambda media, rows: media.sum(), pictures())
+        attack.run(lambda media, rows: media.sum(), random_images())
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_objectives_that_return_nonsense_are_named() -> None:
         (0.1, {"snapshot_steps": [0]}),
     ],
 )
-def test_senseless_options_are_refused(epsilon: float | None, options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(epsilon: float | None, options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         PGD(epsilon, **options)
 
@@ -183,5 +184,5 @@ def test_senseless_options_are_refused(epsilon: float | None, options: dict[str,
     [torch.zeros(3, 4, 4), torch.zeros(0, 3, 4, 4), torch.full((1, 3, 4, 4), 1.5), torch.full((1, 3, 4, 4), torch.nan)],
 )
 def test_media_outside_their_space_are_refused(wrong: torch.Tensor) -> None:
-    with pytest.raises(ConfigurationError, match="picture"):
+    with pytest.raises(ConfigurationError, match="image"):
         PGD(0.1).run(Waves((3, 4, 4), num_rows=1), wrong)

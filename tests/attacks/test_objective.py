@@ -35,7 +35,7 @@ def images() -> torch.Tensor:
     lengths=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5)), min_size=1, max_size=4),
     token_type=st.sampled_from([0, 1]),
 )
-def test_answers_stand_right_behind_their_prompts(lengths: list[tuple[int, int]], token_type: int) -> None:
+def test_answers_directly_follow_their_prompts(lengths: list[tuple[int, int]], token_type: int) -> None:
     longest = max(prompt for prompt, _ in lengths)
     ids = torch.zeros((len(lengths), longest), dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -67,7 +67,7 @@ def test_answers_stand_right_behind_their_prompts(lengths: list[tuple[int, int]]
         assert (labels[row, :-answer] == -100).all()
 
 
-def test_the_gradient_is_that_of_the_loss(llava: ChatTransformersMultimodal, images: torch.Tensor) -> None:
+def test_the_gradient_matches_finite_differences(llava: ChatTransformersMultimodal, images: torch.Tensor) -> None:
     objective = TargetLoss(llava, images, QUESTIONS, TARGETS)
     rows = torch.arange(3)
     point = images.clone().requires_grad_()
@@ -80,7 +80,7 @@ def test_the_gradient_is_that_of_the_loss(llava: ChatTransformersMultimodal, ima
     assert torch.allclose(change / (2 * step), slope, rtol=0.02)
 
 
-def test_losses_are_those_of_each_row_alone(llava: ChatTransformersMultimodal, images: torch.Tensor) -> None:
+def test_losses_do_not_depend_on_the_batch(llava: ChatTransformersMultimodal, images: torch.Tensor) -> None:
     together = TargetLoss(llava, images, QUESTIONS, TARGETS)
     with torch.no_grad():
         losses = together(images, torch.arange(3))
@@ -89,7 +89,7 @@ def test_losses_are_those_of_each_row_alone(llava: ChatTransformersMultimodal, i
             assert torch.allclose(alone(images[row : row + 1], torch.tensor([0])), losses[row], atol=1e-4)
 
 
-def test_frozen_gives_the_parameters_back(llava: ChatTransformersMultimodal, images: torch.Tensor) -> None:
+def test_frozen_restores_the_parameters(llava: ChatTransformersMultimodal, images: torch.Tensor) -> None:
     objective = TargetLoss(llava, images, QUESTIONS, TARGETS)
     parameters = list(llava.hf_model.parameters())
     before = [each.requires_grad for each in parameters]
@@ -106,10 +106,10 @@ def test_questions_cannot_write_control_tokens(llava: ChatTransformersMultimodal
         assert objective(images[:1], torch.tensor([0])).isfinite().all()
 
 
-def test_models_and_templates_without_pictures_are_refused(tmp_path: Path, images: torch.Tensor) -> None:
-    hearing = ChatTransformersMultimodal.from_pretrained(str(tiny.build_qwen2_audio(tmp_path / "a")), device="cpu")
-    with pytest.raises(UnsupportedMediaError, match="takes no pictures"):
-        TargetLoss(hearing, images, QUESTIONS, TARGETS)
+def test_models_and_templates_without_images_are_refused(tmp_path: Path, images: torch.Tensor) -> None:
+    audio_model = ChatTransformersMultimodal.from_pretrained(str(tiny.build_qwen2_audio(tmp_path / "a")), device="cpu")
+    with pytest.raises(UnsupportedMediaError, match="takes no"):
+        TargetLoss(audio_model, images, QUESTIONS, TARGETS)
     loaded: Any = ChatTransformersMultimodal.from_pretrained(str(tiny.build_llava(tmp_path / "b")), device="cpu")
     loaded.processor.chat_template = None
     with pytest.raises(ConfigurationError):

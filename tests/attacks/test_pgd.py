@@ -43,7 +43,7 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> ChatTransformersMultimoda
     )
 
 
-def pictures(number: int = 3, side: int = 56, seed: int = 0) -> torch.Tensor:
+def random_images(number: int = 3, side: int = 56, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (number, 3, side, side), generator=generator).float() / 255
 
@@ -54,7 +54,7 @@ def noise(images: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tenso
 
 
 def user_loss(chat: ChatTransformersMultimodal, png: bytes, question: str, target: str) -> float:
-    """The target's loss for a picture that takes a user's way: a PNG in a base64 block, one prompt, no padding."""
+    """The loss of the target for an image as a user sends it: a PNG in a base64 block, one prompt, no padding."""
     block = {"type": "image", "base64": base64.b64encode(png).decode(), "mime_type": "image/png"}
     conversation = chat.engine.read([HumanMessage(content=[block, {"type": "text", "text": question}])])
     inputs = chat.engine.encode([conversation])
@@ -78,7 +78,7 @@ def png(image: torch.Tensor) -> bytes:
 
 
 def test_the_attack_lowers_the_loss_that_a_user_would_see(chat: ChatTransformersMultimodal) -> None:
-    images = pictures()
+    images = random_images()
     result = PGD(16 / 255, num_steps=12, seed=0)(chat, images, QUESTIONS, TARGETS)
     assert result.history.shape == (12, 3)
     assert (result.loss < result.history[0]).all()
@@ -90,20 +90,20 @@ def test_the_attack_lowers_the_loss_that_a_user_would_see(chat: ChatTransformers
         assert after == pytest.approx(float(result.loss[row]), abs=2e-3)
 
 
-def test_the_gradient_reaches_every_picture(chat: ChatTransformersMultimodal) -> None:
-    images = pictures().requires_grad_()
+def test_the_gradient_reaches_every_image(chat: ChatTransformersMultimodal) -> None:
+    images = random_images().requires_grad_()
     objective = TargetLoss(chat, images, QUESTIONS, TARGETS)
     objective(images, torch.arange(3)).sum().backward()
     assert images.grad is not None
     assert (images.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
 
 
-def test_the_answer_is_read_as_the_chat_template_writes_it(llava: ChatTransformersMultimodal) -> None:
+def test_the_answer_has_the_chat_templates_end_token(llava: ChatTransformersMultimodal) -> None:
     ids = llava.engine.answer_ids(llava.engine.read([HumanMessage("Tell me.")]), "No.")
     assert llava.processor.tokenizer.decode(ids) == "No.<|im_end|>"
 
 
-def test_a_template_without_an_end_gets_one(tmp_path: Path) -> None:
+def test_an_end_token_is_added_if_the_template_has_none(tmp_path: Path) -> None:
     loaded = ChatTransformersMultimodal.from_pretrained(str(tiny.build_llava(tmp_path)), device="cpu")
     loaded.processor.chat_template = (
         "{% for m in messages %}{{ m['role'] }}: {% for b in m['content'] %}{{ b['text'] }}{% endfor %} {% endfor %}"
@@ -141,7 +141,7 @@ def test_attacks_stay_in_the_ball(llava: ChatTransformersMultimodal, epsilon: fl
     assert torch.equal((result.images * 255).round() / 255, result.images)
 
 
-def test_a_ball_without_an_eight_bit_picture_is_refused(llava: ChatTransformersMultimodal) -> None:
+def test_a_ball_without_an_eight_bit_image_is_refused(llava: ChatTransformersMultimodal) -> None:
     between = torch.full((3, 3, 48, 48), 100.5 / 255)
     with pytest.raises(ConfigurationError, match="8-bit"):
         PGD(0.1 / 255)(llava, between, QUESTIONS, TARGETS)
@@ -150,16 +150,16 @@ def test_a_ball_without_an_eight_bit_picture_is_refused(llava: ChatTransformersM
 def test_a_seed_repeats_an_attack(llava: ChatTransformersMultimodal) -> None:
     def run(seed: int) -> torch.Tensor:
         attack = PGD(8 / 255, num_steps=3, seed=seed, transform=noise, num_draws=2, random_start=True)
-        return attack(llava, pictures(side=48), QUESTIONS, TARGETS).images
+        return attack(llava, random_images(side=48), QUESTIONS, TARGETS).images
 
     assert torch.equal(run(1), run(1))
     assert not torch.equal(run(1), run(2))
 
 
-def test_chunks_give_the_gradient_of_the_whole(llava: ChatTransformersMultimodal) -> None:
+def test_max_batch_size_does_not_change_the_gradient(llava: ChatTransformersMultimodal) -> None:
     def run(max_batch_size: int | None) -> torch.Tensor:
         return PGD(8 / 255, num_steps=3, max_batch_size=max_batch_size)(
-            llava, pictures(side=48), QUESTIONS, TARGETS
+            llava, random_images(side=48), QUESTIONS, TARGETS
         ).history
 
     assert torch.allclose(run(None), run(2), atol=1e-4)
@@ -167,27 +167,27 @@ def test_chunks_give_the_gradient_of_the_whole(llava: ChatTransformersMultimodal
 
 def test_expectation_over_the_transform_lowers_the_mean_loss(llava: ChatTransformersMultimodal) -> None:
     attack = PGD(32 / 255, num_steps=15, seed=0, transform=noise, num_draws=4)
-    result = attack(llava, pictures(side=48), QUESTIONS, TARGETS)
+    result = attack(llava, random_images(side=48), QUESTIONS, TARGETS)
     assert (result.history[-3:].mean(dim=0) < result.history[:3].mean(dim=0)).all()
 
 
-def test_the_model_is_left_as_it_was(llava: ChatTransformersMultimodal) -> None:
-    asking = [parameter.requires_grad for parameter in llava.hf_model.parameters()]
+def test_the_model_is_unchanged_after_an_attack(llava: ChatTransformersMultimodal) -> None:
+    trainable = [parameter.requires_grad for parameter in llava.hf_model.parameters()]
     before = llava.invoke("Hi", max_new_tokens=5).content
-    PGD(8 / 255, num_steps=2)(llava, pictures(side=48), QUESTIONS, TARGETS)
-    assert [parameter.requires_grad for parameter in llava.hf_model.parameters()] == asking
+    PGD(8 / 255, num_steps=2)(llava, random_images(side=48), QUESTIONS, TARGETS)
+    assert [parameter.requires_grad for parameter in llava.hf_model.parameters()] == trainable
     assert all(parameter.grad is None for parameter in llava.hf_model.parameters())
     assert llava.invoke("Hi", max_new_tokens=5).content == before
 
 
-def test_a_processor_without_a_graph_says_what_to_install(tmp_path: Path) -> None:
+def test_a_processor_without_gradient_names_the_extra_to_install(tmp_path: Path) -> None:
     from transformers import LlavaImageProcessorPil
 
     loaded = ChatTransformersMultimodal.from_pretrained(str(tiny.build_llava(tmp_path)), device="cpu")
     size = {"height": 48, "width": 48}
     loaded.processor.image_processor = LlavaImageProcessorPil(size=size, crop_size=size)
     with pytest.raises(MissingDependencyError, match=r"pip install 'smoothguard-guardrail\[vision\]'"):
-        PGD(8 / 255)(loaded, pictures(), QUESTIONS, TARGETS)
+        PGD(8 / 255)(loaded, random_images(), QUESTIONS, TARGETS)
 
 
 @pytest.mark.parametrize(
@@ -202,18 +202,24 @@ def test_a_processor_without_a_graph_says_what_to_install(tmp_path: Path) -> Non
         {"momentum": 1.0},
     ],
 )
-def test_senseless_numbers_are_refused(wrong: dict[str, Any]) -> None:
+def test_numbers_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         PGD(**({"epsilon": 8 / 255} | wrong))
 
 
-def test_shapes_have_to_fit(llava: ChatTransformersMultimodal) -> None:
+def test_settings_cannot_be_changed_after_construction() -> None:
+    attack: Any = PGD(8 / 255)
+    with pytest.raises(AttributeError):
+        attack.epsilon = 1.0
+
+
+def test_wrong_shapes_are_refused(llava: ChatTransformersMultimodal) -> None:
     with pytest.raises(ConfigurationError, match="one question and target each"):
-        PGD(8 / 255)(llava, pictures(2), QUESTIONS, TARGETS)
+        PGD(8 / 255)(llava, random_images(2), QUESTIONS, TARGETS)
 
 
-def test_untargeted_attacks_leave_the_answer(llava: ChatTransformersMultimodal) -> None:
-    result = PGD(16 / 255, num_steps=8, targeted=False, seed=0)(llava, pictures(side=48), QUESTIONS, TARGETS)
+def test_untargeted_attacks_raise_the_loss(llava: ChatTransformersMultimodal) -> None:
+    result = PGD(16 / 255, num_steps=8, targeted=False, seed=0)(llava, random_images(side=48), QUESTIONS, TARGETS)
     assert (result.loss > result.history[0]).all()
     objective = TargetLoss(llava, result.images, QUESTIONS, TARGETS)
     with torch.no_grad():
@@ -223,26 +229,26 @@ def test_untargeted_attacks_leave_the_answer(llava: ChatTransformersMultimodal) 
 @pytest.mark.parametrize("targeted", [True, False])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_more_steps_never_give_a_worse_loss(norm: Any, targeted: bool) -> None:
-    images = smooth.pictures()
+    images = smooth.random_images()
     sign = 1 if targeted else -1
     found = []
     for num_steps in (1, 4, 16):
-        # Steps of whole levels need no rounding, which could change the loss; l2 is held to the walk's own best.
-        step = 2 / 255 if norm == "linf" else 0.05
-        attack = PGD(20 / 255 if norm == "linf" else 0.4, step, num_steps, norm=norm, targeted=targeted, seed=0)
+        # Steps of whole levels need no rounding, which could change the loss; for l2 compare the best loss on the way.
+        epsilon, step = (20 / 255, 2 / 255) if norm == "linf" else (0.4, 0.05)
+        attack = PGD(epsilon, step_size=step, num_steps=num_steps, norm=norm, targeted=targeted, seed=0)
         result = attack.run(smooth.Waves((3, 6, 6), num_rows=3), images)
-        walked = sign * result.history
-        found.append(sign * result.loss if norm == "linf" else walked.min(dim=0).values)
+        losses = sign * result.history
+        found.append(sign * result.loss if norm == "linf" else losses.min(dim=0).values)
     for fewer, more in pairwise(found):
         assert (more <= fewer + 1e-5).all()
 
 
-def test_a_snapshot_is_what_fewer_steps_would_have_given() -> None:
+def test_a_snapshot_equals_a_shorter_run() -> None:
     options: dict[str, Any] = {"seed": 5, "transform": smooth.noise, "num_draws": 3, "random_start": True}
-    images = smooth.pictures()
+    images = smooth.random_images()
 
     def run(num_steps: int, *snapshot_steps: int) -> AttackResult:
-        attack = PGD(0.1, 0.02, num_steps, snapshot_steps=snapshot_steps, num_restarts=2, **options)
+        attack = PGD(0.1, step_size=0.02, num_steps=num_steps, snapshot_steps=snapshot_steps, num_restarts=2, **options)
         return attack.run(smooth.Waves((3, 6, 6), num_rows=3), images)
 
     long = run(12, 1, 5, 12)
@@ -251,21 +257,21 @@ def test_a_snapshot_is_what_fewer_steps_would_have_given() -> None:
     assert torch.equal(long.images, run(12).images)
 
 
-def test_of_several_restarts_the_best_is_kept_per_picture() -> None:
+def test_the_best_restart_wins_for_every_image() -> None:
     objective = smooth.Waves((3, 6, 6), num_rows=3)
     attack = PGD(0.03, num_steps=4, random_start=True, num_restarts=6, seed=0)
-    result = attack.run(objective, smooth.pictures())
+    result = attack.run(objective, smooth.random_images())
     assert result.history.shape == (4, 3)
     with objective.frozen():
         assert torch.allclose(objective(result.images, torch.arange(3)), result.loss, atol=1e-5)
-    alone = [
-        PGD(0.03, num_steps=4, random_start=True, seed=seed).run(objective, smooth.pictures()).loss
+    single = [
+        PGD(0.03, num_steps=4, random_start=True, seed=seed).run(objective, smooth.random_images()).loss
         for seed in range(1, 7)
     ]
-    assert result.loss.mean() < torch.stack(alone).mean()
+    assert result.loss.mean() < torch.stack(single).mean()
 
 
-def test_module_names_what_it_has() -> None:
+def test_all_lists_every_public_name() -> None:
     assert dir(attacks) == sorted(attacks.__all__) == sorted(attacks._MODULES)
     assert all(getattr(attacks, name) is not None for name in attacks.__all__)
     with pytest.raises(AttributeError, match="CW"):
@@ -273,7 +279,7 @@ def test_module_names_what_it_has() -> None:
 
 
 class Slope:
-    """A loss that falls everywhere alike, and the points at which it was asked."""
+    """A loss with the same slope everywhere, which records where it was evaluated."""
 
     def __init__(self) -> None:
         self.points: list[torch.Tensor] = []

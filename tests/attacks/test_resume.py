@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from smoothguard_guardrail.attacks import PGD, Progress, SquareAttack, UniversalPGD, checkpoint
+from smoothguard_guardrail.attacks import PGD, AttackProgress, SquareAttack, UniversalPGD, checkpoint
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
-from tests.attacks.smooth import Waves, noise, pictures
+from tests.attacks.smooth import Waves, noise, random_images
 from tests.models import tiny
 
 if TYPE_CHECKING:
@@ -30,15 +30,15 @@ ATTACKS: dict[str, Callable[..., Attack]] = {
 
 
 class StoppedError(Exception):
-    """Stands for whatever ends a process."""
+    """Stands for anything that ends a process."""
 
 
 def few(images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return images.mean(dim=(1, 2, 3)) < 0.46
 
 
-def stop_after(step: int) -> Callable[[Progress], None]:
-    def stop(progress: Progress) -> None:
+def stop_after(step: int) -> Callable[[AttackProgress], None]:
+    def stop(progress: AttackProgress) -> None:
         if progress.step == step:
             raise StoppedError
 
@@ -46,7 +46,7 @@ def stop_after(step: int) -> Callable[[Progress], None]:
 
 
 def run(attack: Attack, **options: Any) -> AttackResult:
-    images = pictures(1) if isinstance(attack, UniversalPGD) else pictures(2)
+    images = random_images(1) if isinstance(attack, UniversalPGD) else random_images(2)
     return attack.run(Waves((3, 6, 6), num_rows=5), images, num_rows=5, **options)
 
 
@@ -68,7 +68,7 @@ def assert_equal(one: AttackResult, other: AttackResult) -> None:
 
 @pytest.mark.parametrize("stopped_at", [1, 3, 8, 11])
 @pytest.mark.parametrize("name", sorted(ATTACKS))
-def test_going_on_gives_what_an_uninterrupted_run_gives(name: str, stopped_at: int, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_run(name: str, stopped_at: int, tmp_path: Path) -> None:
     file = tmp_path / "attack.ckpt"
     with pytest.raises(StoppedError):
         run(ATTACKS[name](), checkpoint=file, progress=stop_after(stopped_at))
@@ -80,7 +80,7 @@ def test_going_on_gives_what_an_uninterrupted_run_gives(name: str, stopped_at: i
     assert list(tmp_path.iterdir()) == []
 
 
-def test_time_saves_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_is_saved_after_some_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "SAVE_SECONDS", 0.0)
     with pytest.raises(StoppedError):
         run(ATTACKS["pgd"](), checkpoint=tmp_path / "attack.ckpt", progress=stop_after(1))
@@ -107,12 +107,12 @@ def test_a_checkpoint_of_other_inputs_or_another_model_is_refused(tmp_path: Path
     ]
     file = tmp_path / "attack.ckpt"
     attack = PGD(8 / 255, num_steps=4, seed=0)
-    images, questions, targets = pictures(1, 48), ["Tell me."], ["No."]
+    images, questions, targets = random_images(1, 48), ["Tell me."], ["No."]
     with pytest.raises(StoppedError):
         attack(models[0], images, questions, targets, checkpoint=file, progress=stop_after(3))
     others = [
         (models[1], images, questions, targets),
-        (models[0], pictures(1, 48, seed=1), questions, targets),
+        (models[0], random_images(1, 48, seed=1), questions, targets),
         (models[0], images, ["Tell."], targets),
         (models[0], images, questions, ["Yes."]),
     ]
@@ -124,20 +124,20 @@ def test_a_checkpoint_of_other_inputs_or_another_model_is_refused(tmp_path: Path
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off"])
-def test_a_broken_checkpoint_says_so(content: bytes, tmp_path: Path) -> None:
+def test_a_broken_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "attack.ckpt"
     file.write_bytes(content)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         run(ATTACKS["pgd"](), checkpoint=file)
 
 
-def test_a_folder_that_is_not_there_is_found_before_the_work(tmp_path: Path) -> None:
+def test_a_missing_checkpoint_folder_is_refused_before_the_attack(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
         run(ATTACKS["pgd"](), checkpoint=tmp_path / "none" / "attack.ckpt")
 
 
-def test_progress_tells_every_step() -> None:
-    seen: list[Progress] = []
+def test_progress_reports_every_step() -> None:
+    seen: list[AttackProgress] = []
     result = run(PGD(0.1, num_steps=5), progress=seen.append)
     assert [each.step for each in seen] == [1, 2, 3, 4, 5]
     assert [each.mean_loss for each in seen] == pytest.approx(result.history.mean(dim=1).tolist())
@@ -148,7 +148,7 @@ def test_progress_tells_every_step() -> None:
     assert [each.seconds for each in seen] == sorted(each.seconds for each in seen)
 
 
-def test_settings_that_show_no_values_of_their_own_are_told_apart() -> None:
+def test_the_digest_depends_on_attributes_and_code() -> None:
     class Blur:
         def __init__(self, sd: float) -> None:
             self.sd = sd
@@ -156,7 +156,7 @@ def test_settings_that_show_no_values_of_their_own_are_told_apart() -> None:
     def scaled(factor: float) -> Callable[[float], float]:
         return lambda value: factor * value
 
-    told = checkpoint.fingerprint
-    assert told({"transform": Blur(1.0)}) == told({"transform": Blur(1.0)}) != told({"transform": Blur(2.0)})
-    assert told({"success": scaled(1)}) == told({"success": scaled(1)}) != told({"success": scaled(2)})
-    assert told(lambda value: value + 1) != told(lambda value: value + 2)
+    digest = checkpoint.digest_of
+    assert digest({"transform": Blur(1.0)}) == digest({"transform": Blur(1.0)}) != digest({"transform": Blur(2.0)})
+    assert digest({"success": scaled(1)}) == digest({"success": scaled(1)}) != digest({"success": scaled(2)})
+    assert digest(lambda value: value + 1) != digest(lambda value: value + 2)

@@ -22,7 +22,7 @@ _TARGET_HELP = "The answer to bring about; untargeted the one to avoid, by defau
 _EPSILON_HELP = "Radius: a number, `16/255` (images' default) or `none`; for audio samples in [-1, 1] 0.005 by default."
 _STEPS_HELP = "Steps: 100 by default; of a universal attack 5000, of a square attack 1000 queries."
 _UNIVERSAL_HELP = 'JSON lines of {"question": ..., "target": ...}: one image for all of them.'
-_SETTINGS_HELP = "TOML file with all settings of the attack, and a table `guard` of the guard's. Options given here win."
+_SETTINGS_HELP = "TOML file: settings of the attack, and in a table `guard` those of the guard. Options given here win."
 _PRESET_HELP = f"The guard: {presets.HELP} With --eot, if not given: calibrated for `reference`, default for others."
 _NOT_REPEATED = ("resume", "force", "seed")  # options that the recorded command leaves out, or adds itself
 

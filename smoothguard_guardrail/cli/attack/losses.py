@@ -64,10 +64,10 @@ class LossMeter:
         """Return the mean over prompts and draws, nats per token."""
         device, objective = self.model.engine.device, self.objective(medium)
         rows = torch.arange(len(self.questions), device=device).repeat(attack.draws_per_step if through else 1)
-        generator = make_generator(attack.seed, _MEASURING, device=device)
+        generator = make_generator(attack.seed or 0, _MEASURING, device=device)
         losses = []
         with objective.frozen(), torch.no_grad():
-            for chunk in rows.split(attack.max_batch_size or len(rows)):
+            for chunk in torch.split(rows, attack.max_batch_size or len(rows)):
                 media = medium.tensor.to(device).expand(len(chunk), *medium.tensor.shape)
                 if through and attack.transform is not None:
                     media = attack.transform(media, generator=generator)

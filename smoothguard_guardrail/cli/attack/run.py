@@ -79,8 +79,8 @@ def run(
     before = _answers(model, [_message(medium, question) for question in questions])
     targets = [prompt.target or answer for prompt, answer in zip(job.prompts, before, strict=True)]
     meter = LossMeter(model=model, questions=questions, targets=targets)
-    through = job.guard if job.settings.through_guard else None
-    attack = job.settings.build(medium.kind, through and GuardView(config=through, facts=ModelFacts.of(model)))
+    view = GuardView(config=job.guard, facts=ModelFacts.of(model)) if job.guard and job.settings.through_guard else None
+    attack = job.settings.build(medium.kind, view)
     checkpoint = job.paths.checkpoint(job.settings.seed or 0)
     resumed = checkpoint.exists()
     clock = time.perf_counter()

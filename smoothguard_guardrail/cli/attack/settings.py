@@ -101,7 +101,8 @@ class Settings(Record):
             given["random_start"] = self.random_start or self.num_restarts > 1
         elif kind == "audio":
             raise ConfigurationError(f"method {self.method!r} attacks images only")
-        return attack(**given)
+        built: Attack = attack(**given)
+        return built
 
     def as_used(self, attack: Attack) -> Settings:
         """Return the settings with the attack's own values instead of defaults."""
