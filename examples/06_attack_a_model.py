@@ -1,4 +1,4 @@
-"""Attack a model on purpose: alone, and with the guard's own noise in the attacker's hands."""
+"""Attack a model on purpose: once without knowing the guard, once through the guard's own noise."""
 
 import torch
 from langchain_core.messages import HumanMessage
@@ -22,20 +22,20 @@ def main() -> None:
 
     def show(name: str, image: torch.Tensor) -> None:
         message = HumanMessage([{"type": "image", "image": image}, {"type": "text", "text": picture.question}])
-        print(f"{name:<27} alone: {model.invoke([message]).text:<40} guarded: {guard.invoke([message]).text}")
+        print(f"{name:<27} bare: {model.invoke([message]).text:<40} guarded: {guard.invoke([message]).text}")
 
-    seen = GuardView(config=config, facts=ModelFacts.of(model))
+    view = GuardView(config=config, facts=ModelFacts.of(model))
     attacks = {
         "blind attack": PGD(16 / 255, num_steps=20, seed=0),
-        "adaptive attack": EOTPGD(16 / 255, seen, num_steps=10, num_draws=8, seed=0),
+        "adaptive attack": EOTPGD(16 / 255, view, num_steps=10, num_draws=8, seed=0),
     }
     print("question:", picture.question)
     print("attacker wants:", picture.target)
     show("clean", clean)
     for name, attack in attacks.items():
-        found = attack(model, clean[None], [picture.question], [str(picture.target)])
-        show(f"{name} (loss {found.loss.item():.2f})", found.images[0])
-    print("These few steps flatter the guard: judge by hundreds of pictures and steps.")
+        result = attack(model, clean[None], [picture.question], [str(picture.target)])
+        show(f"{name} (loss {result.loss.item():.2f})", result.images[0])
+    print("So few steps make the guard look better than it is: judge by hundreds of images and steps.")
 
 
 if __name__ == "__main__":

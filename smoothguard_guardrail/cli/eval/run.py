@@ -142,7 +142,7 @@ def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None) ->
     if benchmark == "compa-order" and (attacked is not None or epsilon is not None):
         raise ConfigurationError(
             "--attacked and --attack-epsilon are for pictures, and compa-order has recordings: "
-            "`smoothguard attack --audio` attacks those"
+            "`smoothguard attack` attacks those"
         )
 
 
