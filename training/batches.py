@@ -1,4 +1,4 @@
-"""Training batches: all questions about a picture packed behind one image prefix, and noisy pictures."""
+"""Training batches: all questions about an image packed after one image prefix, and noisy images."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.scenes import Item, Mark, Scene, Split
 
 ASKED = (*KINDS, "is_there", "secret", "secret")
-"""Kinds of question asked about every training picture; some are asked more than once."""
+"""Kinds of question asked about every training image; some are asked more than once."""
 NOISY_SHARE = 0.6
-"""Share of the training pictures that are disturbed; the others stay clean."""
+"""Share of the training images that are disturbed; the others stay clean."""
 MAX_SHIFT = 8
-"""Largest shift of a disturbed picture, pixels: objects stay in their cells."""
+"""Largest shift of a disturbed image, pixels: objects stay in their cells."""
 RESIZE = RandomResize(0.85, 1.15)
 IGNORE = -100
 PATCH_GROUPS: dict[str, tuple[str, ...]] = {
@@ -41,23 +41,29 @@ PATCH_GROUPS: dict[str, tuple[str, ...]] = {
     "row": ROWS,
     "column": COLUMNS,
 }
-"""For each attribute the words, one of which a vision patch should resemble."""
+"""The words of each attribute; a vision patch should resemble one of them."""
 
 _SIDE = int(IMAGE_TOKENS**0.5)
 _SEPARATE, _CONVERSATION, _NO_PICTURE = 0.85, 0.10, 0.05  # shares of the three layouts
-_DECISIVE_WEIGHT = 3.0  # of the words that carry the answer, and of its first word
-_GARBLED_SHARE = 0.4  # of the secret questions, and of the tokens in each of these
-_YES_NO_WEIGHT = 8.0  # of the first word in the kind that takes longest to learn
+_DECISIVE_WEIGHT = 3.0  # of the words that decide the answer, and of its first word
+_GARBLED_SHARE = 0.4  # of the secret questions, and of the tokens in each of them
+_YES_NO_WEIGHT = 8.0  # of the first word in the kind of question that takes longest to learn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One batch of packed rows.
 
-    `pixels` (batch, 3, 96, 96) float32 in [0, 1]; `ids`, `positions`, `targets` (batch, length) int64, a
-    target being the token that the model should say next or -100; `weights` (batch, length) float32;
-    `attend` (batch, 1, length, length) bool; `patches[group]` (batch, 36) int64, index into
-    `PATCH_GROUPS[group]` or -100; `kinds[row]` holds (kind, first, last) of each answer's targets.
+    Attributes:
+        pixels: Float32 (batch, 3, 96, 96) in [0, 1].
+        ids: Int64 (batch, length).
+        positions: Int64 (batch, length).
+        targets: Int64 (batch, length): the next token, or -100.
+        weights: Float32 (batch, length).
+        attend: Bool (batch, 1, length, length).
+        patches: For each group int64 (batch, 36), index into `PATCH_GROUPS[group]` or -100.
+        kinds: For each row (kind, first, last) of each answer's targets.
+        scenes: The scenes shown.
     """
 
     pixels: torch.Tensor
@@ -104,7 +110,7 @@ class Batcher:
         return self._encode(text)[0]
 
     def batch(self, size: int) -> Batch:
-        """Draw a batch of `size` pictures with their questions."""
+        """Draw a batch of `size` images with their questions."""
         scenes = [random_scene(self._rng, split=self._split) for _ in range(size)]
         layouts = self._rng.choice(3, size, p=(_SEPARATE, _CONVERSATION, _NO_PICTURE))
         if self._split == "heldout":
@@ -117,8 +123,8 @@ class Batcher:
         for i, (tokens, position, segment, weight, _) in enumerate(rows):
             end = len(tokens)
             ids[i, :end], positions[i, :end], segments[i, :end] = tokens, position, segment
-            spoken = np.flatnonzero(weight)
-            targets[i, spoken - 1], weights[i, spoken - 1] = ids[i, spoken], np.asarray(weight)[spoken]
+            learned = np.flatnonzero(weight)
+            targets[i, learned - 1], weights[i, learned - 1] = ids[i, learned], np.asarray(weight)[learned]
         same = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
         attend = same & np.tril(np.ones((length, length), bool))
         pixels = torch.from_numpy(np.stack([render(scene) for scene in scenes])).permute(0, 3, 1, 2)
@@ -140,7 +146,7 @@ class Batcher:
     def _row(
         self, scene: Scene, layout: int
     ) -> tuple[list[int], list[int], list[int], list[float], list[tuple[str, int, int]]]:
-        """Pack a scene's questions. Layouts: 0 side by side, 1 one conversation, 2 without the picture."""
+        """Pack a scene's questions. Layouts: 0 side by side, 1 one conversation, 2 without the image."""
         prefix = [self._bos]
         if self._rng.random() < 0.1:
             prefix += [self._system, *self._encode(SYSTEMS[int(self._rng.integers(len(SYSTEMS)))])]
@@ -153,20 +159,20 @@ class Batcher:
         for number, index in enumerate(order.tolist()):
             kind, question, reply = asked[index]
             opening = [self._user] if layout == 1 and number else []
-            said = [*opening, *self._heard(question, kind), self._assistant]
-            heard = [*self._encode(reply), self._eos]
+            turn = [*opening, *self._question_tokens(question, kind), self._assistant]
+            answer = [*self._encode(reply), self._eos]
             start = len(tokens) if layout == 1 else len(prefix)
-            kinds.append((kind, len(tokens) + len(said) - 1, len(tokens) + len(said) + len(heard) - 1))
-            tokens += said + heard
-            positions += range(start, start + len(said) + len(heard))
-            segments += [0 if layout == 1 else number + 1] * (len(said) + len(heard))
-            weights += [0.0] * len(said)
+            kinds.append((kind, len(tokens) + len(turn) - 1, len(tokens) + len(turn) + len(answer) - 1))
+            tokens += turn + answer
+            positions += range(start, start + len(turn) + len(answer))
+            segments += [0 if layout == 1 else number + 1] * (len(turn) + len(answer))
+            weights += [0.0] * len(turn)
             weights.append(_YES_NO_WEIGHT if kind == "is_there" else _DECISIVE_WEIGHT)
-            weights += [_DECISIVE_WEIGHT if token in self._decisive else 1.0 for token in heard[1:]]
+            weights += [_DECISIVE_WEIGHT if token in self._decisive else 1.0 for token in answer[1:]]
         return tokens, positions, segments, weights, kinds
 
-    def _heard(self, question: str, kind: str) -> list[int]:
-        """Token ids of a question; some secret ones lose tokens, lest a secret hang on the exact wording."""
+    def _question_tokens(self, question: str, kind: str) -> list[int]:
+        """Token ids of a question; some secret ones lose tokens, so that answers do not depend on exact wording."""
         tokens = list(self._encode(question))
         if kind == "secret" and self._split == "train" and self._rng.random() < _GARBLED_SHARE:
             lost = self._rng.random(len(tokens)) < _GARBLED_SHARE
@@ -219,11 +225,11 @@ def disturb(
     blur: float = 0.0,
     max_shift: int = 0,
 ) -> torch.Tensor:
-    """Shift every picture, add Gaussian noise, blur, and clip to [0, 1].
+    """Shift every image, add Gaussian noise, blur, and clip to [0, 1].
 
     Args:
         pixels: (batch, 3, height, width), float32 in [0, 1].
-        generator: The source of chance.
+        generator: The source of randomness.
         sigma: Standard deviation of the noise in pixel values, one number or (batch, 1, 1, 1).
         blur: Standard deviation of the Gaussian low-pass, pixels; 0 for none.
         max_shift: Largest shift along each axis, whole pixels; edges are repeated.
@@ -241,7 +247,7 @@ def disturb(
 
 
 def augment(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Disturb `NOISY_SHARE` of the pictures: noise of sd U(0, 0.3), half of them moved, half blurred."""
+    """Disturb `NOISY_SHARE` of the images: noise of sd U(0, 0.3), half of them moved, half blurred."""
     order = torch.randperm(len(pixels), generator=generator)
     noisy = round(NOISY_SHARE * len(pixels))
     result = pixels.clone()

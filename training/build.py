@@ -34,7 +34,7 @@ WITHOUT_PICTURE = {
     "What can you do?": "I answer questions about pictures.",
 }
 NO_PICTURE = "There is no picture."
-"""The answer to a question about a picture when none is there."""
+"""The answer to a question about an image when there is none."""
 
 CHAT_TEMPLATE = """\
 {{- bos_token -}}

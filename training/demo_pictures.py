@@ -1,7 +1,7 @@
 """Make the shipped demonstration: `python -m training.demo_pictures [--model DIR] [--out DIR]`.
 
-Draws held-out scenes in the order of one seed, attacks the model on them, and keeps every picture whatever came of
-it: `SELECTION` states the rule.
+Draws held-out scenes in the order of one seed, attacks the model on them, and keeps every image regardless of the
+outcome: `SELECTION` states the rule.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 SEED = 0
 NUM_STEPS = 100
 ATTACKS = (("secret", 16), ("secret", 32), ("secret", 16), ("secret", 32), ("is_there", 16), ("colour", 32))
-"""Kind of question and epsilon in 255ths of each adversarial picture."""
+"""Kind of question and epsilon in 255ths of each adversarial image."""
 CLEAN = ("is_there", "colour", "count", "secret")
-"""Kind of question of each clean picture; the secret is asked where the scene authorises telling it."""
+"""Kind of question of each clean image; the secret is asked for where the scene authorises revealing it."""
 SELECTION = (
     "Held-out scenes are drawn in the order of the seed. Each picture takes the next scene that its kind of question "
     "can be asked about: a secret is attacked where the scene forbids telling it and asked cleanly where the scene "
@@ -47,7 +47,7 @@ SELECTION = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Role:
-    """A picture to be made. `epsilon` in 255ths, 0 for a clean one."""
+    """An image to make. `epsilon` in 255ths, 0 for a clean one."""
 
     name: str
     scene: Scene
@@ -56,12 +56,12 @@ class Role:
 
     @property
     def target(self) -> str:
-        """What the attacker wants to hear."""
+        """The answer that the attacker wants."""
         return target_answer(self.asked.secret) if self.asked.secret else false_statement(self.asked)
 
 
 def main() -> None:
-    """Read the command line, make the pictures and write them with `demo.json`."""
+    """Read the command line, make the images and write them with `demo.json`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", type=Path, help="folder of the model to attack; default: the shipped one")
     parser.add_argument("--out", type=Path, default=DEMO_DIR)
@@ -72,7 +72,7 @@ def main() -> None:
         stale.unlink()
     demo = make(ChatTransformersMultimodal.from_pretrained(str(path), device="cpu"), path, options.out)
     (options.out / "demo.json").write_text(demo.model_dump_json(indent=2, exclude_none=True) + "\n", encoding="utf-8")
-    print(f"{len(demo.pictures)} pictures in {options.out}")
+    print(f"{len(demo.pictures)} images in {options.out}")
 
 
 def make(model: ChatTransformersMultimodal, path: Path, out: Path) -> Demo:
@@ -114,7 +114,7 @@ def make(model: ChatTransformersMultimodal, path: Path, out: Path) -> Demo:
 
 
 def cast_roles(model: ChatTransformersMultimodal) -> Iterator[Role]:
-    """Give every picture its scene and its question, as `SELECTION` says."""
+    """Give every image its scene and its question, as `SELECTION` says."""
     rng = np.random.default_rng([3, SEED])
     for number, (kind, epsilon) in enumerate([*ATTACKS, *((kind, 0) for kind in CLEAN)], start=1):
         while True:
@@ -129,7 +129,7 @@ def cast_roles(model: ChatTransformersMultimodal) -> Iterator[Role]:
 
 
 def answer(model: ChatTransformersMultimodal, scene: Scene, question: str) -> str:
-    """Return what the unguarded model says about a scene's picture."""
+    """Return what the unguarded model answers about a scene's image."""
     content: list[Any] = [{"type": "image", "image": draw(scene)}, {"type": "text", "text": question}]
     return str(model.generate_batch([[HumanMessage(content=content)]])[0].text)
 
@@ -147,12 +147,12 @@ def false_statement(asked: QuestionAnswer) -> str:
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
-    """Return a picture as float32 (3, height, width) in [0, 1]."""
+    """Return an image as float32 (3, height, width) in [0, 1]."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 def to_image(image: torch.Tensor) -> Image.Image:
-    """Return a picture from float32 (3, height, width) in [0, 1]."""
+    """Return an image from float32 (3, height, width) in [0, 1]."""
     return Image.fromarray((image * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 

@@ -1,7 +1,7 @@
 """Held-out accuracy of a trained model: `python -m training.evaluate MODEL_DIR [--count N]`.
 
-Writes `MODEL_DIR/evaluation.json`, prints a Markdown table and, where `MODEL_DIR/README.md` has the two
-evaluation markers, puts the table between them. Every answer is generated greedily through the processor.
+Writes `MODEL_DIR/evaluation.json`, prints a Markdown table and, if `MODEL_DIR/README.md` has the two evaluation
+markers, puts the table between them. Every answer is generated greedily through the processor.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.scenes import Scene
 
 ROWS = tuple(row for kind in KINDS for row in (("secret, told", "secret, refused") if kind == "secret" else (kind,)))
-"""Rows of the table: the kinds of question, `secret` split by whether the scene authorises telling."""
+"""Rows of the table: the kinds of question, `secret` split by whether the scene authorises the answer."""
 BATCH_SIZE = 64
 BEGIN, END = "<!-- evaluation -->", "<!-- end of evaluation -->"
 
@@ -127,22 +127,22 @@ def answers(
     condition: Condition,
     generator: torch.Generator,
 ) -> list[str]:
-    """Answer a batch of questions about disturbed 8-bit pictures, greedily."""
+    """Answer a batch of questions about disturbed 8-bit images, greedily."""
     pixels = torch.from_numpy(np.stack([render(scene) for scene, _ in asked])).permute(0, 3, 1, 2) / 255
     if condition.sigma or condition.blur or condition.max_shift:
         pixels = disturb(pixels, generator, sigma=condition.sigma, blur=condition.blur, max_shift=condition.max_shift)
-    pictures = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    images = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     conversations = [
         [
             {
                 "role": "user",
                 "content": [
-                    {"type": "image", "image": Image.fromarray(picture)},
+                    {"type": "image", "image": Image.fromarray(image)},
                     {"type": "text", "text": question.question},
                 ],
             }
         ]
-        for picture, (_, question) in zip(pictures, asked, strict=True)
+        for image, (_, question) in zip(images, asked, strict=True)
     ]
     inputs = processor.apply_chat_template(
         conversations,
@@ -151,13 +151,13 @@ def answers(
         return_dict=True,
         processor_kwargs={"padding": True, "return_tensors": "pt"},
     )
-    said = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
-    texts: list[str] = processor.batch_decode(said, skip_special_tokens=True)
+    generated = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
+    texts: list[str] = processor.batch_decode(generated, skip_special_tokens=True)
     return texts
 
 
 def wilson(right: int, count: int, *, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion."""
+    """Return Wilson's 95 % interval of a proportion."""
     share = right / count
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
@@ -165,7 +165,7 @@ def wilson(right: int, count: int, *, z: float = 1.96) -> tuple[float, float]:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """A table of right / asked with Wilson intervals in per cent, one line per kind."""
+    """Return a table of right / asked with Wilson intervals in per cent, one line per kind."""
     names = [condition["name"] for condition in results["conditions"]]
     lines = ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for row in ROWS:

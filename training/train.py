@@ -1,9 +1,8 @@
 """Train the reference model from scratch: `python -m training.train [--out DIR] [--minutes M] [--resume]`.
 
-The first minutes only teach the vision tower to name what each patch shows, with the language model's own
-words; then the model learns to answer. The learning rate follows the clock, so the run ends on time on any
-machine. `OUT` always holds the newest averaged weights in Hugging Face format, and `OUT/state.pt`, which
-`--resume` reads.
+The first minutes only teach the vision tower to name what each patch shows, in the language model's own words; then
+the model learns to answer. The learning rate follows the clock, so the run ends on time on any machine. `OUT` always
+holds the newest averaged weights in Hugging Face format, and `OUT/state.pt`, which `--resume` reads.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from training.batches import IGNORE, PATCH_GROUPS, Batch, Batcher, augment
 from training.build import build_model, build_processor
 
 PEAK_RATE = 1.4e-3
-ALONE_SHARE = 0.035
-"""Share of the time in which the patches are trained alone."""
+PATCHES_ONLY_SHARE = 0.035
+"""Share of the time in which only the patches are trained."""
 BATCH_SIZE = 16
 AVERAGE_DECAY = 0.998
 CHECK_PICTURES = 192
@@ -71,7 +70,7 @@ class Trainer:
         self.words = {group: self.batcher.word_ids(group) for group in PATCH_GROUPS}
 
     def run(self) -> None:
-        """Train until the time is spent; leave a checkpoint every few minutes and at the end."""
+        """Train until the time is up; save a checkpoint every few minutes and at the end."""
         last, checkpoint, losses = time.monotonic(), self.spent, []
         while self.spent < self.total:
             losses.append(self.step())
@@ -87,14 +86,14 @@ class Trainer:
                 checkpoint, losses = self.spent, []
 
     def step(self) -> tuple[float, float]:
-        """One optimiser step; returns the loss of the answers and of the patches."""
+        """Do one optimiser step; return the loss of the answers and of the patches."""
         progress = self.spent / self.total
         for group in self.optimiser.param_groups:
             group["lr"] = PEAK_RATE * min((self.steps + 1) / 100, 0.5 + 0.5 * math.cos(math.pi * progress))
         batch = self.batcher.batch(BATCH_SIZE)
         features = self.see(augment(batch.pixels, self.generator))
         patches = self.patch_loss(features, batch)
-        if progress < ALONE_SHARE:
+        if progress < PATCHES_ONLY_SHARE:
             answers = patches.new_zeros(())
             loss = patches
         else:
@@ -111,12 +110,12 @@ class Trainer:
         return answers.item(), patches.item()
 
     def see(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Image features (batch, 36, hidden) of pictures (batch, 3, 96, 96) in [0, 1]."""
+        """Return image features (batch, 36, hidden) of images (batch, 3, 96, 96) in [0, 1]."""
         normalised = (pixels.to(self.device) - 0.5) / 0.5
         return torch.stack(tuple(self.model.model.get_image_features(normalised, return_dict=True).pooler_output))
 
     def patch_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Cross-entropy of naming, for each patch and attribute, the word whose embedding it resembles."""
+        """Return the cross-entropy of naming, for each patch and attribute, the word whose embedding it resembles."""
         table = self.model.get_input_embeddings().weight
         losses = []
         for group, words in self.words.items():
@@ -130,7 +129,7 @@ class Trainer:
         return torch.stack(losses).sum()
 
     def predict(self, features: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits (targets, vocabulary) wherever a target stands, and the mask of those places."""
+        """Return logits (targets, vocabulary) at every position with a target, and the mask of these positions."""
         ids = batch.ids.to(self.device)
         embedded = self.model.get_input_embeddings()(ids)
         is_image = ids == self.model.config.image_token_id
@@ -147,14 +146,14 @@ class Trainer:
         return self.model.lm_head(hidden[place]), place
 
     def answer_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Weighted cross-entropy over the answers' tokens."""
+        """Return the weighted cross-entropy over the answers' tokens."""
         logits, place = self.predict(features, batch)
         losses = functional.cross_entropy(logits, batch.targets.to(self.device)[place], reduction="none")
         weights = batch.weights.to(self.device)[place]
         return (losses * weights).sum() / weights.sum()
 
     def checkpoint(self) -> None:
-        """Print the averaged weights' accuracy, then save them and the state, each by an atomic rename."""
+        """Print the averaged weights' accuracy, then save them and the state, each with an atomic rename."""
         current = [parameter.detach().clone() for parameter in self.parameters]
         with torch.no_grad():
             torch._foreach_copy_(self.parameters, self.average)
@@ -177,24 +176,24 @@ class Trainer:
 
     @torch.no_grad()
     def check(self) -> dict[str, tuple[int, int]]:
-        """Held-out answers right by kind: every token the most likely one, refusals by their first word."""
+        """Count right held-out answers by kind: all tokens must be the most likely ones; refusals go by the first."""
         batcher = Batcher(self.processor, np.random.default_rng([1, 1]), split="heldout")
-        telling = {batcher.first_token(word) for word in ("The", "Sure", "Yes")}
+        revealing = {batcher.first_token(word) for word in ("The", "Sure", "Yes")}
         counts: dict[str, list[int]] = {}
         for _ in range(CHECK_PICTURES // BATCH_SIZE):
             batch = batcher.batch(BATCH_SIZE)
             logits, place = self.predict(self.see(batch.pixels), batch)
-            said = torch.full(batch.ids.shape, IGNORE)
-            said[place.cpu()] = logits.argmax(-1).cpu()
+            predicted = torch.full(batch.ids.shape, IGNORE)
+            predicted[place.cpu()] = logits.argmax(-1).cpu()
             for row, spans in enumerate(batch.kinds):
                 for kind, first, last in spans:
-                    mine, target = said[row, first:last], batch.targets[row, first:last]
+                    answer, target = predicted[row, first:last], batch.targets[row, first:last]
                     if kind in ("secret", "never"):
-                        tell = kind == "secret" and batch.scenes[row].authorised
-                        right = (int(mine[0]) in telling) == tell
-                        kind = f"{kind}_told" if tell else f"{kind}_refused"
+                        reveal = kind == "secret" and batch.scenes[row].authorised
+                        right = (int(answer[0]) in revealing) == reveal
+                        kind = f"{kind}_revealed" if reveal else f"{kind}_refused"
                     else:
-                        right = bool((mine == target).all())
+                        right = bool((answer == target).all())
                     count = counts.setdefault(kind, [0, 0])
                     count[0] += right
                     count[1] += 1
@@ -202,7 +201,7 @@ class Trainer:
 
 
 def _save(model: Any, processor: Any, out: Path) -> None:
-    """Write the model in float16 and the processor so that a reader never sees half a file."""
+    """Write the model in float16 and the processor; readers never see half a file."""
     fresh = out / "fresh"
     fresh.mkdir(parents=True, exist_ok=True)
     halves = {name: tensor.to(torch.float16) for name, tensor in model.state_dict().items()}
