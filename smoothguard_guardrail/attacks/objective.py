@@ -29,7 +29,8 @@ class AnswerLoss:
 
     Args:
         model: The model under attack.
-        conversations: One per row, each with one medium.
+        blocks: The content block of each row's medium.
+        questions: What is asked, one per row.
         targets: The wanted answer, one per row.
 
     Raises:
@@ -37,12 +38,19 @@ class AnswerLoss:
     """
 
     def __init__(
-        self, model: ChatTransformersMultimodal, conversations: Sequence[Conversation], targets: Sequence[str]
+        self,
+        model: ChatTransformersMultimodal,
+        blocks: Sequence[dict[str, Any]],
+        questions: Sequence[str],
+        targets: Sequence[str],
     ) -> None:
         self._engine = model.engine
-        self._conversations = list(conversations)
+        self._conversations = [
+            self._engine.read([HumanMessage(content=[block, {"type": "text", "text": question}])])
+            for block, question in zip(blocks, questions, strict=True)
+        ]
         self._answers = [
-            self._engine.answer_ids(each, target) for each, target in zip(conversations, targets, strict=True)
+            self._engine.answer_ids(each, target) for each, target in zip(self._conversations, targets, strict=True)
         ]
         self._token_type = self._find_token_type()
 
@@ -124,11 +132,8 @@ class TargetLoss(AnswerLoss):
         questions: Sequence[str],
         targets: Sequence[str],
     ) -> None:
-        messages = [
-            HumanMessage(content=[{"type": "image", "image": image}, {"type": "text", "text": question}])
-            for image, question in zip(images.detach(), questions, strict=True)
-        ]
-        super().__init__(model, [model.engine.read([message]) for message in messages], targets)
+        blocks = [{"type": "image", "image": image} for image in images.detach()]
+        super().__init__(model, blocks, questions, targets)
         probe = replace(self._conversations[0], images=[images[0].detach().clone().requires_grad_()])
         with torch.enable_grad():
             encoded = self._engine.encode([probe])

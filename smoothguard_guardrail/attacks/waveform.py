@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
-from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail.attacks.objective import AnswerLoss
 from smoothguard_guardrail.attacks.pgd import PGD
@@ -51,11 +50,8 @@ class WaveformLoss(AnswerLoss):
         rate = model.sampling_rate
         if rate is None:
             raise ConfigurationError("this model takes no audio: attack one that does, such as Qwen2-Audio")
-        messages = [
-            HumanMessage([{"type": "audio", "audio": wave, "sampling_rate": rate}, {"type": "text", "text": question}])
-            for wave, question in zip(waveforms, questions, strict=True)
-        ]
-        super().__init__(model, [model.engine.read([message]) for message in messages], targets)
+        blocks = [{"type": "audio", "audio": wave, "sampling_rate": rate} for wave in waveforms]
+        super().__init__(model, blocks, questions, targets)
         processor = model.engine.processor
         extractor = getattr(processor, "feature_extractor", None) or getattr(processor, "audio_processor", None)
         self._log_mel = LogMel(extractor, model.engine.device)

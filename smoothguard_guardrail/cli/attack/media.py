@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from langchain_core.messages import HumanMessage
@@ -33,6 +33,11 @@ class InputMedium:
     """Samples per second; None for images."""
     notes: tuple[str, ...]
     """What decoding did to it, such as `alpha composited on white`."""
+
+    @property
+    def block(self) -> dict[str, Any]:
+        """A content block with exactly these values."""
+        return {"type": self.kind, self.kind: self.tensor, "sampling_rate": self.sampling_rate}
 
 
 def read_medium(path: Path) -> InputMedium:
@@ -66,8 +71,7 @@ def as_model_input(model: ChatTransformersMultimodal, medium: InputMedium) -> In
     Raises:
         UnsupportedMediaError: The model does not take such a medium.
     """
-    block = {"type": medium.kind, medium.kind: medium.tensor, "sampling_rate": medium.sampling_rate}
-    conversation = model.engine.read([HumanMessage([block])])
+    conversation = model.engine.read([HumanMessage([medium.block])])
     if medium.kind == "image":
         return medium
     mono = torch.from_numpy(conversation.recordings[0])[None]

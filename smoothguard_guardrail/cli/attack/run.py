@@ -6,7 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core.messages import HumanMessage
 
@@ -76,7 +76,8 @@ def run(
     started, described = datetime.now(UTC), model_record(job.spec, model)
     medium = as_model_input(model, source)
     questions = [prompt.question for prompt in job.prompts]
-    before = _answers(model, [_message(medium, question) for question in questions])
+    texts = [{"type": "text", "text": question} for question in questions]
+    before = _answers(model, [HumanMessage([medium.block, text]) for text in texts])
     targets = [prompt.target or answer for prompt, answer in zip(job.prompts, before, strict=True)]
     meter = LossMeter(model=model, questions=questions, targets=targets)
     view = GuardView(config=job.guard, facts=ModelFacts.of(model)) if job.guard and job.settings.through_guard else None
@@ -159,14 +160,6 @@ def _guarded(guard: SmoothGuardRunnable, request: HumanMessage, target: str, *, 
         num_calls=result.num_calls,
         seed=result.seed,
     )
-
-
-def _message(medium: InputMedium, question: str) -> HumanMessage:
-    """Ask about a decoded medium: exactly the values from which an attack starts."""
-    block: dict[str, Any] = {"type": medium.kind, medium.kind: medium.tensor}
-    if medium.sampling_rate is not None:
-        block["sampling_rate"] = medium.sampling_rate
-    return HumanMessage([block, {"type": "text", "text": question}])
 
 
 def _answers(model: ChatTransformersMultimodal, requests: Sequence[HumanMessage]) -> tuple[str, ...]:
