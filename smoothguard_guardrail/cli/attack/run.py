@@ -13,13 +13,14 @@ from langchain_core.messages import HumanMessage
 from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail._internal.versions import package_versions
 from smoothguard_guardrail.attacks import wav_bytes
-from smoothguard_guardrail.cli.attack.losses import LossMeter
+from smoothguard_guardrail.cli.attack.losses import make_objective, measure
 from smoothguard_guardrail.cli.attack.media import as_model_input, read_medium
 from smoothguard_guardrail.cli.attack.record import (
     SOFTWARE,
     AttackRecord,
     Difference,
     GuardedAnswer,
+    Losses,
     PromptRecord,
     file_record,
     model_record,
@@ -79,15 +80,16 @@ def run(
     texts = [{"type": "text", "text": question} for question in questions]
     before = _answers(model, [HumanMessage([medium.block, text]) for text in texts])
     targets = [prompt.target or answer for prompt, answer in zip(job.prompts, before, strict=True)]
-    meter = LossMeter(model=model, questions=questions, targets=targets)
+    objective = make_objective(model, medium, questions, targets)
     view = GuardView(config=job.guard, facts=ModelFacts.of(model)) if job.guard and job.settings.through_guard else None
     attack = job.settings.build(medium.kind, view)
     checkpoint = job.paths.checkpoint(job.settings.seed or 0)
     resumed = checkpoint.exists()
     clock = time.perf_counter()
+    device = model.engine.device
     result = attack.run(
-        meter.objective(medium),
-        medium.tensor[None].to(model.engine.device),
+        objective,
+        medium.tensor[None].to(device),
         num_rows=len(questions),
         progress=progress,
         checkpoint=checkpoint,
@@ -98,6 +100,7 @@ def run(
     write_atomic(job.paths.medium, encode_image(media) if rate is None else wav_bytes(media[0], rate))
     saved = read_medium(job.paths.medium)
     settings = job.settings.as_used(attack)
+    losses = measure(objective, [each.tensor.to(device) for each in (medium, saved)], len(questions), attack)
     return AttackRecord(
         command=job.command,
         started=started,
@@ -111,7 +114,7 @@ def run(
         output=file_record(job.paths.medium, saved),
         difference=Difference.between(medium, saved, settings),
         num_queries=None if result.num_queries is None else int(result.num_queries.sum()),
-        loss=meter.losses(medium, saved, attack, result.history),
+        loss=Losses(**losses, history=tuple(result.history.flatten().tolist())),
         prompts=_prompt_records(job, model, targets, before),
     )
 
