@@ -68,6 +68,7 @@ CASES = {case.name: case for case in (*corpus.CASES, AGENT)}
 TAKEN_CASES = [(provider, name) for provider, more in TAKEN.items() for name in sorted(EVERYWHERE | more)]
 
 pytestmark = [
+    pytest.mark.server,
     pytest.mark.filterwarnings("ignore:OpenAI may require a filename:UserWarning"),
     pytest.mark.filterwarnings("ignore:Unrecognized system content block 'image' was dropped:UserWarning"),
 ]

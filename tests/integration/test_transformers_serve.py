@@ -28,6 +28,7 @@ from tests.asking import pixels
 from tests.integration.payloads import media_in
 from tests.integration.recording import Recorder, passed_on_to, recording_server
 
+pytestmark = pytest.mark.server
 SECONDS_TO_START = 180
 # A torchvision whose operators do not fit torch breaks the server; without one it decodes with Pillow.
 LAUNCHER = """
