@@ -49,10 +49,11 @@ test-newest: .venv-newest/.installed  ## Run all tests on the newest versions th
 coverage: lint  ## Run `make test` with coverage; fails below the floor. The report: build/coverage/index.html.
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
-lint: .venv/.installed  ## Run ruff and mypy.
+lint: .venv/.installed  ## Run ruff, mypy, and basedpyright on what users write.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 
 docs: .venv/.installed  ## Build the documentation under build/docs; `.venv/bin/mkdocs serve` shows it while you write.
 	$(BIN)/mkdocs build --strict
