@@ -1,43 +1,71 @@
-# Two commands do everything: `make demo` and `make test`. Both set up .venv first, pinned by constraints.txt.
+# `make demo` and `make test` are all you need; every target sets up its environment first.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+WORKERS ?= 2
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
+EXTRAS := .[eval,local,ray,serve]
+FAST := not slow and not browser and not server
+HOST_TESTS := tests/hosts tests/_langchain tests/core tests/observability
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench study reference-model clean
+.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs bench study reference-model clean
 
 help:  ## Show this help.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[eval,plots,ray,serve,vision]" --group dev --group docs
+# $(call install,ARGUMENTS): make the environment that the target's folder names, and install into it.
+define install
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(@D)/bin/python -m pip install --quiet $(1)
 	@touch $@
+endef
 
-demo: $(STAMP)  ## Guard the shipped model against the shipped adversarial pictures, offline.
+.venv/.installed: pyproject.toml constraints.txt
+	$(call install,--constraint constraints.txt --editable "$(EXTRAS)" --group dev --group docs)
+
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	$(call install,--constraint constraints-lowest.txt --editable . --group test)
+
+.venv-newest/.installed: pyproject.toml
+	$(call install,--upgrade --upgrade-strategy eager --editable "$(EXTRAS)" --group dev --group docs)
+
+demo: .venv/.installed  ## Guard the shipped model against the shipped adversarial images, offline.
 	$(BIN)/smoothguard demo
 
-lint: $(STAMP)  ## Run ruff and mypy.
+test: lint  ## Run lint and the whole test suite; WORKERS=4 uses four processes.
+	$(PYTEST)
+
+test-fast: .venv/.installed  ## Run ruff and the tests that need no browser, server, Ray or training: a minute.
+	$(BIN)/ruff check --quiet .
+	$(PYTEST) -m "$(FAST)"
+
+test-lowest: .venv-lowest/.installed  ## Run the tests of the hosts on the lowest versions that pyproject.toml allows.
+	.venv-lowest/bin/pytest $(HOST_TESTS)
+
+test-newest: .venv-newest/.installed  ## Run all tests on the newest versions that install together.
+	.venv-newest/bin/pytest -n $(WORKERS) --dist worksteal
+
+coverage: lint  ## Run `make test` with coverage; fails below the floor. The report: build/coverage/index.html.
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+lint: .venv/.installed  ## Run ruff, mypy, and basedpyright on what users write.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 
-test: lint  ## Run lint, types and the whole test suite.
-	$(BIN)/pytest
-
-docs: $(STAMP)  ## Build the documentation under build/docs; `.venv/bin/mkdocs serve` shows it while you write.
+docs: .venv/.installed  ## Build the documentation under build/docs; `.venv/bin/mkdocs serve` shows it while you write.
 	$(BIN)/mkdocs build --strict
 
-bench: $(STAMP)  ## Measure the guard's own cost: perturbing, encoding, embedding, voting.
+bench: .venv/.installed  ## Measure the guard's own cost: perturbing, encoding, embedding, voting.
 	$(BIN)/python -m benchmarks.speed
 
-study: $(STAMP)  ## Attack and guard the reference model in every arm; write docs/study and print the README's table.
+study: .venv/.installed  ## Attack and guard the reference model in every arm; write docs/study and print the README's table.
 	$(BIN)/python -m benchmarks.study
 
-reference-model: $(STAMP)  ## Train the reference model from scratch (about an hour on two cores).
+reference-model: .venv/.installed  ## Train the reference model from scratch (about an hour on two cores).
 	$(BIN)/python -m training.train
 
-clean:  ## Remove the virtual environment and caches.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+clean:  ## Remove environments, caches and built files.
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .coverage*

@@ -1,10 +1,12 @@
-"""No test reaches the network, none waits for a hub, and none fails for being slow."""
+"""Settings for every test: no network, no model hub, and no failure because the machine is slow."""
 
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported: commands, which say so too, are not the first here
+os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when first imported, which a test may do before a command does
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core for each worker
 
 from hypothesis import settings
 

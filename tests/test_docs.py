@@ -113,6 +113,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ChatTransformersMultimodal, "from_pretrained", from_pretrained)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_hub")
 @pytest.mark.parametrize("page", PYTHON_PAGES, ids=name_of)
 def test_python_runs_and_prints_what_the_page_says(
@@ -291,6 +292,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
     loading = re.compile(
         r"<(?:script|img|iframe|source)[^>]+src=\"?(?:https?:)?//[^\s>]+|<link[^>]+href=\"?(?:https?:)?//[^\s>]+"
@@ -301,6 +303,7 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
         assert not re.findall(r"url\(\"?'?(?:https?:)?//", sheet.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_every_page_has_its_place_in_the_menu(site: Path) -> None:
     menu = (site / "index.html").read_text(encoding="utf-8")
     pages = [path.relative_to(DOCS).with_suffix("").as_posix().removesuffix("index") for path in DOCS.rglob("*.md")]

@@ -21,6 +21,7 @@ def coarse(images: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tens
     return (images * 8).round() / 8
 
 
+@pytest.mark.slow
 def test_straight_through_makes_a_defence_without_gradient_attackable(tmp_path: Path) -> None:
     model = ChatTransformersMultimodal.from_pretrained(str(tiny.build_llava(tmp_path)), device="cpu")
     images = random_images(2, 48)

@@ -70,6 +70,7 @@ def test_an_empty_store_is_answered_from_without_a_picture(model: ScriptedChatMo
     assert (answer.text, answer.sources, answer.verdict) == ("Nothing.", [], "skipped")
 
 
+@pytest.mark.slow
 def test_main_finds_pictures_and_reads_answers_off_them_offline(capsys: pytest.CaptureFixture[str]) -> None:
     main()
     lines = capsys.readouterr().out.strip().splitlines()

@@ -104,6 +104,7 @@ def _shown(scene: Scene) -> Picture:
     return Picture(shapes=shapes, marks=marks)
 
 
+@pytest.mark.slow
 def test_the_reference_model_extracts_what_is_there(tmp_path: Path) -> None:
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
     chain = build_reading_chain(model, Picture, read_description, SmoothGuardConfig.calibrated("reference", seed=1))

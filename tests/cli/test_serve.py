@@ -110,6 +110,7 @@ def process() -> Iterator[subprocess.Popen[str]]:
     server.communicate()
 
 
+@pytest.mark.server
 def test_sigterm_lets_requests_finish(process: subprocess.Popen[str]) -> None:
     assert process.stderr is not None
     lines = iter(process.stderr.readline, "")

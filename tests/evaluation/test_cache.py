@@ -106,6 +106,7 @@ print({arm: [answer.text for answer in by_id.values()] for arm, by_id in answers
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
     from PIL import Image
 

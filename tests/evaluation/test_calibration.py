@@ -324,6 +324,7 @@ def scene_rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     return Rows(harmless=tuple(harmless), attack=tuple(attack[:2]))
 
 
+@pytest.mark.slow
 def test_a_local_model_is_attacked_bare_and_through_each_candidate(scene_rows: Rows, tmp_path: Path) -> None:
     attack = AttackSettings(epsilon=32 / 255, num_steps=8, num_draws=2)
     model = load_model("reference")

@@ -71,6 +71,7 @@ def processes() -> Iterator[InProcesses]:
     mapper.close()
 
 
+@pytest.mark.slow
 def test_processes_give_every_result_and_raise_what_is_raised(processes: InProcesses) -> None:
     assert sorted(processes(math.factorial, [3, 1, 4])) == [(0, 6), (1, 1), (2, 24)]
     with pytest.raises(ValueError, match="not defined for negative"):
@@ -78,6 +79,7 @@ def test_processes_give_every_result_and_raise_what_is_raised(processes: InProce
     assert list(processes(math.factorial, [2])) == [(0, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "killed.py"

@@ -31,6 +31,7 @@ from smoothguard_guardrail.testing import WordEmbeddings
 ray = pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
 
+pytestmark = pytest.mark.slow
 PATIENCE = 120  # seconds after which a test fails instead of hanging
 
 

@@ -221,6 +221,7 @@ def question_picture(item: Item) -> Any:
         return decode_pillow(picture)[0]
 
 
+@pytest.mark.slow
 def test_other_processes_load_a_model_by_its_name(demo_items: list[Item]) -> None:
     config = SmoothGuardConfig.calibrated(device="cpu")
     here = ask_copies("reference", config, demo_items, num_copies=2, seed=7, with_clean=True)

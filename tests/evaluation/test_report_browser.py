@@ -23,7 +23,10 @@ LABELS_RESOLVE = """
   each.getAttribute("aria-labelledby").split(" ").every(id => document.getElementById(id)))
 """
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium"),
+]
 
 
 @pytest.fixture(scope="module")

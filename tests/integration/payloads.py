@@ -1,4 +1,4 @@
-"""Reading payloads of providers: the media in them, and everything else."""
+"""Reads the payloads of providers: the media in them, and everything else."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ MASK = "(medium)"
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{100,}={0,2}")
 
 
-def mapped(payload: Any, function: Callable[[str], str]) -> Any:
-    """Return a payload with every text in it replaced."""
+def replace_strings(payload: Any, function: Callable[[str], str]) -> Any:
+    """Return a copy of a payload with every string replaced by `function(string)`."""
     if isinstance(payload, dict):
-        return {key: mapped(value, function) for key, value in payload.items()}
+        return {key: replace_strings(value, function) for key, value in payload.items()}
     if isinstance(payload, list):
-        return [mapped(value, function) for value in payload]
+        return [replace_strings(value, function) for value in payload]
     return function(payload) if isinstance(payload, str) else payload
 
 
-def masked(payload: Any) -> Any:
-    """Return a payload without its media."""
-    return mapped(payload, lambda text: _BASE64.sub(MASK, text))
+def without_media(payload: Any) -> Any:
+    """Return a copy of a payload with every medium replaced by `MASK`."""
+    return replace_strings(payload, lambda text: _BASE64.sub(MASK, text))
 
 
 def media_in(payload: Any) -> Iterator[bytes]:
-    """Yield the media of a payload, decoded from base64 of either alphabet, wherever they stand."""
+    """Yield every medium in a payload, decoded from base64 in either alphabet."""
     for text in _BASE64.findall("\n".join(_texts(payload))):
-        yield base64.b64decode(standard(text) + "=" * (-len(text) % 4))
+        yield base64.b64decode(standard_alphabet(text) + "=" * (-len(text) % 4))
 
 
 def _texts(payload: Any) -> Iterator[str]:
@@ -47,13 +47,13 @@ def _texts(payload: Any) -> Iterator[str]:
             yield from _texts(value)
 
 
-def standard(text: str) -> str:
-    """Return base64 in the standard alphabet."""
+def standard_alphabet(text: str) -> str:
+    """Return base64 text in the standard_alphabet alphabet."""
     return text.translate(str.maketrans("-_", "+/"))
 
 
 def values(medium: bytes) -> NDArray[np.float64]:
-    """Return a picture's pixels in [0, 1] or a recording's waveform in [-1, 1]."""
+    """Return an image's pixels in [0, 1], or the waveform of audio in [-1, 1]."""
     if medium.startswith(b"RIFF"):
         waveform, rate = soundfile.read(io.BytesIO(medium))
         assert rate == corpus.SAMPLING_RATE
@@ -61,7 +61,7 @@ def values(medium: bytes) -> NDArray[np.float64]:
     return pixels(medium)
 
 
-def goes_out_unperturbed(payload: Any) -> bool:
-    """Return whether any encoding of the corpus's picture or recording stands anywhere in a payload."""
-    text = corpus.flatten(mapped(payload, standard)).replace(b"\\n", b"").replace(b"\n", b"")
+def contains_original(payload: Any) -> bool:
+    """Return whether a payload contains the corpus's image or audio in any encoding."""
+    text = corpus.flatten(replace_strings(payload, standard_alphabet)).replace(b"\\n", b"").replace(b"\n", b"")
     return any(original.replace(b"\n", b"") in text for original in corpus.originals())

@@ -1,4 +1,4 @@
-"""A server on loopback that records what it is sent, and answers by itself or passes it on."""
+"""A server on loopback that records its requests, and answers them or forwards them to another server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Answer = Callable[[str, bytes], bytes]
 
 
 class Recorder:
-    """What a recording server was sent and sent back, in order of arrival."""
+    """The requests and replies of a recording server, in order of arrival."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
@@ -22,17 +22,17 @@ class Recorder:
         self.replies: list[Any] = []
 
     def clear(self) -> None:
-        """Forget what was recorded."""
+        """Delete everything recorded so far."""
         self.bodies.clear()
         self.replies.clear()
 
 
 @contextmanager
 def recording_server(answer: Answer) -> Iterator[Recorder]:
-    """Run a server that records POSTs and sends back, as JSON, what `answer` makes of path and body."""
+    """Run a server that records POST requests and replies with the JSON that `answer(path, body)` returns."""
 
     class Handler(BaseHTTPRequestHandler):
-        # HTTP/1.0, the default: the connection ends with the answer, and no client keeps a socket open.
+        # The default, HTTP/1.0, closes the connection after each reply, so no client keeps a socket open.
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             recorder.bodies.append(json.loads(body))
@@ -60,8 +60,8 @@ def recording_server(answer: Answer) -> Iterator[Recorder]:
         thread.join()
 
 
-def passed_on_to(base_url: str) -> Answer:
-    """Return an `answer` that asks another server."""
+def forward_to(base_url: str) -> Answer:
+    """Return an `answer` that forwards each request to another server and returns its reply."""
 
     def answer(path: str, body: bytes) -> bytes:
         request = urllib.request.Request(base_url + path, body, {"Content-Type": "application/json"})

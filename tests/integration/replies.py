@@ -1,4 +1,4 @@
-"""What the servers of providers answer, in each provider's own form."""
+"""Replies in the format of each provider's API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.integration.recording import Answer
 
 TEXT = "A cat."
 TOKENS = (10, 2)
-"""Of every reply: input and output."""
+"""Input and output tokens of every reply."""
 
 REPLIES: dict[str, dict[str, Any]] = {
     "/chat/completions": {
@@ -73,17 +73,17 @@ REPLIES: dict[str, dict[str, Any]] = {
 }
 
 
-def answering(texts: list[str]) -> Answer:
-    """Return an `answer` that speaks for every provider, and says these texts in turn, again and again.
+def scripted_answers(texts: list[str]) -> Answer:
+    """Return an `answer` for all providers whose replies have these texts, in turn and from the start again.
 
-    Anthropic's answers to requests that force a tool are calls of it, with a text's JSON object as arguments.
+    If a request to Anthropic forces a tool, the reply calls that tool with the text, a JSON object, as its arguments.
     """
-    said = 0
+    count = 0
 
     def answer(path: str, body: bytes) -> bytes:
-        nonlocal said
-        text = texts[said % len(texts)]
-        said += 1
+        nonlocal count
+        text = texts[count % len(texts)]
+        count += 1
         route = path.partition("?")[0]
         reply = next(reply for end, reply in REPLIES.items() if route.endswith(end))
         if "tool_choice" in (request := json.loads(body)) and route.endswith("/v1/messages"):

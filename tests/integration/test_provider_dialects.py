@@ -1,4 +1,4 @@
-"""What LangChain's provider packages send of guarded messages, read off the wire of a server on loopback."""
+"""What LangChain's provider packages send for guarded messages, recorded by a server on loopback."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
 from smoothguard_guardrail.errors import QuorumError
 from smoothguard_guardrail.testing import WordEmbeddings
 from tests.asking import guarded, pixels
-from tests.integration.payloads import MASK, goes_out_unperturbed, masked, media_in, values
+from tests.integration.payloads import MASK, contains_original, media_in, values, without_media
 from tests.integration.recording import Recorder, recording_server
-from tests.integration.replies import TEXT, TOKENS, answering
+from tests.integration.replies import TEXT, TOKENS, scripted_answers
 from tests.media import corpus
 
 NUM_SAMPLES = 3
@@ -41,7 +41,7 @@ PROVIDERS: dict[str, Callable[[str], BaseChatModel]] = {
 
 EVERYWHERE = {"v1 base64", "v0 base64", "image_url", "image_url with extras", "history"}
 EVERYWHERE |= {"data URI in a text", "an agent's conversation"}
-TAKEN = {
+SUPPORTED = {
     "openai": {"v1 data URI", "v1 audio", "v0 audio", "image_url as string", "input_audio", "file_data picture"}
     | {"anthropic base64", "system", "tool", "answer", "two data URIs in a text"},
     "openai-responses": {"v1 data URI", "input_image", "input_file picture", "file_data picture", "anthropic base64"}
@@ -51,23 +51,24 @@ TAKEN = {
     | {"image_url as string", "system", "answer"},
     "ollama": {"v1 raw bytes", "image_url as string", "image_url of bare base64", "system", "tool", "answer"},
 }
-"""The corpus's cases whose media each package sends on as media, beside `EVERYWHERE`."""
+"""The cases of the corpus whose media each package sends as media, besides `EVERYWHERE`."""
 
-_PICTURE: dict[str, Any] = {"type": "image", "base64": corpus.PNG64, "mime_type": "image/png"}
+_IMAGE: dict[str, Any] = {"type": "image", "base64": corpus.PNG64, "mime_type": "image/png"}
 AGENT = corpus.Case(
     name="an agent's conversation",
     messages=[
         SystemMessage("Be brief."),
         HumanMessage("What is on the screen?"),
         AIMessage("", tool_calls=[{"name": "screen", "args": {"display": 1}, "id": "call_1", "type": "tool_call"}]),
-        ToolMessage([_PICTURE], tool_call_id="call_1", name="screen"),
+        ToolMessage([_IMAGE], tool_call_id="call_1", name="screen"),
     ],
     media=("image",),
 )
 CASES = {case.name: case for case in (*corpus.CASES, AGENT)}
-TAKEN_CASES = [(provider, name) for provider, more in TAKEN.items() for name in sorted(EVERYWHERE | more)]
+SUPPORTED_CASES = [(provider, name) for provider, more in SUPPORTED.items() for name in sorted(EVERYWHERE | more)]
 
 pytestmark = [
+    pytest.mark.server,
     pytest.mark.filterwarnings("ignore:OpenAI may require a filename:UserWarning"),
     pytest.mark.filterwarnings("ignore:Unrecognized system content block 'image' was dropped:UserWarning"),
 ]
@@ -82,7 +83,7 @@ class Shape(BaseModel):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Recorder]:
-    with recording_server(answering([TEXT])) as recorder:
+    with recording_server(scripted_answers([TEXT])) as recorder:
         yield recorder
 
 
@@ -101,11 +102,11 @@ def guard(model: BaseChatModel) -> Any:
     return guarded(model, num_samples=NUM_SAMPLES, sigma=SIGMA, low_pass=0.0, max_shift=0)
 
 
-def check_wave(bodies: list[Any], kinds: tuple[str, ...]) -> None:
-    """Check that each request holds so many media, all perturbed as asked, no two alike."""
-    waves = [list(media_in(body)) for body in bodies]
-    assert [len(media) for media in waves] == [len(kinds)] * NUM_SAMPLES
-    every = [medium for media in waves for medium in media]
+def check_requests(bodies: list[Any], kinds: tuple[str, ...]) -> None:
+    """Check that each request has media of these kinds, with noise of the configured strength, and that all differ."""
+    media_by_request = [list(media_in(body)) for body in bodies]
+    assert [len(media) for media in media_by_request] == [len(kinds)] * NUM_SAMPLES
+    every = [medium for media in media_by_request for medium in media]
     assert len(set(every)) == len(every)
     for medium, kind in zip(every, kinds * NUM_SAMPLES, strict=True):
         original = corpus.PIXELS / 255 if kind == "image" else corpus.WAVEFORM
@@ -113,26 +114,24 @@ def check_wave(bodies: list[Any], kinds: tuple[str, ...]) -> None:
         assert np.std(values(medium) - original) == pytest.approx(sigma, rel=0.08)
 
 
-@pytest.mark.parametrize(("provider", "name"), TAKEN_CASES)
-def test_the_payload_is_the_unguarded_one_with_perturbed_media(
+@pytest.mark.parametrize(("provider", "name"), SUPPORTED_CASES)
+def test_only_the_media_differ_from_an_unguarded_payload(
     models: dict[str, BaseChatModel], wire: list[Any], provider: str, name: str
 ) -> None:
     case = CASES[name]
     models[provider].invoke(case.messages)
     unguarded = wire.pop()
-    assert goes_out_unperturbed(unguarded)
+    assert contains_original(unguarded)
     result = guard(models[provider]).guard(case.messages)
     assert result.answer.text == TEXT
     assert (result.verdict, result.num_calls) == ("passed", NUM_SAMPLES)
-    check_wave(wire, case.media)
-    assert MASK in str(masked(unguarded))
-    assert [masked(body) for body in wire] == [masked(unguarded)] * NUM_SAMPLES
+    check_requests(wire, case.media)
+    assert MASK in str(without_media(unguarded))
+    assert [without_media(body) for body in wire] == [without_media(unguarded)] * NUM_SAMPLES
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_nothing_of_the_original_goes_out_in_any_dialect(
-    models: dict[str, BaseChatModel], wire: list[Any], provider: str
-) -> None:
+def test_no_dialect_sends_any_original(models: dict[str, BaseChatModel], wire: list[Any], provider: str) -> None:
     answered = 0
     for case in CASES.values():
         if not case.media:
@@ -141,18 +140,20 @@ def test_nothing_of_the_original_goes_out_in_any_dialect(
         try:
             guard(models[provider]).invoke(case.messages)
             answered += 1
-        except QuorumError:  # a dialect that this provider's package does not know
+        except QuorumError:  # this provider's package doesn't know the block
             assert not wire
-        assert not any(map(goes_out_unperturbed, wire)), case.name
-    assert answered >= len(EVERYWHERE | TAKEN[provider])
+        assert not any(map(contains_original, wire)), case.name
+    assert answered >= len(EVERYWHERE | SUPPORTED[provider])
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-async def test_async_calls_send_the_same(models: dict[str, BaseChatModel], wire: list[Any], provider: str) -> None:
+async def test_async_calls_send_perturbed_media_too(
+    models: dict[str, BaseChatModel], wire: list[Any], provider: str
+) -> None:
     result = await guard(models[provider]).aguard(CASES["v1 base64"].messages)
     assert result.answer.text == TEXT
-    check_wave(wire, ("image",))
-    assert not any(map(goes_out_unperturbed, wire))
+    check_requests(wire, ("image",))
+    assert not any(map(contains_original, wire))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -170,13 +171,13 @@ def test_the_declared_type_follows_the_bytes(models: dict[str, BaseChatModel], w
         assert medium.startswith(b"\x89PNG")
         assert np.std(values(medium) - pixels(corpus.JPEG)) == pytest.approx(SIGMA, rel=0.08)
         assert "image/jpeg" not in json.dumps(body)
-        assert "image/png" in json.dumps(body) or provider == "ollama"  # which sends bare bytes
+        assert "image/png" in json.dumps(body) or provider == "ollama"  # Ollama declares no type
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-def test_structured_output_is_voted_on_as_objects_in_each_providers_own_way(provider: str) -> None:
+def test_structured_output_is_voted_on_as_objects(provider: str) -> None:
     texts = ['{"colour": "red", "size": 2}', '{"size": 2, "colour": "red"}', '{"colour": "green", "size": 2}']
-    with recording_server(answering(texts)) as recorder:
+    with recording_server(scripted_answers(texts)) as recorder:
         model = PROVIDERS[provider](recorder.base_url)
         config = SmoothGuardConfig(
             num_samples=NUM_SAMPLES, early_stop=None, benign_weight=0.0, sigma=SIGMA, low_pass=0.0, max_shift=0
@@ -188,8 +189,8 @@ def test_structured_output_is_voted_on_as_objects_in_each_providers_own_way(prov
     assert found["parsed"] == Shape(colour="red", size=2)
     assert found["raw"].response_metadata["smoothguard"]["agreement"] == pytest.approx(2 / 3)
     *guarded_bodies, unguarded = recorder.bodies
-    check_wave(guarded_bodies, ("image",))
-    assert [masked(body) for body in guarded_bodies] == [masked(unguarded)] * NUM_SAMPLES
+    check_requests(guarded_bodies, ("image",))
+    assert [without_media(body) for body in guarded_bodies] == [without_media(unguarded)] * NUM_SAMPLES
     assert "colour" in json.dumps(unguarded)  # the schema
 
 
@@ -231,9 +232,9 @@ EPHEMERAL = {"type": "ephemeral"}
         ),
     ],
 )
-def test_a_providers_extras_arrive(
+def test_extra_fields_of_a_block_reach_the_provider(
     models: dict[str, BaseChatModel], wire: list[Any], provider: str, block: dict[str, Any], extra: str
 ) -> None:
     guard(models[provider]).invoke([HumanMessage(content=[block, {"type": "text", "text": "What is it?"}])])
-    check_wave(wire, ("image",))
+    check_requests(wire, ("image",))
     assert all(extra in json.dumps(body) for body in wire)

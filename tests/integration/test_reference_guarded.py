@@ -1,4 +1,4 @@
-"""The whole way on the shipped model: picture, noise, forward pass, embedding, vote."""
+"""The guard end to end on the shipped model: image, noise, forward pass, embedding, vote."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from smoothguard_guardrail.models.reference.questions import ask, is_correct
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
 
 pytestmark = pytest.mark.skipif(
-    not (REFERENCE_DIR / "model.safetensors").is_file(), reason="the reference model's weights are not there"
+    not (REFERENCE_DIR / "model.safetensors").is_file(), reason="the reference model's weights are missing"
 )
 
 
@@ -29,8 +29,8 @@ def chat() -> ChatTransformersMultimodal:
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[tuple[Any, Any, list[BaseMessage]]]:
-    """Return scenes, questions about them, and both as messages."""
+def questions() -> list[tuple[Any, Any, list[BaseMessage]]]:
+    """Return scenes, questions about them, and messages that ask them."""
     rng = np.random.default_rng(5)
     made = []
     for scene in scenes(30, seed=5):
@@ -46,16 +46,17 @@ def asked() -> list[tuple[Any, Any, list[BaseMessage]]]:
     return made[:12]
 
 
-def test_guarded_answers_are_as_right_as_unguarded_ones(chat: Any, asked: Any) -> None:
+def test_guarded_answers_are_as_often_right_as_unguarded_ones(chat: Any, questions: Any) -> None:
     guard = SmoothGuardRunnable(chat, config=SmoothGuardConfig.calibrated(seed=1))
-    alone = [is_correct(scene, qa, str(chat.invoke(messages).content)) for scene, qa, messages in asked]
-    results = [guard.guard(messages) for _, _, messages in asked]
+    unguarded = [is_correct(scene, qa, str(chat.invoke(messages).content)) for scene, qa, messages in questions]
+    results = [guard.guard(messages) for _, _, messages in questions]
     guarded = [
-        is_correct(scene, qa, str(result.answer.content)) for (scene, qa, _), result in zip(asked, results, strict=True)
+        is_correct(scene, qa, str(result.answer.content))
+        for (scene, qa, _), result in zip(questions, results, strict=True)
     ]
-    assert len(asked) == 12
-    assert sum(alone) >= 10
-    assert sum(guarded) >= sum(alone) - 1
+    assert len(questions) == 12
+    assert sum(unguarded) >= 10
+    assert sum(guarded) >= sum(unguarded) - 1
     for result in results:
         assert result.verdict == "passed"
         assert result.num_calls <= 10
@@ -64,10 +65,10 @@ def test_guarded_answers_are_as_right_as_unguarded_ones(chat: Any, asked: Any) -
         assert result.media[0].perturbed_size == (chat.image_size, chat.image_size)
 
 
-async def test_an_answer_as_a_chat_model_gives_it(chat: Any, asked: Any) -> None:
+async def test_a_guarded_answer_has_record_and_metadata(chat: Any, questions: Any) -> None:
     guard = SmoothGuardRunnable(chat, config=SmoothGuardConfig.calibrated(seed=1, include_clean=True))
     collector = RunCollectorCallbackHandler()
-    scene, qa, messages = asked[0]
+    scene, qa, messages = questions[0]
     answer = await guard.ainvoke(messages, {"callbacks": [collector]})
     assert is_correct(scene, qa, str(answer.content)) == is_correct(scene, qa, str(chat.invoke(messages).content))
     record = answer.response_metadata["smoothguard"]

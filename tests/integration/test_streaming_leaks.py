@@ -1,7 +1,7 @@
-"""No token of any sample reaches the user before the vote, and none of a losing sample ever, in any mode.
+"""In no streaming mode does a token reach the user before the vote, or a token of a losing sample at any time.
 
-The model under guard streams word by word. What it says in losing samples holds `LEAK`; what it says in the others
-holds `WINNER`, which may be seen only once the embedder was asked, that is once there was a vote.
+The guarded model streams word by word. Losing samples contain `LEAK`. The others contain `WINNER`, which may become
+visible only after the embedder was called, that is, after the vote.
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ from smoothguard_guardrail.testing import WordEmbeddings
 from tests.asking import neutral, question
 from tests.scripted import StreamingChatModel
 
-pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")  # version 3 of events
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::langchain_core._api.LangChainBetaWarning"
+)  # events version 3 is in beta
 
 CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, benign_weight=0.0)
-ASKED = {"messages": question()}
+AGENT_INPUT = {"messages": question()}
 
 
-class Judge(WordEmbeddings):
-    """An embedder that remembers whether it was asked: before that there was no vote."""
+class VoteEmbedder(WordEmbeddings):
+    """An embedder that remembers whether it was called: until then there was no vote."""
 
     voted = False
 
@@ -40,31 +42,31 @@ class Judge(WordEmbeddings):
 
 
 class Trap:
-    """Takes what a user receives, and springs on a leak."""
+    """Receives what a user would receive, and fails on a leak."""
 
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
+    def __init__(self, embedder: VoteEmbedder) -> None:
+        self.embedder = embedder
         self.items: list[str] = []
 
     def take(self, item: Any) -> None:
         seen = repr(item)
         assert "LEAK" not in seen
-        assert "WINNER" not in seen or self.judge.voted
+        assert "WINNER" not in seen or self.embedder.voted
         self.items.append(seen)
 
     def drain(self, items: Iterator[Any]) -> None:
-        self.judge.voted = False
+        self.embedder.voted = False
         for item in items:
             self.take(item)
 
     async def adrain(self, items: AsyncIterator[Any]) -> None:
-        self.judge.voted = False
+        self.embedder.voted = False
         async for item in items:
             self.take(item)
 
     @property
     def winners(self) -> int:
-        """How many items showed the elected answer."""
+        """The number of items that show the elected answer."""
         return sum("all WINNER over" in item for item in self.items)
 
 
@@ -75,7 +77,7 @@ def look(at: str) -> str:
 
 
 def model(**options: Any) -> StreamingChatModel:
-    """Answers two of five calls with a leak; calls a tool first where it has one."""
+    """Return a model that leaks in two of five calls, and calls a tool first if it has one."""
     calls = itertools.count()
 
     def script(messages: list[BaseMessage]) -> AIMessage:
@@ -88,16 +90,18 @@ def model(**options: Any) -> StreamingChatModel:
     return StreamingChatModel(script=script, **options)
 
 
-def guarded_runnable(judge: Judge, inner: Runnable[Any, Any] | None = None) -> SmoothGuardRunnable:
-    return SmoothGuardRunnable(inner or model(), config=CONFIG, embedder=judge, benign_scorer=neutral)
+def guarded_runnable(embedder: VoteEmbedder, inner: Runnable[Any, Any] | None = None) -> SmoothGuardRunnable:
+    return SmoothGuardRunnable(inner or model(), config=CONFIG, embedder=embedder, benign_scorer=neutral)
 
 
-def guarded_chat(judge: Judge, **knobs: Any) -> SmoothGuardChatModel:
-    return SmoothGuardChatModel(inner=model(), config=CONFIG.override(**knobs), embedder=judge, benign_scorer=neutral)
+def guarded_chat(embedder: VoteEmbedder, **knobs: Any) -> SmoothGuardChatModel:
+    return SmoothGuardChatModel(
+        inner=model(), config=CONFIG.override(**knobs), embedder=embedder, benign_scorer=neutral
+    )
 
 
-def guarded_agent(judge: Judge, tools: list[Any], inner: StreamingChatModel | None = None) -> Any:
-    guard = SmoothGuardMiddleware(CONFIG, embedder=judge, benign_scorer=neutral)
+def guarded_agent(embedder: VoteEmbedder, tools: list[Any], inner: StreamingChatModel | None = None) -> Any:
+    guard = SmoothGuardMiddleware(CONFIG, embedder=embedder, benign_scorer=neutral)
     return create_agent(inner or model(), tools, middleware=[guard])
 
 
@@ -115,103 +119,105 @@ def graph(chat: Runnable[Any, Any]) -> Any:
     return builder.compile()
 
 
-MODELS: dict[str, Callable[[Judge], Any]] = {
+MODELS: dict[str, Callable[[VoteEmbedder], Any]] = {
     "runnable": guarded_runnable,
-    "runnable around a binding": lambda judge: guarded_runnable(judge, model().bind(stop=["."])),
-    "runnable around tools": lambda judge: guarded_runnable(judge, model().bind_tools([look])),
-    "runnable around a retry": lambda judge: guarded_runnable(judge, model().with_retry()),
-    "runnable in a chain": lambda judge: RunnableLambda(lambda given: given) | guarded_runnable(judge),
+    "runnable around a binding": lambda embedder: guarded_runnable(embedder, model().bind(stop=["."])),
+    "runnable around tools": lambda embedder: guarded_runnable(embedder, model().bind_tools([look])),
+    "runnable around a retry": lambda embedder: guarded_runnable(embedder, model().with_retry()),
+    "runnable in a chain": lambda embedder: RunnableLambda(lambda given: given) | guarded_runnable(embedder),
     "chat model": guarded_chat,
-    "chat model, samples traced": lambda judge: guarded_chat(judge, trace_samples=True),
-    "chat model with tools": lambda judge: guarded_chat(judge).bind_tools([look]),
+    "chat model, samples traced": lambda embedder: guarded_chat(embedder, trace_samples=True),
+    "chat model with tools": lambda embedder: guarded_chat(embedder).bind_tools([look]),
 }
-GRAPHS: dict[str, Callable[[Judge], Any]] = {
-    "agent, middleware": lambda judge: guarded_agent(judge, []),
-    "agent, middleware, tools": lambda judge: guarded_agent(judge, [look]),
-    "agent, chat model": lambda judge: create_agent(guarded_chat(judge), []),
-    "agent, chat model, tools": lambda judge: create_agent(guarded_chat(judge), [look]),
-    "agent, chat model, samples traced": lambda judge: create_agent(guarded_chat(judge, trace_samples=True), [look]),
-} | {f"graph, {name}": lambda judge, make=make: graph(make(judge)) for name, make in MODELS.items()}
+GRAPHS: dict[str, Callable[[VoteEmbedder], Any]] = {
+    "agent, middleware": lambda embedder: guarded_agent(embedder, []),
+    "agent, middleware, tools": lambda embedder: guarded_agent(embedder, [look]),
+    "agent, chat model": lambda embedder: create_agent(guarded_chat(embedder), []),
+    "agent, chat model, tools": lambda embedder: create_agent(guarded_chat(embedder), [look]),
+    "agent, chat model, samples traced": lambda embedder: create_agent(
+        guarded_chat(embedder, trace_samples=True), [look]
+    ),
+} | {f"graph, {name}": lambda embedder, make=make: graph(make(embedder)) for name, make in MODELS.items()}
 GRAPH_MODES = ["messages", "updates", "values", "custom", "debug", "tasks", ["messages", "updates", "values", "custom"]]
 
 
 @pytest.fixture(params=MODELS)
 def chat(request: pytest.FixtureRequest) -> tuple[Any, Trap]:
-    judge = Judge()
-    return MODELS[request.param](judge), Trap(judge)
+    embedder = VoteEmbedder()
+    return MODELS[request.param](embedder), Trap(embedder)
 
 
 @pytest.fixture(params=GRAPHS)
 def agent(request: pytest.FixtureRequest) -> tuple[Any, Trap]:
-    judge = Judge()
-    return GRAPHS[request.param](judge), Trap(judge)
+    embedder = VoteEmbedder()
+    return GRAPHS[request.param](embedder), Trap(embedder)
 
 
-def asked(agent: Any) -> dict[str, Any]:
-    """Return the question, marked so that the model calls its tool where the agent has one."""
+def agent_input(agent: Any) -> dict[str, Any]:
+    """Return the question, marked so that the model calls its tool if the agent has one."""
     (message,) = question()
     return {"messages": [message.model_copy(update={"name": "tools" if "tools" in agent.nodes else None})]}
 
 
-async def test_a_stream_is_the_elected_answer_alone(chat: tuple[Any, Trap]) -> None:
+async def test_a_stream_is_only_the_elected_answer(chat: tuple[Any, Trap]) -> None:
     guarded, trap = chat
     trap.drain(guarded.stream(question()))
     await trap.adrain(guarded.astream(question()))
     assert trap.winners == len(trap.items) == 2
 
 
-async def test_events_of_version_2(chat: tuple[Any, Trap]) -> None:
+async def test_events_version_2_leak_nothing(chat: tuple[Any, Trap]) -> None:
     guarded, trap = chat
     await trap.adrain(guarded.astream_events(question(), version="v2"))
     assert trap.winners
-    told = [item for item in trap.items if "on_custom_event" in item]
-    assert sum("smoothguard.sample" in item for item in told) == 5
-    assert sum("smoothguard.verdict" in item for item in told) == 1
-    assert not any("WINNER" in item for item in told)
+    custom_events = [item for item in trap.items if "on_custom_event" in item]
+    assert sum("smoothguard.sample" in item for item in custom_events) == 5
+    assert sum("smoothguard.verdict" in item for item in custom_events) == 1
+    assert not any("WINNER" in item for item in custom_events)
     if isinstance(guarded, SmoothGuardChatModel):
         assert sum("'on_chat_model_stream'" in item for item in trap.items) == 1
 
 
 @pytest.mark.parametrize("traced", [None, True])
-async def test_events_of_version_3_of_a_chat_model(traced: bool | None) -> None:
-    trap = Trap(Judge())
-    guarded = guarded_chat(trap.judge, trace_samples=traced)
-    for each in (guarded, guarded.bind_tools([look])):
-        trap.drain(each.stream_events(question(), version="v3"))
-        await trap.adrain(await each.astream_events(question(), version="v3"))
+async def test_events_version_3_of_a_chat_model_leak_nothing(traced: bool | None) -> None:
+    trap = Trap(VoteEmbedder())
+    guarded = guarded_chat(trap.embedder, trace_samples=traced)
+    for chat in (guarded, guarded.bind_tools([look])):
+        trap.drain(chat.stream_events(question(), version="v3"))
+        await trap.adrain(await chat.astream_events(question(), version="v3"))
     assert trap.winners
 
 
 @pytest.mark.filterwarnings("ignore:astream_log:langchain_core._api.LangChainDeprecationWarning")
-async def test_logs(chat: tuple[Any, Trap]) -> None:
+async def test_logs_leak_nothing(chat: tuple[Any, Trap]) -> None:
     guarded, trap = chat
     await trap.adrain(guarded.astream_log(question()))
     assert trap.winners
 
 
 @pytest.mark.parametrize("mode", GRAPH_MODES, ids=str)
-async def test_modes_of_a_graph(agent: tuple[Any, Trap], mode: Any) -> None:
+async def test_stream_modes_of_a_graph_leak_nothing(agent: tuple[Any, Trap], mode: Any) -> None:
     guarded, trap = agent
-    trap.drain(guarded.stream(asked(guarded), stream_mode=mode, subgraphs=True))
+    trap.drain(guarded.stream(agent_input(guarded), stream_mode=mode, subgraphs=True))
     sync = trap.winners
-    await trap.adrain(guarded.astream(asked(guarded), stream_mode=mode))
+    await trap.adrain(guarded.astream(agent_input(guarded), stream_mode=mode))
     assert trap.winners == 2 * sync
     if mode == "messages":
         assert sync == 1
     assert sync or mode == "custom"
 
 
-async def test_events_of_a_graph(agent: tuple[Any, Trap]) -> None:
+async def test_events_of_a_graph_leak_nothing(agent: tuple[Any, Trap]) -> None:
     guarded, trap = agent
-    await trap.adrain(guarded.astream_events(asked(guarded), version="v2"))
+    await trap.adrain(guarded.astream_events(agent_input(guarded), version="v2"))
     assert trap.winners
     assert any("smoothguard.verdict" in item for item in trap.items)
-    trap.drain(iter(guarded.stream_events(asked(guarded), version="v3")))
-    await trap.adrain(await guarded.astream_events(asked(guarded), version="v3"))
+    trap.drain(iter(guarded.stream_events(agent_input(guarded), version="v3")))
+    await trap.adrain(await guarded.astream_events(agent_input(guarded), version="v3"))
 
 
 class Listener(BaseCallbackHandler):
-    """Prints tokens, as `StreamingStdOutCallbackHandler` does; or would."""
+    """Collects tokens, as `StreamingStdOutCallbackHandler` would print them."""
 
     def __init__(self) -> None:
         self.tokens: list[str] = []
@@ -233,40 +239,40 @@ class AsyncListener(Listener, AsyncCallbackHandler):
 
 
 class Eager(StreamingChatModel):
-    """Streams even when it is not asked to."""
+    """Streams in every call."""
 
     streaming: bool = True
 
 
 @pytest.mark.parametrize("kind", [Listener, AsyncListener])
-async def test_who_listens_for_tokens_hears_the_elected_answer_alone(kind: type[Listener]) -> None:
+async def test_token_handlers_receive_only_the_elected_answer(kind: type[Listener]) -> None:
     inner = Eager(script=model().script, streaming=True)
-    heard, own = kind(), Listener()
+    listener, own = kind(), Listener()
     inner.invoke("Hi", config={"callbacks": [own]})
     assert len(own.tokens) > 3  # it does stream
     own.tokens.clear()
-    config = {"callbacks": [heard]}
-    guarded = guarded_runnable(Judge(), inner.model_copy(update={"callbacks": [own]}))
+    config = {"callbacks": [listener]}
+    guarded = guarded_runnable(VoteEmbedder(), inner.model_copy(update={"callbacks": [own]}))
     guarded.invoke(question(), config)
     await guarded.ainvoke(question(), config)
-    assert not heard.tokens
+    assert not listener.tokens
     assert not own.tokens
-    assert heard.ends == own.ends - 1 == 10  # they hear of the samples all the same
-    chat = SmoothGuardChatModel(inner=inner, config=CONFIG, embedder=Judge(), benign_scorer=neutral)
+    assert listener.ends == own.ends - 1 == 10  # handlers are still notified of each sample
+    chat = SmoothGuardChatModel(inner=inner, config=CONFIG, embedder=VoteEmbedder(), benign_scorer=neutral)
     chat.invoke(question(), config)
     await chat.ainvoke(question(), config)
-    assert heard.tokens == ["It is all WINNER over "] * 2
-    assert heard.ends == 12
-    agent = guarded_agent(Judge(), [], inner)
-    agent.invoke(ASKED, config)
-    await agent.ainvoke(ASKED, config)
-    assert len(heard.tokens) == 2
+    assert listener.tokens == ["It is all WINNER over "] * 2
+    assert listener.ends == 12
+    agent = guarded_agent(VoteEmbedder(), [], inner)
+    agent.invoke(AGENT_INPUT, config)
+    await agent.ainvoke(AGENT_INPUT, config)
+    assert len(listener.tokens) == 2
 
 
 @pytest.mark.parametrize("mode", ["messages", "values"])
-def test_the_trap_springs_without_a_guard(mode: str) -> None:
-    unguarded, trap = create_agent(model()), Trap(Judge())
-    with pytest.raises(AssertionError):  # before there is a vote
-        trap.drain(unguarded.stream(ASKED, stream_mode=mode))
-    with pytest.raises(AssertionError):  # the second answer is a losing one
-        trap.drain(unguarded.stream(ASKED, stream_mode=mode))
+def test_the_trap_fails_without_a_guard(mode: str) -> None:
+    unguarded, trap = create_agent(model()), Trap(VoteEmbedder())
+    with pytest.raises(AssertionError):  # before the vote
+        trap.drain(unguarded.stream(AGENT_INPUT, stream_mode=mode))
+    with pytest.raises(AssertionError):  # the second answer loses
+        trap.drain(unguarded.stream(AGENT_INPUT, stream_mode=mode))

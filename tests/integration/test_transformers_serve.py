@@ -1,6 +1,6 @@
-"""The shipped model behind `transformers serve`, asked over HTTP by `ChatOpenAI`, guarded.
+"""A guarded `ChatOpenAI` talks over HTTP to the shipped model behind `transformers serve`.
 
-A proxy in between records what really goes over the wire.
+A proxy in between records what goes over the wire.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, DemoPicture, load_demo
 from tests.asking import pixels
 from tests.integration.payloads import media_in
-from tests.integration.recording import Recorder, passed_on_to, recording_server
+from tests.integration.recording import Recorder, forward_to, recording_server
 
+pytestmark = pytest.mark.server
 SECONDS_TO_START = 180
-# A torchvision whose operators do not fit torch breaks the server; without one it decodes with Pillow.
+# A torchvision that does not fit torch breaks the server; without torchvision the server decodes with Pillow.
 LAUNCHER = """
 import sys
 try:
@@ -57,7 +58,7 @@ def wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> 
                 return
         except OSError:
             time.sleep(0.2)
-    pytest.fail(f"transformers serve did not come up:\n{log.read_text()}")
+    pytest.fail(f"transformers serve did not start:\n{log.read_text()}")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def proxy(upstream: str) -> Iterator[Recorder]:
-    with recording_server(passed_on_to(upstream)) as recorder:
+    with recording_server(forward_to(upstream)) as recorder:
         yield recorder
 
 
@@ -100,8 +101,8 @@ def endpoint(base_url: str, **options: Any) -> ChatOpenAI:
     )
 
 
-def guard(base_url: str, *, responses_api: bool = False, **knobs: Any) -> SmoothGuardRunnable:
-    config = SmoothGuardConfig.calibrated("reference", **{"seed": 1} | knobs)
+def guard(base_url: str, *, responses_api: bool = False, **settings: Any) -> SmoothGuardRunnable:
+    config = SmoothGuardConfig.calibrated("reference", **{"seed": 1} | settings)
     return SmoothGuardRunnable(endpoint(base_url, use_responses_api=responses_api), config=config)
 
 
@@ -109,8 +110,8 @@ def messages(picture: DemoPicture) -> list[BaseMessage]:
     return [SystemMessage("Be brief."), picture.message()]
 
 
-def check_pictures_are_noisy(wire: Recorder, picture: DemoPicture, noise_sd: float) -> None:
-    """Check that every request holds the picture once, no two alike, changed as much as the record says."""
+def check_images_are_noisy(wire: Recorder, picture: DemoPicture, noise_sd: float) -> None:
+    """Check that every request has the image once, with the noise that the record states, and that all differ."""
     original = (DEMO_DIR / picture.file).read_bytes()
     arrived = [medium for body in wire.bodies for medium in media_in(body)]
     assert len(arrived) == len(wire.bodies) == len(set(arrived))
@@ -121,13 +122,13 @@ def check_pictures_are_noisy(wire: Recorder, picture: DemoPicture, noise_sd: flo
 
 
 @pytest.mark.parametrize("responses_api", [False, True], ids=["chat", "responses"])
-def test_the_pictures_that_arrive_are_the_noisy_ones_and_usage_adds_up(wire: Recorder, responses_api: bool) -> None:
+def test_noisy_images_arrive_and_usage_adds_up(wire: Recorder, responses_api: bool) -> None:
     result = guard(wire.base_url, responses_api=responses_api, early_stop=None).guard(messages(ATTACK))
     assert result.num_calls == len(wire.bodies) == SmoothGuardConfig.calibrated().num_samples
     (medium,) = result.media
     assert medium.action == "perturbed"
     assert medium.noise_sd is not None
-    check_pictures_are_noisy(wire, ATTACK, medium.noise_sd)
+    check_images_are_noisy(wire, ATTACK, medium.noise_sd)
     assert all(ATTACK.question in str(body) for body in wire.bodies)
     assert result.usage is not None
     assert result.usage["total_tokens"] == sum(reply["usage"]["total_tokens"] for reply in wire.replies)
@@ -139,21 +140,21 @@ def test_the_pictures_that_arrive_are_the_noisy_ones_and_usage_adds_up(wire: Rec
     )
 
 
-def test_answers_and_verdicts_are_right_on_clean_and_on_adversarial_pictures(wire: Recorder) -> None:
+def test_answers_and_verdicts_are_right_on_clean_and_adversarial_images(wire: Recorder) -> None:
     unguarded = endpoint(wire.base_url)
     fooled = saved = known = kept = 0
     for picture in PICTURES:
-        alone = unguarded.invoke(messages(picture)).text
+        unguarded_text = unguarded.invoke(messages(picture)).text
         wire.clear()
         result = guard(wire.base_url, include_clean=True).guard(messages(picture))
         text = result.answer.text
         assert (result.verdict, result.num_calls) == ("passed", len(wire.bodies))
-        if picture.is_hit(alone):
+        if picture.is_hit(unguarded_text):
             fooled += 1
             saved += picture.is_right(text)
             if picture.kind != "colour":  # "It is red." and "It is green." share a cluster
                 assert result.clean_overruled == (not picture.is_hit(text))
-        elif picture.is_right(alone):
+        elif picture.is_right(unguarded_text):
             known += 1
             kept += picture.is_right(text)
     assert fooled >= 4
@@ -162,7 +163,7 @@ def test_answers_and_verdicts_are_right_on_clean_and_on_adversarial_pictures(wir
     assert kept == known
 
 
-def test_a_model_that_streams_to_itself_is_guarded_and_counted_alike(upstream: str) -> None:
+def test_a_model_with_streaming_on_gives_the_same_answer_and_usage(upstream: str) -> None:
     config = SmoothGuardConfig.calibrated("reference", seed=1)
     model = endpoint(upstream, streaming=True)
     result = SmoothGuardRunnable(model, config=config).guard(messages(ATTACK))
@@ -173,14 +174,14 @@ def test_a_model_that_streams_to_itself_is_guarded_and_counted_alike(upstream: s
     assert result.usage["total_tokens"] == sum(totals)
 
 
-async def test_async_calls_are_guarded_alike(wire: Recorder) -> None:
+async def test_async_calls_give_the_same_answer(wire: Recorder) -> None:
     result = await guard(wire.base_url).aguard(messages(ATTACK))
     assert result.num_calls == len(wire.bodies)
-    check_pictures_are_noisy(wire, ATTACK, result.media[0].noise_sd or 0.0)
+    check_images_are_noisy(wire, ATTACK, result.media[0].noise_sd or 0.0)
     assert result.answer.text == guard(wire.base_url).invoke(messages(ATTACK)).text
 
 
-def test_the_same_seed_sends_the_same_pictures(wire: Recorder) -> None:
+def test_the_same_seed_sends_the_same_images(wire: Recorder) -> None:
     sent = []
     for _ in range(2):
         wire.clear()
@@ -198,12 +199,12 @@ def test_the_answer_in_a_chain_carries_record_and_usage(wire: Recorder) -> None:
     assert answer.usage_metadata["total_tokens"] == sum(reply["usage"]["total_tokens"] for reply in wire.replies)
 
 
-def test_without_a_picture_the_model_is_asked_once(wire: Recorder) -> None:
+def test_without_an_image_the_model_is_called_once(wire: Recorder) -> None:
     result = guard(wire.base_url).guard("What is the vault code?")
     assert (result.verdict, result.num_calls, len(wire.bodies)) == ("skipped", 1, 1)
 
 
-def test_a_server_that_is_down_is_a_failure_of_the_guard_not_an_answer() -> None:
+def test_a_server_that_is_down_is_an_error_of_the_guard() -> None:
     with pytest.raises(QuorumError) as caught:
         guard(f"http://127.0.0.1:{free_port()}").guard(messages(ATTACK))
     assert len(caught.value.failures) >= 2

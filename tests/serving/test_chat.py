@@ -18,6 +18,7 @@ from tests.serving.conftest import Serve
 from tests.serving.servers import about_picture, post
 
 USAGE = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+pytestmark = pytest.mark.server
 
 
 def client(url: str, key: str = "none") -> openai.OpenAI:

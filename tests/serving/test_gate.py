@@ -21,6 +21,7 @@ from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
 from tests.serving.conftest import Serve
 from tests.serving.servers import about_picture, get, post, running, url_of
 
+pytestmark = pytest.mark.server
 KEYS = ("first-key", "schlüssel")
 HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "Hi."}]}
 

@@ -21,6 +21,7 @@ from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
 from tests.serving.conftest import Serve
 from tests.serving.servers import get, post
 
+pytestmark = pytest.mark.server
 STATUS = httpx.HTTPStatusError
 
 
