@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy
     from smoothguard_guardrail.media.found import Address, Found
 
-_ADVICE = 'remove it, or choose on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
+_ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
 _DECODED = image.FORMATS.keys() | audio.FORMATS.keys()
 
 
@@ -55,6 +55,10 @@ class UnguardedError(Exception):
     def __init__(self, error: MediaError, found: Found, **facts: Any) -> None:
         self.error = error
         self.facts = {"path": found.path, "kind": found.kind, "notes": (error.reason,)} | facts
+
+    def with_advice(self) -> MediaError:
+        """Return the error with what the user of a guard can do about it."""
+        return type(self.error)(f"{self.error.reason}: {_ADVICE}", path=self.error.path)
 
     def record(self, policy: Literal["drop", "pass"]) -> Medium:
         """Return the record of what the policy does to it."""
@@ -81,7 +85,7 @@ def decode(
             raise
         if len(found.value) < TELLING_CHARS:
             return None
-        in_text = UnsupportedMediaError(f"{error.reason}: {_ADVICE}", path=found.path)
+        in_text = UnsupportedMediaError(error.reason, path=found.path)
         raise UnguardedError(in_text, found) from error
 
 
@@ -98,8 +102,10 @@ def _decode(
     if sniffed is not None:
         facts |= {"kind": sniffed.kind, "mime_type": sniffed.mime_type}
     if sniffed is None or sniffed.mime_type not in _DECODED:
-        what = sniffed.mime_type if sniffed else "what is no known medium by its bytes"
-        unsupported = UnsupportedMediaError(f"{what} cannot be guarded: {_ADVICE}", path=found.path)
+        what = sniffed.mime_type if sniffed else "bytes of an unknown format"
+        unsupported = UnsupportedMediaError(
+            f"expected an image or audio of a known format, got {what}", path=found.path
+        )
         raise UnguardedError(unsupported, found, **facts)
     return _decode_bytes(found, data, facts, limits)
 
@@ -108,9 +114,9 @@ def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
     """Return the encoded bytes that a value stands for."""
     path, value = found.path, found.value
     if found.form == "unknown":
-        raise UnsupportedMediaError(f"{found.reason}: {_ADVICE}", path=path)
+        raise UnsupportedMediaError(found.reason or "not understood", path=path)
     if found.form == "file_id":
-        raise UnsupportedMediaError(f"only the provider can open the file: {_ADVICE}", path=path)
+        raise UnsupportedMediaError("expected bytes, got a file id that only the provider can open", path=path)
     if found.form == "url":
         return fetch_url(value, policy=remote, max_bytes=limits.max_bytes, path=path)
     if found.form == "path":

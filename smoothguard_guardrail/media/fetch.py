@@ -59,8 +59,7 @@ def fetch_url(
     """
     if not policy.allow_urls:
         raise MediaFetchError(
-            "a URL is not followed unless RemotePolicy(allow_urls=True) says so: send the bytes instead, or choose "
-            'on_unsupported="drop"',
+            "URLs are fetched only with RemotePolicy(allow_urls=True)",
             path=path,
         )
     deadline = time.monotonic() + policy.timeout

@@ -29,8 +29,7 @@ def read_local(reference: str, *, policy: RemotePolicy, max_bytes: int, path: st
     """
     if not policy.allowed_directories:
         raise MediaFetchError(
-            "a local path is not read unless RemotePolicy(allowed_directories=...) says so: send the bytes instead, "
-            'or choose on_unsupported="drop"',
+            "local paths are read only with RemotePolicy(allowed_directories=...)",
             path=path,
         )
     try:

@@ -115,7 +115,7 @@ def prepare(
             decoded = decode(found, copies, limits, remote)
         except UnguardedError as unguarded:
             if on_unsupported == "error":
-                raise unguarded.error from unguarded.__cause__
+                raise unguarded.with_advice() from unguarded.__cause__
             records.append(unguarded.record(on_unsupported))
             if on_unsupported == "drop":
                 dropped.append(found)

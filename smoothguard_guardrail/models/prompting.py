@@ -16,17 +16,22 @@ from langchain_core.messages import (
 )
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError, UnsupportedMediaError
-from smoothguard_guardrail.models.media_blocks import audio_from_block, image_from_block
+from smoothguard_guardrail.media import dialects
+from smoothguard_guardrail.media.found import describe
+from smoothguard_guardrail.models.media_input import MessageMedia, mono_waveform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-_IMAGE_TYPES = frozenset({"image", "image_url"})
-_AUDIO_TYPES = frozenset({"audio", "input_audio"})
+    from smoothguard_guardrail.media.found import Address, Found
+
+_TEXT_TYPES = {None, "text", "input_text", "output_text"}
+_INNER_KEYS = dialects.CONTENT_KEYS | {"source", "guardContent", "guard_content", "functionResponse"}
+"""Keys of a block under which other blocks stand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,51 +68,69 @@ class MessageReader:
 
         Raises:
             InputError: A message is of a kind that chat templates do not know.
+            MediaFetchError: A block refers to a URL or a path.
+            UnsupportedMediaError: A block is not understood, or is a medium that the model does not take.
             MediaError: A medium cannot be decoded.
-            UnsupportedMediaError: A block is not understood, is a reference, or is of a kind that the model
-                does not take.
         """
         conversation = Conversation()
+        media = MessageMedia(messages)
         for index, message in enumerate(messages):
-            conversation.turns.append(self._turn(message, conversation, path=f"messages[{index}].content"))
+            turn: dict[str, Any] = {"role": _role(message)}
+            blocks = list(self._blocks(message.content, (index, "content"), media, conversation))
+            turn["content"] = blocks or [self._text("")]
+            if isinstance(message, AIMessage) and message.tool_calls:
+                turn["tool_calls"] = [
+                    {"type": "function", "function": {"name": call["name"], "arguments": call["args"]}}
+                    for call in message.tool_calls
+                ]
+            conversation.turns.append(turn)
         return conversation
 
-    def _turn(self, message: BaseMessage, conversation: Conversation, *, path: str) -> dict[str, Any]:
-        turn: dict[str, Any] = {"role": _role(message)}
-        if isinstance(message.content, str):
-            blocks = [self._text(message.content)]
-        else:
-            blocks = [
-                self._block(block, conversation, path=f"{path}[{index}]") for index, block in enumerate(message.content)
-            ]
-        turn["content"] = blocks or [self._text("")]
-        if isinstance(message, AIMessage) and message.tool_calls:
-            turn["tool_calls"] = [
-                {"type": "function", "function": {"name": call["name"], "arguments": call["args"]}}
-                for call in message.tool_calls
-            ]
-        return turn
+    def _blocks(
+        self, node: Any, at: Address, media: MessageMedia, conversation: Conversation
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the blocks of a chat template for content, for one of its blocks, or for what stands inside of it."""
+        found = media.at(at)
+        if found is not None:
+            yield self._medium(found, media, conversation)
+        elif isinstance(node, str):
+            yield self._text(node)
+        elif isinstance(node, (list, tuple)):
+            for index, item in enumerate(node):
+                yield from self._blocks(item, (*at, index), media, conversation)
+        elif isinstance(node, dict):
+            blocks = list(self._inner_blocks(node, at, media, conversation))
+            if not blocks:
+                reason = f"a block of type {node.get('type')!r} is not understood: pass text, image or audio blocks"
+                raise UnsupportedMediaError(reason, path=describe(at))
+            yield from blocks
 
-    def _block(self, block: str | Mapping[str, Any], conversation: Conversation, *, path: str) -> dict[str, Any]:
-        if isinstance(block, str):
-            return self._text(block)
-        kind = block.get("type")
-        if kind == "text" and isinstance(block.get("text"), str):
-            return self._text(block["text"])
-        if kind in _IMAGE_TYPES:
+    def _inner_blocks(
+        self, block: dict[str, Any], at: Address, media: MessageMedia, conversation: Conversation
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the text of a block, the media that hang on it, and the blocks inside of it."""
+        for key, value in block.items():
+            here = (*at, key)
+            if key == "text" and isinstance(value, str) and block.get("type") in _TEXT_TYPES:
+                yield self._text(value)
+            elif key in dialects.STRONG_KEYS or key in dialects.WEAK_KEYS:
+                if (found := media.at(here)) is not None:
+                    yield self._medium(found, media, conversation)
+            elif key in _INNER_KEYS and isinstance(value, (str, list, tuple, dict)):
+                if key != "source" or isinstance(value, dict):  # a search result's source is its URL
+                    yield from self._blocks(value, here, media, conversation)
+
+    def _medium(self, found: Found, media: MessageMedia, conversation: Conversation) -> dict[str, Any]:
+        medium = media.decode(found)
+        if medium.kind == "image":
             if not self._takes_images:
-                raise UnsupportedMediaError("this model takes no pictures: remove the block", path=path)
-            conversation.images.append(image_from_block(block, path=path))
+                raise UnsupportedMediaError("this model takes no images: remove the block", path=found.path)
+            conversation.images.append(medium.tensor)
             return {"type": "image"}
-        if kind in _AUDIO_TYPES:
-            if self._sampling_rate is None:
-                raise UnsupportedMediaError("this model takes no audio: remove the block", path=path)
-            rate = self._sampling_rate
-            conversation.recordings.append(audio_from_block(block, sampling_rate=rate, path=path))
-            return {"type": "audio"}
-        raise UnsupportedMediaError(
-            f"a block of type {kind!r} is not understood: pass text, image or audio blocks", path=path
-        )
+        if self._sampling_rate is None:
+            raise UnsupportedMediaError("this model takes no audio: remove the block", path=found.path)
+        conversation.recordings.append(mono_waveform(medium, self._sampling_rate))
+        return {"type": "audio"}
 
     def _text(self, text: str) -> dict[str, str]:
         """Make a text block in which the model's control tokens are plain text (`< image>` for `<image>`)."""

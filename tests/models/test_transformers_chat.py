@@ -24,7 +24,13 @@ from langchain_core.messages import (
 from PIL import Image
 
 import smoothguard_guardrail.models as models
-from smoothguard_guardrail.errors import ConfigurationError, InputError, MediaError, UnsupportedMediaError
+from smoothguard_guardrail.errors import (
+    ConfigurationError,
+    InputError,
+    MediaError,
+    MediaFetchError,
+    UnsupportedMediaError,
+)
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from tests.models import families, tiny
 
@@ -288,7 +294,7 @@ def test_floats_are_not_rounded_to_eight_bits(llava: ChatTransformersMultimodal)
     ],
 )
 def test_references_and_unknown_blocks_are_refused(llava: ChatTransformersMultimodal, block: dict[str, Any]) -> None:
-    with pytest.raises(UnsupportedMediaError) as caught:
+    with pytest.raises((UnsupportedMediaError, MediaFetchError)) as caught:
         llava.generate_batch([[SystemMessage("Be brief."), *ask("What?", block)]])
     assert isinstance(caught.value, ValueError)
     assert caught.value.path == "messages[1].content[0]"
@@ -299,8 +305,8 @@ def test_references_and_unknown_blocks_are_refused(llava: ChatTransformersMultim
     [
         {"type": "image", "base64": "not base64!", "mime_type": "image/png"},
         {"type": "image", "base64": "AAAA", "mime_type": "image/png"},
-        {"type": "image", "image": torch.zeros(48, 48, 3)},
-        {"type": "image", "image": torch.zeros(3, 48, 48, dtype=torch.uint8)},
+        {"type": "image", "image": torch.zeros(48, 48, 5)},
+        {"type": "image", "image": torch.full((3, 48, 48), 300)},
         {"type": "image", "image": torch.full((3, 48, 48), 1.5)},
         {"type": "image", "image": torch.full((3, 48, 48), torch.nan)},
     ],
