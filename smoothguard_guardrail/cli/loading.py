@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.models import load_model
 
 HELP = "`reference` (shipped), `hf:PATH` (a local folder or hub id) or `PROVIDER:NAME`, as `openai:gpt-4o`."
 
