@@ -1,4 +1,4 @@
-"""The images and audio of messages as a local model gets them: found and decoded by the media room, as for the guard."""
+"""Images and audio of messages as a local model gets them: found and decoded just as for the guard."""
 
 from __future__ import annotations
 

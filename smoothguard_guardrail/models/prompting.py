@@ -116,9 +116,8 @@ class MessageReader:
             elif key in dialects.STRONG_KEYS or key in dialects.WEAK_KEYS:
                 if (found := media.at(here)) is not None:
                     yield self._medium(found, media, conversation)
-            elif key in _INNER_KEYS and isinstance(value, (str, list, tuple, dict)):
-                if key != "source" or isinstance(value, dict):  # a search result's source is its URL
-                    yield from self._blocks(value, here, media, conversation)
+            elif key in _INNER_KEYS and not (key == "source" and isinstance(value, str)):  # that is a URL
+                yield from self._blocks(value, here, media, conversation)
 
     def _medium(self, found: Found, media: MessageMedia, conversation: Conversation) -> dict[str, Any]:
         medium = media.decode(found)

@@ -1,4 +1,4 @@
-"""Chat models by name, as commands and evaluations take them."""
+"""From the name of a chat model to the model: the only place that reads such names."""
 
 from __future__ import annotations
 
@@ -10,44 +10,50 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 
-def load_model(spec: str, *, device: str = "auto") -> BaseChatModel:
-    """Return the chat model that a name stands for.
+def load_model(name: str, *, device: str = "auto") -> BaseChatModel:
+    """Load the chat model that a name stands for.
 
     Args:
-        spec: `reference`, the shipped model; `hf:PATH`, a Hugging Face folder or hub id; or `PROVIDER:NAME` for
-            `langchain.chat_models.init_chat_model`.
-        device: Where a local model runs: `auto` (cuda, else mps, else cpu) or a torch device. A provider's model
-            does not ask.
+        name: `reference`, the shipped model; `hf:PATH`, a folder or hub id of a Hugging Face model; or what
+            `langchain.chat_models.init_chat_model` takes, such as `openai:gpt-4o` or `gpt-4o`.
+        device: Where a local model runs: `auto` (CUDA, else MPS, else CPU) or a torch device. Ignored for a
+            provider's model.
 
     Raises:
-        ConfigurationError: If there is no such model, or its provider's package is not installed.
+        ConfigurationError: There is no such model, or its provider's package is not installed.
+
+    Example:
+        >>> load_model("reference", device="cpu").image_size
+        96
     """
+    kind, colon, path = name.partition(":")
+    if not kind or (colon and not path):
+        raise ConfigurationError(
+            f"expected the name of a model, got {name!r}: give reference, hf:PATH, PROVIDER:NAME or NAME"
+        )
     try:
-        if spec == "reference":
-            return _reference(device)
-        kind, _, name = spec.partition(":")
-        if not name:
-            raise ConfigurationError(f"unknown model {spec!r}: give reference, hf:PATH or PROVIDER:NAME")
-        return _local(name, device=device) if kind == "hf" else _hosted(spec)
+        if name == "reference":
+            return _reference_model(device)
+        return _local_model(path, device=device) if kind == "hf" and colon else _provider_model(name)
     except SmoothGuardError:
         raise
     except (OSError, ImportError, ValueError) as error:
-        raise ConfigurationError(f"model {spec!r} cannot be loaded: {error}") from error
+        raise ConfigurationError(f"model {name!r} cannot be loaded: {error}") from error
 
 
-def _reference(device: str) -> BaseChatModel:
+def _reference_model(device: str) -> BaseChatModel:
     from smoothguard_guardrail.models.reference import reference_path
 
-    return _local(str(reference_path()), device=device, local_files_only=True)
+    return _local_model(str(reference_path()), device=device, local_files_only=True)
 
 
-def _local(name: str, *, device: str, local_files_only: bool = False) -> BaseChatModel:
-    from smoothguard_guardrail.models import ChatTransformersMultimodal
+def _local_model(path: str, *, device: str, local_files_only: bool = False) -> BaseChatModel:
+    from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 
-    return ChatTransformersMultimodal.from_pretrained(name, device=device, local_files_only=local_files_only)
+    return ChatTransformersMultimodal.from_pretrained(path, device=device, local_files_only=local_files_only)
 
 
-def _hosted(spec: str) -> BaseChatModel:
+def _provider_model(name: str) -> BaseChatModel:
     from langchain.chat_models import init_chat_model
 
-    return init_chat_model(spec)
+    return init_chat_model(name)
