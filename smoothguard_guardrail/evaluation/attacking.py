@@ -22,8 +22,8 @@ from smoothguard_guardrail.evaluation.identity import identify
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.replay import model_of
+from smoothguard_guardrail.media.formats import sniff
 from smoothguard_guardrail.media.image import FORMATS, decode_image, encode_image
-from smoothguard_guardrail.media.sniff import sniff
 from smoothguard_guardrail.perturbations import make_generator
 
 if TYPE_CHECKING:

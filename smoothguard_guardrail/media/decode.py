@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media import audio, image
-from smoothguard_guardrail.media.fetch import fetch_url
-from smoothguard_guardrail.media.local import read_local
-from smoothguard_guardrail.media.sniff import is_text, sniff
+from smoothguard_guardrail.media.formats import is_text, sniff
+from smoothguard_guardrail.media.local_files import read_local
+from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
     TELLING_CHARS,
     decode_base64,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy
-    from smoothguard_guardrail.media.found import Address, Found
+    from smoothguard_guardrail.media.found_medium import Address, Found
 
 _ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
 _DECODED = image.FORMATS.keys() | audio.FORMATS.keys()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail.errors import InputError
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import sniff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

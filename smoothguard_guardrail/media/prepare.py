@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from smoothguard_guardrail.errors import InputError, MediaLimitError
 from smoothguard_guardrail.media import audio, image
 from smoothguard_guardrail.media.decode import DecodedMedium, UnguardedError, decode
-from smoothguard_guardrail.media.render import Rewriter
+from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.scan import scan
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy, UnsupportedPolicy
-    from smoothguard_guardrail.media.found import Found
+    from smoothguard_guardrail.media.found_medium import Found
     from smoothguard_guardrail.result import Medium
 
 

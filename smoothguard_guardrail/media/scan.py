@@ -20,9 +20,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smoothguard_guardrail.media import dialects
-from smoothguard_guardrail.media.collect import Block, Collector, is_picture, is_url
-from smoothguard_guardrail.media.found import Address, Found, check_depth
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.collector import Block, Collector, is_picture, is_url
+from smoothguard_guardrail.media.formats import sniff
+from smoothguard_guardrail.media.found_medium import Address, Found, check_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

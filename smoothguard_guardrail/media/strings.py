@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from smoothguard_guardrail.media.sniff import HEAD, Sniffed, sniff
+from smoothguard_guardrail.media.formats import HEAD, Sniffed, sniff
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
 _SPACE = re.compile(r"\s+")

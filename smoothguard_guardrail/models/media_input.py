@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from numpy.typing import NDArray
 
-    from smoothguard_guardrail.media.found import Address, Found
+    from smoothguard_guardrail.media.found_medium import Address, Found
 
 _LIMITS = MediaLimits(max_bytes=2**31, max_pixels=178_956_970, max_seconds=86_400.0)
 """The caller of a model in this process is trusted; Pillow refuses larger images in any case."""

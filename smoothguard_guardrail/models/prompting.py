@@ -17,7 +17,7 @@ from langchain_core.messages import (
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError, UnsupportedMediaError
 from smoothguard_guardrail.media import dialects
-from smoothguard_guardrail.media.found import describe
+from smoothguard_guardrail.media.found_medium import describe
 from smoothguard_guardrail.models.media_input import MessageMedia, mono_waveform
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from smoothguard_guardrail.media.found import Address, Found
+    from smoothguard_guardrail.media.found_medium import Address, Found
 
 _TEXT_TYPES = {None, "text", "input_text", "output_text"}
 _INNER_KEYS = dialects.CONTENT_KEYS | {"source", "guardContent", "guard_content", "functionResponse"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media.audio import FORMATS, decode_audio, decode_waveform, encode_audio, waveform_like
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import sniff
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"

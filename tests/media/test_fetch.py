@@ -9,8 +9,8 @@ import pytest
 
 from smoothguard_guardrail.config import RemotePolicy
 from smoothguard_guardrail.errors import MediaFetchError, MediaLimitError
-from smoothguard_guardrail.media.fetch import check_address, fetch_url
-from smoothguard_guardrail.media.local import read_local
+from smoothguard_guardrail.media.local_files import read_local
+from smoothguard_guardrail.media.remote_urls import check_address, fetch_url
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"

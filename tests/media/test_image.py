@@ -11,8 +11,8 @@ from PIL import Image
 from torch.nn import functional
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
+from smoothguard_guardrail.media.formats import sniff
 from smoothguard_guardrail.media.image import FORMATS, decode_image, decode_object, encode_image, fit
-from smoothguard_guardrail.media.sniff import sniff
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"

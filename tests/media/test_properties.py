@@ -12,7 +12,7 @@ from PIL import Image
 
 from smoothguard_guardrail.config import MediaLimits, RemotePolicy
 from smoothguard_guardrail.media import PreparedRequest, prepare, scan
-from smoothguard_guardrail.media.render import Rewriter
+from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.strings import find_spans
 from tests.media import corpus
 

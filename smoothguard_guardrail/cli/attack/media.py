@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage
 from smoothguard_guardrail.config import MediaLimits
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.media import audio, image
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import sniff
 
 if TYPE_CHECKING:
     from pathlib import Path

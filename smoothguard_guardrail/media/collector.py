@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from smoothguard_guardrail.media import dialects
-from smoothguard_guardrail.media.found import Address, Form, Found
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import sniff
+from smoothguard_guardrail.media.found_medium import Address, Form, Found
 from smoothguard_guardrail.media.strings import find_spans, sniff_base64, split_data_uri
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from smoothguard_guardrail.media.collect import is_picture
-from smoothguard_guardrail.media.found import Address, Found, check_depth
+from smoothguard_guardrail.media.collector import is_picture
+from smoothguard_guardrail.media.found_medium import Address, Found, check_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
