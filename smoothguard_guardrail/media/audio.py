@@ -10,17 +10,11 @@ import soundfile
 import torch
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMATS = {
-    "audio/wav": ("WAV", "WAVEX", "RF64"),
-    "audio/flac": ("FLAC",),
-    "audio/ogg": ("OGG",),
-    "audio/mpeg": ("MP3",),
-}
-"""libsndfile's names of every format that is decoded, by media type as sniffed."""
 ENCODED = "audio/wav"
 """Media type of what `encode_audio` returns."""
 MAX_CHANNELS = 8
@@ -35,7 +29,7 @@ def decode_audio(data: bytes, *, mime_type: str, max_seconds: float, path: str) 
 
     Args:
         data: The encoded recording.
-        mime_type: As sniffed from the bytes, a key of `FORMATS`.
+        mime_type: As sniffed from the bytes, a key of `AUDIO_FORMATS`.
         max_seconds: Duration at most; checked in the header, and again while decoding.
         path: Where the block stands, for the error.
 
@@ -48,7 +42,7 @@ def decode_audio(data: bytes, *, mime_type: str, max_seconds: float, path: str) 
     """
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            if sound.format not in FORMATS[mime_type]:
+            if sound.format not in AUDIO_FORMATS[mime_type]:
                 raise MediaError(f"the recording is not what it looks like: {sound.format}", path=path)
             rate, channels = int(sound.samplerate), int(sound.channels)
             _check(rate, channels, path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media import audio, image
-from smoothguard_guardrail.media.formats import is_text, sniff
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, is_text, sniff
 from smoothguard_guardrail.media.local_files import read_local
 from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.media.found_medium import Address, Found
 
 _ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
-_DECODED = image.FORMATS.keys() | audio.FORMATS.keys()
+_DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,7 @@ def _bytes(found: Found) -> bytes:
 
 def _decode_bytes(found: Found, data: bytes, facts: dict[str, Any], limits: MediaLimits) -> DecodedMedium:
     mime_type = facts["mime_type"]
-    if mime_type in image.FORMATS:
+    if mime_type in IMAGE_FORMATS:
         tensor, notes = image.decode_image(data, mime_type=mime_type, max_pixels=limits.max_pixels, path=found.path)
         return _image(found, tensor, notes, data, facts)
     tensor, rate = audio.decode_audio(data, mime_type=mime_type, max_seconds=limits.max_seconds, path=found.path)

@@ -11,19 +11,11 @@ from PIL import ExifTags, Image, ImageOps
 from torch.nn import functional
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
+from smoothguard_guardrail.media.formats import IMAGE_FORMATS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMATS = {
-    "image/png": "PNG",
-    "image/jpeg": "JPEG",
-    "image/webp": "WEBP",
-    "image/bmp": "BMP",
-    "image/gif": "GIF",
-    "image/tiff": "TIFF",
-}
-"""Pillow's name of every format that is decoded, by media type as sniffed."""
 ENCODED = "image/png"
 """Media type of what `encode_image` returns."""
 _RUN_LENGTH = 3  # zlib.Z_RLE
@@ -34,7 +26,7 @@ def decode_image(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> 
 
     Args:
         data: The encoded picture.
-        mime_type: As sniffed from the bytes, a key of `FORMATS`.
+        mime_type: As sniffed from the bytes, a key of `IMAGE_FORMATS`.
         max_pixels: Width times height at most; checked before the pixels are decoded.
         path: Where the block stands, for the error.
 
@@ -46,7 +38,7 @@ def decode_image(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> 
         MediaError: If it is damaged.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=[FORMATS[mime_type]]) as image:
+        with Image.open(io.BytesIO(data), formats=[IMAGE_FORMATS[mime_type]]) as image:
             _check_pixels(image.size, max_pixels, path)
             return decode_pillow(image)
     except MediaError:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from smoothguard_guardrail.media.collector import is_picture
+from smoothguard_guardrail.media.formats import short_name
 from smoothguard_guardrail.media.found_medium import Address, Found, check_depth
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 REMOVED = "[attachment removed]"
 """What stands where the last block of a list, or a whole value, was dropped: providers refuse empty content."""
 _DROP = object()
-_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/gif": "gif", "audio/wav": "wav"}
-_FORMATS |= {"audio/mpeg": "mp3", "audio/flac": "flac", "audio/ogg": "ogg", "image/bmp": "bmp", "image/tiff": "tiff"}
 
 
 class Rewriter:
@@ -147,7 +146,7 @@ def _placeholder(dropped: Any) -> Any:
 
 def _declare(declared: str, mime_type: str) -> str:
     """Return a media type, or a format's short name, as the block had it."""
-    return mime_type if "/" in declared else _FORMATS.get(mime_type, mime_type.partition("/")[2])
+    return mime_type if "/" in declared else short_name(mime_type)
 
 
 def _with_type(node: Any, key: Any, mime_type: str) -> Any:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media.audio import FORMATS, decode_audio, decode_waveform, encode_audio, waveform_like
-from smoothguard_guardrail.media.formats import sniff
+from smoothguard_guardrail.media.audio import decode_audio, decode_waveform, encode_audio, waveform_like
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, sniff
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"
@@ -91,7 +91,7 @@ def test_hostile_recordings_decode_or_raise_media_errors(mode: str, changes: lis
         if position < len(data):
             data[position] = value
     sniffed = sniff(data)
-    if sniffed is None or sniffed.mime_type not in FORMATS:
+    if sniffed is None or sniffed.mime_type not in AUDIO_FORMATS:
         return
     try:
         waveform, _ = decode(bytes(data), max_seconds=2)

@@ -11,8 +11,8 @@ from PIL import Image
 from torch.nn import functional
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media.formats import sniff
-from smoothguard_guardrail.media.image import FORMATS, decode_image, decode_object, encode_image, fit
+from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
+from smoothguard_guardrail.media.image import decode_image, decode_object, encode_image, fit
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"
@@ -121,7 +121,7 @@ def test_hostile_pictures_decode_or_raise_media_errors(mode: str, changes: list,
         if position < len(data):
             data[position] = value
     sniffed = sniff(data)
-    if sniffed is None or sniffed.mime_type not in FORMATS:
+    if sniffed is None or sniffed.mime_type not in IMAGE_FORMATS:
         return
     try:
         picture, _ = decode(bytes(data))
