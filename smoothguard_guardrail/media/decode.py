@@ -1,4 +1,4 @@
-"""One medium that was found: read, checked against the limits, decoded."""
+"""Reads one medium, checks it against the limits and decodes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, is
 from smoothguard_guardrail.media.local_files import read_local
 from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
-    TELLING_CHARS,
+    EXAMPLE_CHARS,
     decode_base64,
     decode_data_uri,
     decoded_size,
@@ -42,15 +42,15 @@ class DecodedMedium:
     tensor: torch.Tensor
     """float32 on the CPU: (3, height, width) in [0, 1], or (channels, samples) in [-1, 1]."""
     sampling_rate: int | None
-    """Samples a second; None for images."""
+    """In Hz; None for images."""
     record: Medium
     found: Found
     data: bytes | None
-    """The encoded original; None when it came as an object."""
+    """The encoded original; None if it was an object."""
 
 
 class UnguardedError(Exception):
-    """A medium that the policy decides on."""
+    """A medium that cannot be guarded: `on_unsupported` decides what happens to it."""
 
     def __init__(self, error: MediaError, found: Found, **facts: Any) -> None:
         self.error = error
@@ -61,18 +61,18 @@ class UnguardedError(Exception):
         return type(self.error)(f"{self.error.reason}: {_ADVICE}", path=self.error.path)
 
     def record(self, policy: Literal["drop", "pass"]) -> Medium:
-        """Return the record of what the policy does to it."""
+        """Return the record of a medium that was dropped or passed."""
         return Medium(action="dropped" if policy == "drop" else "passed", **self.facts)
 
 
 def decode(
     found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, remote: RemotePolicy
 ) -> DecodedMedium | None:
-    """Decode what was found; None when it turns out to be a text.
+    """Decode a medium; None if it turns out to be text.
 
     Raises:
-        UnguardedError: If the policy has to decide.
-        MediaError: If it is over a limit or damaged.
+        UnguardedError: The policy must decide.
+        MediaError: It is over a limit or damaged.
     """
     try:
         return _decode(found, messages, limits, remote)
@@ -83,7 +83,7 @@ def decode(
     except MediaError as error:
         if found.span is None:
             raise
-        if len(found.value) < TELLING_CHARS:
+        if len(found.value) < EXAMPLE_CHARS:
             return None
         in_text = UnsupportedMediaError(error.reason, path=found.path)
         raise UnguardedError(in_text, found) from error
@@ -111,7 +111,7 @@ def _decode(
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
-    """Return the encoded bytes that a value stands for."""
+    """Return the encoded bytes of a medium."""
     path, value = found.path, found.value
     if found.form == "unknown":
         raise UnsupportedMediaError(found.reason or "not understood", path=path)
@@ -123,13 +123,13 @@ def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
         return read_local(value, policy=remote, max_bytes=limits.max_bytes, path=path)
     size = len(value) if found.form == "bytes" else decoded_size(value)
     if size > limits.max_bytes + 1024:
-        raise MediaLimitError(f"has about {size:,} bytes, {limits.max_bytes:,} are allowed", path=path)
+        raise MediaLimitError(f"has about {size:,} bytes; at most {limits.max_bytes:,} are allowed", path=path)
     try:
         data = _bytes(found)
     except ValueError as error:
         raise MediaError(str(error), path=path) from error
     if len(data) > limits.max_bytes:
-        raise MediaLimitError(f"has {len(data):,} bytes, {limits.max_bytes:,} are allowed", path=path)
+        raise MediaLimitError(f"has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed", path=path)
     return data
 
 
@@ -157,7 +157,7 @@ def _decode_bytes(found: Found, data: bytes, facts: dict[str, Any], limits: Medi
 
 def _decode_object(found: Found, messages: Sequence[BaseMessage], limits: MediaLimits) -> DecodedMedium:
     if found.kind == "audio":
-        rate = _beside(messages, found.leaf, "sampling_rate")
+        rate = _sibling(messages, found.leaf, "sampling_rate")
         tensor, rate = audio.decode_waveform(
             found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path
         )
@@ -179,8 +179,8 @@ def _audio(found: Found, tensor: torch.Tensor, rate: int, data: bytes | None, fa
     return DecodedMedium(kind="audio", tensor=tensor, sampling_rate=rate, record=record, found=found, data=data)
 
 
-def _beside(messages: Sequence[BaseMessage], leaf: Address, key: str) -> Any:
-    """Return what stands under a key beside a value."""
+def _sibling(messages: Sequence[BaseMessage], leaf: Address, key: str) -> Any:
+    """Return the value of another key of the dict that holds a value."""
     index, name, *keys = leaf
     node: Any = getattr(messages[index], name)
     for step in keys[:-1]:

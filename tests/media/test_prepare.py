@@ -220,11 +220,11 @@ def test_limits_hold_before_decoding() -> None:
     image = one({"type": "image", "base64": corpus.PNG64})
     with pytest.raises(MediaLimitError, match="bytes"):
         ready(image, max_bytes=100)
-    with pytest.raises(MediaLimitError, match=r"messages\[0\].content\[0\]: has 32 x 24 pixels, 767 are allowed"):
+    with pytest.raises(MediaLimitError, match=r"^messages\[0\].content\[0\]: has 32 x 24 pixels; at most 767"):
         ready(image, max_pixels=767)
     with pytest.raises(MediaLimitError, match="longer than"):
         ready(one({"type": "audio", "base64": corpus.WAV64}), max_seconds=0.05)
-    with pytest.raises(MediaLimitError, match=r"messages\[2\].content\[0\]: the request holds 3 media, 2 are"):
+    with pytest.raises(MediaLimitError, match=r"messages\[2\].content\[0\]: the request holds 3 media; at most 2 are"):
         ready([*image, *image, *image], max_count=2)
     with pytest.raises(MediaLimitError, match="about"):
         ready(one({"type": "image", "base64": "A" * 10_000}), max_bytes=1_000)
@@ -268,7 +268,7 @@ def test_artifacts_are_kept() -> None:
 
 def test_tensors_that_do_not_fit_are_refused() -> None:
     prepared = ready(one({"type": "image", "base64": corpus.PNG64}))
-    with pytest.raises(InputError, match="1 tensors"):
+    with pytest.raises(InputError, match="expected 1 tensors"):
         prepared.render([], as_tensors=False)
     with pytest.raises(InputError, match="shape"):
         prepared.render([torch.zeros(1, 8, 8)], as_tensors=False)
