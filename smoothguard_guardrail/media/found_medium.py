@@ -24,7 +24,7 @@ class Found:
     """One medium, or one block that is not understood."""
 
     kind: str
-    """`image`, `audio`, `video`, `pdf`, `file`, `embedding`, `file_id`, `unknown`: what the block says, not the bytes."""
+    """`image`, `audio`, `video`, `pdf`, `file`, `embedding`, `file_id` or `unknown`: as declared, not sniffed."""
     form: Form
     value: Any
     """The string, bytes or object; for a span, the part of the string."""
