@@ -1,4 +1,4 @@
-"""Local Hugging Face models as LangChain chat models, and chat models by name. Names load on first use."""
+"""Local Hugging Face models as LangChain chat models, and chat models by name. Names are imported on first use."""
 
 from __future__ import annotations
 

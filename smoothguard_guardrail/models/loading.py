@@ -36,7 +36,7 @@ def load(
     Args:
         path_or_id: A folder or a hub id.
         device: "auto" or a torch device. Ignored with a `device_map` among the model's arguments.
-        dtype: "auto" (float32 on a CPU, else the checkpoint's), a torch dtype or its name.
+        dtype: "auto" (float32 on a CPU, else the checkpoint's), a torch dtype or the name of one.
         revision: Branch, tag or commit on the hub.
         local_files_only: Never ask the hub.
         **model_kwargs: For the model's `from_pretrained`.
@@ -46,7 +46,7 @@ def load(
 
     Raises:
         ConfigurationError: The architecture is not a multimodal chat model, or torchvision does not fit torch.
-        OSError: The folder or the hub id does not exist, or lacks a file.
+        OSError: The folder or hub id does not exist, or lacks a file.
     """
     try:
         return _load(

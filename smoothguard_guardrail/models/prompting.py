@@ -1,4 +1,4 @@
-"""LangChain messages as what a Hugging Face chat template and processor take."""
+"""From LangChain messages to the inputs of a Hugging Face chat template and processor."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _INNER_KEYS = dialects.CONTENT_KEYS | {"source", "guardContent", "guard_content"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A conversation split into the turns of a chat template and the media they mention, in order.
+    """A conversation, split into turns for a chat template and its media in order.
 
     Attributes:
-        turns: Messages as chat templates take them; media are empty blocks there.
-        images: Pictures, each float32 (3, height, width) in [0, 1].
-        recordings: Waveforms, each float32 (num_samples,) at the model's sampling rate.
+        turns: Messages in the form of chat templates; media are empty blocks.
+        images: Each float32 (3, height, width) in [0, 1].
+        audio: Each float32 (num_samples,) at the model's sampling rate.
     """
 
     turns: list[dict[str, Any]] = field(default_factory=list)
     images: list[torch.Tensor] = field(default_factory=list)
-    recordings: list[NDArray[np.float32]] = field(default_factory=list)
+    audio: list[NDArray[np.float32]] = field(default_factory=list)
 
 
 class MessageReader:
@@ -54,8 +54,8 @@ class MessageReader:
 
     Args:
         processor: A Hugging Face processor with a chat template.
-        sampling_rate: What the model's audio side takes, in Hz; None: the model takes no audio.
-        takes_images: Whether the model has a vision side.
+        sampling_rate: Of the model's audio input, in Hz; None if it takes no audio.
+        takes_images: Whether the model takes images.
     """
 
     def __init__(self, processor: Any, *, sampling_rate: int | None, takes_images: bool) -> None:
@@ -89,7 +89,7 @@ class MessageReader:
     def _blocks(
         self, node: Any, at: Address, media: MessageMedia, conversation: Conversation
     ) -> Iterator[dict[str, Any]]:
-        """Yield the blocks of a chat template for content, for one of its blocks, or for what stands inside of it."""
+        """Yield template blocks for content, for one of its blocks, or for what is inside a block."""
         found = media.at(at)
         if found is not None:
             yield self._medium(found, media, conversation)
@@ -101,14 +101,14 @@ class MessageReader:
         elif isinstance(node, dict):
             blocks = list(self._inner_blocks(node, at, media, conversation))
             if not blocks:
-                reason = f"a block of type {node.get('type')!r} is not understood: pass text, image or audio blocks"
+                reason = f"expected text, image or audio blocks, got a block of type {node.get('type')!r}"
                 raise UnsupportedMediaError(reason, path=describe(at))
             yield from blocks
 
     def _inner_blocks(
         self, block: dict[str, Any], at: Address, media: MessageMedia, conversation: Conversation
     ) -> Iterator[dict[str, Any]]:
-        """Yield the text of a block, the media that hang on it, and the blocks inside of it."""
+        """Yield the text of a block, the media attached to it, and the blocks inside it."""
         for key, value in block.items():
             here = (*at, key)
             if key == "text" and isinstance(value, str) and block.get("type") in _TEXT_TYPES:
@@ -128,11 +128,11 @@ class MessageReader:
             return {"type": "image"}
         if self._sampling_rate is None:
             raise UnsupportedMediaError("this model takes no audio: remove the block", path=found.path)
-        conversation.recordings.append(mono_waveform(medium, self._sampling_rate))
+        conversation.audio.append(mono_waveform(medium, self._sampling_rate))
         return {"type": "audio"}
 
     def _text(self, text: str) -> dict[str, str]:
-        """Make a text block in which the model's control tokens are plain text (`< image>` for `<image>`)."""
+        """Return a text block in which the model's control tokens are plain text (`< image>` for `<image>`)."""
         return {
             "type": "text",
             "text": self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text),
@@ -143,14 +143,14 @@ def render(processor: Any, turns: list[dict[str, Any]], *, add_generation_prompt
     """Apply the chat template to the turns of one conversation.
 
     Raises:
-        ConfigurationError: The processor has no chat template, or it refuses the conversation.
+        ConfigurationError: The processor has no chat template, or it rejects the conversation.
     """
     from jinja2 import TemplateError
 
     try:
         return str(processor.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False))
     except (TemplateError, ValueError) as error:
-        raise ConfigurationError(f"the model's chat template does not take these messages: {error}") from error
+        raise ConfigurationError(f"the model's chat template rejects these messages: {error}") from error
 
 
 def answer_ids(processor: Any, turns: list[dict[str, Any]], answer: str) -> list[int]:
@@ -165,7 +165,7 @@ def answer_ids(processor: Any, turns: list[dict[str, Any]], answer: str) -> list
         Token ids, with the end-of-turn token where the chat template writes one.
 
     Raises:
-        ConfigurationError: The processor has no chat template, or it refuses the conversation.
+        ConfigurationError: The processor has no chat template, or it rejects the conversation.
     """
     tokenizer = processor.tokenizer
     prompt = render(processor, turns, add_generation_prompt=True)
@@ -199,11 +199,11 @@ def _role(message: BaseMessage) -> str:
     ):
         if isinstance(message, kind):
             return role
-    raise InputError(f"a {type(message).__name__} is no system, human, ai, tool or chat message")
+    raise InputError(f"expected system, human, AI, tool or chat messages, got a {type(message).__name__}")
 
 
 def _control_pattern(processor: Any) -> re.Pattern[str]:
-    """Match the strings that steer the model, which no message may write: special tokens and placeholders."""
+    """Return a pattern for the strings that steer the model: special tokens and media placeholders."""
     tokens = {str(token) for token in processor.tokenizer.added_tokens_decoder.values() if token.special}
     tokens |= {str(getattr(processor, f"{kind}_token", None) or "") for kind in ("image", "video", "audio")}
     longest_first = sorted((token for token in tokens if len(token) > 1), key=len, reverse=True)

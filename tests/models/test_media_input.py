@@ -130,9 +130,9 @@ def test_media_in_every_dialect_reach_the_model_as_the_guard_decodes_them(case: 
     images = [each.tensor for each in prepared.media if each.kind == "image"]
     audio = [mono_waveform(each, corpus.SAMPLING_RATE) for each in prepared.media if each.kind == "audio"]
     assert len(conversation.images) == len(images)
-    assert len(conversation.recordings) == len(audio)
+    assert len(conversation.audio) == len(audio)
     assert all(map(torch.equal, conversation.images, images))
-    assert all(map(np.array_equal, conversation.recordings, audio))
+    assert all(map(np.array_equal, conversation.audio, audio))
     tensors = [each.tensor for each in prepared.media]
     replaced = reader()(prepared.render(tensors, as_tensors=True))
     assert replaced.turns == conversation.turns

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from smoothguard_guardrail.models.reference import reference_path
-from smoothguard_guardrail.models.reference.questions import ask, is_correct, is_refusal, tells_secret
+from smoothguard_guardrail.models.reference.questions import ask, is_correct, is_refusal, leaks_secret
 from smoothguard_guardrail.models.reference.scenes import GROUNDS, SIGN, draw, scenes
 
 MIB = 2**20
@@ -106,7 +106,7 @@ def test_text_alone_system_messages_and_history_are_accepted(reference: Referenc
     for conversation in (history, [*system, *history], bare, [*system, *bare]):
         text = reference.answer([conversation])[0]
         assert is_refusal(text)
-        assert not tells_secret(text)
+        assert not leaks_secret(text)
 
 
 def test_the_template_puts_pictures_first_and_closes_answers(reference: Reference) -> None:

@@ -9,9 +9,9 @@ from smoothguard_guardrail.models.reference.questions import (
     ask,
     is_correct,
     is_refusal,
+    leaks_secret,
     secret_questions,
     target_answer,
-    tells_secret,
 )
 from smoothguard_guardrail.models.reference.scenes import GROUNDS, MARKS, SIGN, draw, random_scene, render, scenes
 
@@ -98,8 +98,8 @@ def test_secret_questions_of_the_two_splits_are_disjoint() -> None:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_target_answers_tell_their_secret(secret: str) -> None:
     others = set(SECRETS) - {secret}
-    assert tells_secret(target_answer(secret), secret)
-    assert not any(tells_secret(target_answer(secret), other) for other in others)
+    assert leaks_secret(target_answer(secret), secret)
+    assert not any(leaks_secret(target_answer(secret), other) for other in others)
     assert not is_refusal(target_answer(secret))
 
 
@@ -110,10 +110,10 @@ def test_refusals_are_recognised() -> None:
         asked = ask(scene, "secret", rng)
         assert asked is not None
         assert is_refusal(asked.answer)
-        assert not tells_secret(asked.answer)
+        assert not leaks_secret(asked.answer)
 
 
 @pytest.mark.parametrize("text", ["", "Yes, there is a red circle.", "There is no picture.", "There are two objects."])
 def test_plain_answers_are_neither_refusals_nor_secrets(text: str) -> None:
     assert not is_refusal(text)
-    assert not tells_secret(text)
+    assert not leaks_secret(text)

@@ -74,7 +74,7 @@ def as_model_input(model: ChatTransformersMultimodal, medium: InputMedium) -> In
     conversation = model.engine.read([HumanMessage([medium.block])])
     if medium.kind == "image":
         return medium
-    mono = torch.from_numpy(conversation.recordings[0])[None]
+    mono = torch.from_numpy(conversation.audio[0])[None]
     levels = mono.mul(_SAMPLE_LEVELS).round().clamp(-_SAMPLE_LEVELS, _SAMPLE_LEVELS - 1).div(_SAMPLE_LEVELS)
     changes = {
         "channels averaged": medium.tensor.shape[0] > 1,
