@@ -71,7 +71,7 @@ def test_channels_and_rate_are_limited(channels: int, rate: int) -> None:
         decode(header + bytes(36))
 
 
-def test_empty_and_damaged_recordings_are_errors() -> None:
+def test_empty_and_damaged_audio_files_are_errors() -> None:
     with pytest.raises(MediaError, match="empty"):
         decode(encode_audio(torch.zeros(1, 0), 8_000))
     for data in (corpus.WAV[:20], corpus.record("FLAC")[:60], corpus.record("OGG")[:80]):
@@ -85,7 +85,7 @@ def test_empty_and_damaged_recordings_are_errors() -> None:
     changes=st.lists(st.tuples(st.integers(4, 600), st.integers(0, 255)), max_size=12),
     length=st.integers(12, 3_000),
 )
-def test_hostile_recordings_decode_or_raise_media_errors(mode: str, changes: list, length: int) -> None:
+def test_hostile_audio_files_decode_or_raise_media_errors(mode: str, changes: list, length: int) -> None:
     data = bytearray(corpus.record(mode)[:length])
     for position, value in changes:
         if position < len(data):

@@ -235,7 +235,7 @@ def test_time_is_limited_as_a_whole() -> None:
         redirect("https://exämple.com/".encode().decode("latin-1")),
     ],
 )
-def test_answers_that_are_no_picture_are_errors(raw: bytes) -> None:
+def test_answers_that_are_not_images_are_errors(raw: bytes) -> None:
     with pytest.raises(MediaFetchError):
         fetch("https://example.com/", Server({"example.com": raw}))
 

@@ -108,7 +108,7 @@ def test_every_depth_of_audio_has_the_right_values_for_model_and_guard(subtype: 
     assert torch.equal(medium.tensor, guards_media(block))
     mono = mono_waveform(medium, corpus.SAMPLING_RATE)
     assert np.abs(mono - WAVE[:, :channels].mean(axis=1)).max() < 0.02
-    assert np.array_equal(reader()([HumanMessage([block])]).recordings[0], mono)
+    assert np.array_equal(reader()([HumanMessage([block])]).audio[0], mono)
 
 
 def hears_or_sees(case: corpus.Case) -> bool:
@@ -141,8 +141,8 @@ def test_media_in_every_dialect_reach_the_model_as_the_guard_decodes_them(case: 
 @pytest.mark.parametrize("case", [case for case in corpus.CASES if case.unsupported], ids=lambda case: case.name)
 def test_what_a_local_model_cannot_take_is_an_error_with_its_path(case: corpus.Case) -> None:
     in_content = any(isinstance(message.content, list) for message in case.messages)
-    names_a_key = case.name in ("png as a key", "bytes that nobody knows")  # the template gets the text alone
-    if in_content and not names_a_key:
+    is_ignored = case.name in ("png as a key", "bytes of an unknown format")  # the template gets only the text
+    if in_content and not is_ignored:
         with pytest.raises((UnsupportedMediaError, MediaFetchError)) as caught:
             reader()(case.messages)
         assert caught.value.path.startswith("messages[0].content[1]")

@@ -114,6 +114,7 @@ def ask(scene: Scene, kind: str, rng: np.random.Generator, *, split: Split = "he
     `split` decides which pairs of phrase and secret are used: one in five is never seen in training.
 
     Example:
+        >>> import numpy as np
         >>> from smoothguard_guardrail.models.reference.scenes import random_scene
         >>> rng = np.random.default_rng(0)
         >>> ask(random_scene(rng, split="heldout", marks=("badge",)), "secret", rng).secret in SECRETS
