@@ -171,7 +171,7 @@ def serve(clients: int) -> None:
     """Run `smoothguard serve` with the scripted model."""
     from smoothguard_guardrail.cli import app, loading
 
-    loading.load_model = lambda spec, *, device="auto": EchoModel()
+    loading.load_model = lambda name, *, device="auto": EchoModel()
     app(["serve", "--model", "test:echo", "--port", "0", "--max-concurrency", str(clients)])
 
 

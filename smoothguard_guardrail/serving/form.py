@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import sniff
 
 _WIDGET: dict[str, Any] = {"extra": {"widget": {"type": "base64file"}}}
 
