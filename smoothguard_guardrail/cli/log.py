@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from smoothguard_guardrail.observability.safety_log.reading import Reading
-    from smoothguard_guardrail.observability.safety_log.record import VerdictLine
+    from smoothguard_guardrail.observability.safety_log.lines import VerdictLine
+    from smoothguard_guardrail.observability.safety_log.reader import Reading
     from smoothguard_guardrail.observability.safety_log.summary import Summary
 
 _SINCE_HELP = (
@@ -44,7 +44,7 @@ def log(
     Damaged lines are counted and left out. Rotated files beside FILE are named on stderr and not read unless given.
     """
     with exit_codes():
-        from smoothguard_guardrail.observability.safety_log.reading import Reading, read_log
+        from smoothguard_guardrail.observability.safety_log.reader import Reading, read_log
         from smoothguard_guardrail.observability.safety_log.summary import Summary, verdict_of
 
         start = _moment(since) if since else None
@@ -77,7 +77,7 @@ def _moment(text: str) -> datetime:
 
 
 def _tell_siblings(files: Sequence[Path]) -> None:
-    from smoothguard_guardrail.observability.safety_log.reading import rotated_siblings
+    from smoothguard_guardrail.observability.safety_log.reader import rotated_siblings
 
     given = {file.absolute() for file in files}
     found = [path for file in files for path in rotated_siblings(file) if path.absolute() not in given]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from smoothguard_guardrail import __version__
 from smoothguard_guardrail.errors import MissingDependencyError
 from smoothguard_guardrail.observability.safety_log.handler import GuardObserver
-from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line, VerdictLine
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, VerdictLine
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider

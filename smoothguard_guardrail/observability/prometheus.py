@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from smoothguard_guardrail.observability.safety_log.handler import GuardObserver
-from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)

@@ -10,7 +10,7 @@ from langchain_core.runnables import Runnable, RunnableBinding
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smoothguard_guardrail.errors import SmoothGuardError
-from smoothguard_guardrail.serving.failures import ApiError
+from smoothguard_guardrail.serving.errors import ApiError
 
 ROLES = {"system", "developer", "user", "assistant", "tool"}
 _KEPT = {"role", "content", "name", "tool_calls", "tool_call_id"}

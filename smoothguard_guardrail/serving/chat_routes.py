@@ -13,11 +13,11 @@ from langchain_core.runnables import RunnableConfig
 from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.errors import AbstainedError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.chat_answer import ChatAnswer
 from smoothguard_guardrail.serving.chat_request import model_arguments, parse_request, request_messages
-from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model
+from smoothguard_guardrail.serving.chat_response import ChatAnswer
+from smoothguard_guardrail.serving.errors import ApiError, UpstreamError, is_of_the_model
 from smoothguard_guardrail.serving.langserve_routes import read_json
-from smoothguard_guardrail.serving.records import public_record
+from smoothguard_guardrail.serving.public_record import public_record
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler

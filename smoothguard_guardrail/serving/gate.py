@@ -14,7 +14,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
-from smoothguard_guardrail.serving.failures import ApiError, api_error
+from smoothguard_guardrail.serving.errors import ApiError, api_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,8 +23,8 @@ from langserve import APIHandler
 from pydantic import RootModel, ValidationError
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model, problems
-from smoothguard_guardrail.serving.records import public_output
+from smoothguard_guardrail.serving.errors import ApiError, UpstreamError, is_of_the_model, problems
+from smoothguard_guardrail.serving.public_record import public_output
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler

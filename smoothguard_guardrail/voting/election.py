@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smoothguard_guardrail.errors import AdapterError
-from smoothguard_guardrail.voting.clustering import cluster_answers, cosine_similarities, unit_rows
-from smoothguard_guardrail.voting.vote import Vote
+from smoothguard_guardrail.voting.clusterer import cluster_answers, cosine_similarities, unit_rows
+from smoothguard_guardrail.voting.voter import Vote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

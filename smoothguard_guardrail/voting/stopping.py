@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.voting.bounds import boundaries, core_always_wins
-from smoothguard_guardrail.voting.vote import WeightedVoter
+from smoothguard_guardrail.voting.voter import WeightedVoter
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smoothguard_guardrail.cli import app
-from smoothguard_guardrail.observability.safety_log.record import LINE
+from smoothguard_guardrail.observability.safety_log.lines import LINE
 from smoothguard_guardrail.observability.safety_log.summary import Summary
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)

@@ -44,7 +44,7 @@ from smoothguard_guardrail import (
 )
 from smoothguard_guardrail._langchain.events import VERDICT_EVENT, areported, reported
 from smoothguard_guardrail.observability.safety_log import FileSink, handler, json_schema, sinks
-from smoothguard_guardrail.observability.safety_log.record import _plain
+from smoothguard_guardrail.observability.safety_log.lines import _plain
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel, WordEmbeddings
 from tests.asking import guarded, image_block, neutral, question
 

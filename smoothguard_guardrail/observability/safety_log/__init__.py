@@ -1,13 +1,13 @@
 """The safety log as a format: one JSON object per line, its schema, appending and reading."""
 
-from smoothguard_guardrail.observability.safety_log.reading import Reading, read_log
-from smoothguard_guardrail.observability.safety_log.record import (
+from smoothguard_guardrail.observability.safety_log.lines import (
     SCHEMA_VERSION,
     FailureLine,
     Line,
     VerdictLine,
     json_schema,
 )
+from smoothguard_guardrail.observability.safety_log.reader import Reading, read_log
 from smoothguard_guardrail.observability.safety_log.sinks import FileSink, LoggingSink, Sink
 from smoothguard_guardrail.observability.safety_log.summary import Summary, suspicions
 

@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from smoothguard_guardrail._langchain.events import FAILURE_EVENT, VERDICT_EVENT
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line, line_of
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, line_of
 from smoothguard_guardrail.observability.safety_log.sinks import FileSink, LoggingSink, Sink
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line, VerdictLine
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, VerdictLine
 
 VERDICTS = ("passed", "abstained", "skipped", "failed")
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)

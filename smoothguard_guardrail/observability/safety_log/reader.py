@@ -13,7 +13,7 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from smoothguard_guardrail.observability.safety_log.record import LINE, SCHEMA_VERSION, Line
+from smoothguard_guardrail.observability.safety_log.lines import LINE, SCHEMA_VERSION, Line
 
 
 @dataclass(slots=True)

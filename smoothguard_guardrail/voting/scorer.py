@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
-from smoothguard_guardrail.voting.clustering import unit_rows
-from smoothguard_guardrail.voting.embedding import embed_answers
+from smoothguard_guardrail.voting.clusterer import unit_rows
+from smoothguard_guardrail.voting.embedder import embed_answers
 from smoothguard_guardrail.voting.prototypes import BENIGN_PROTOTYPES, HARMFUL_PROTOTYPES
 
 if TYPE_CHECKING:
