@@ -22,10 +22,10 @@ from smoothguard_guardrail.voting import (
     WeightedVoter,
     answer_key,
     answer_text,
+    benign_scores,
     default_embedder,
     elect,
     embed_answers,
-    score_answers,
 )
 
 
@@ -143,8 +143,8 @@ class Ballot:
     def _score(self, texts: list[str], embeddings: NDArray[np.float64]) -> list[float]:
         scorer = self._judges.benign_scorer
         if isinstance(scorer, PrototypeScorer) and scorer.embedder is self._judges.embedder:
-            return score_answers(scorer, texts, embeddings)
-        return score_answers(blamed("benign scorer", scorer), texts)
+            return benign_scores(scorer, texts, embeddings)
+        return benign_scores(blamed("benign scorer", scorer), texts)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed what is new: the ballot is an embedder that remembers, so no answer is embedded once per wave."""
@@ -176,15 +176,8 @@ class Ballot:
         """The clusters, the largest first; representatives are indices of samples."""
         positions = [index for index, outcome in enumerate(self._outcomes) if isinstance(outcome, AIMessage)]
         return tuple(
-            Cluster(
-                label=group.label,
-                size=group.size,
-                share=group.share,
-                benign=group.benign,
-                score=group.score,
-                representative=positions[group.representative],
-            )
-            for group in self._elected().clusters
+            cluster.model_copy(update={"representative": positions[cluster.representative]})
+            for cluster in self._elected().clusters
         )
 
     @property

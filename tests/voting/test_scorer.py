@@ -13,10 +13,10 @@ from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.protocols import BenignScorer
 from smoothguard_guardrail.voting import (
     PrototypeScorer,
+    benign_scores,
     default_embedder,
     embed_answers,
     from_sentiment_pipeline,
-    score_answers,
 )
 from smoothguard_guardrail.voting.prototypes import BENIGN_PROTOTYPES, HARMFUL_PROTOTYPES
 from tests.voting.labelled import COMPLIANCE, HARMLESS, REFUSALS
@@ -45,7 +45,7 @@ def test_scores_are_bounded_and_embeddings_reused(scorer: PrototypeScorer) -> No
     scores = scorer(texts)
     assert all(-1 <= score <= 1 for score in scores)
     assert scores[3] == 0
-    assert score_answers(scorer, texts, embed_answers(scorer.embedder, texts)) == pytest.approx(scores)
+    assert benign_scores(scorer, texts, embed_answers(scorer.embedder, texts)) == pytest.approx(scores)
     assert scorer([]) == []
     assert scorer(["", " "]) == [0.0, 0.0]
     assert isinstance(scorer, BenignScorer)
@@ -88,9 +88,9 @@ def test_a_sentiment_pipeline_plugs_in() -> None:
 
     scorer = from_sentiment_pipeline(pipeline)
     assert isinstance(scorer, BenignScorer)
-    assert score_answers(scorer, ("All fine.", "Bad.")) == [0.75, -0.75]
+    assert benign_scores(scorer, ("All fine.", "Bad.")) == [0.75, -0.75]
     moderation = from_sentiment_pipeline(pipeline, benign_labels=("negative", "neutral"))
-    assert score_answers(moderation, ["Bad."]) == [0.75]
+    assert benign_scores(moderation, ["Bad."]) == [0.75]
 
 
 @pytest.mark.parametrize("scores", [[0.0], [0.0, 2.0], [0.0, float("nan")], ["a", "b"], None, 3])
@@ -99,4 +99,4 @@ def test_broken_scorers_are_named(scores: object) -> None:
         return scores
 
     with pytest.raises(AdapterError, match="benign scorer"):
-        score_answers(broken, ["a", "b"])  # type: ignore[arg-type]
+        benign_scores(broken, ["a", "b"])  # type: ignore[arg-type]

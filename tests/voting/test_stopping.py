@@ -20,14 +20,14 @@ JOIN, RIVAL, ELSEWHERE = 0, 1, 2
 
 
 def some_completion_defeats(core: list[float], others: list[float], pending: int, weight: float) -> bool:
-    """Try every number of answers to come, every place for every answer, and the extreme scores."""
+    """Try every number of remaining answers, every cluster for every answer, and the extreme scores."""
     for coming in range(pending + 1):
         places = itertools.product((JOIN, RIVAL, ELSEWHERE), repeat=len(others) + coming)
         for place in places:
             future = [{JOIN: -1.0, RIVAL: 1.0, ELSEWHERE: 0.0}[where] for where in place[len(others) :]]
             benign = [*core, *others, *future]
             labels = [JOIN] * len(core) + list(place)
-            scores = {score.label: score.score for score in WeightedVoter(weight)(labels, benign).scores}
+            scores = WeightedVoter(weight)(labels, benign).scores
             if RIVAL in scores and scores[RIVAL] >= scores[JOIN] - 1e-9:
                 return True
     return False

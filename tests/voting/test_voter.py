@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.voting import (
     AgglomerativeClusterer,
-    ClusterScore,
     KMeansClusterer,
     Vote,
     WeightedVoter,
@@ -48,7 +47,7 @@ def test_without_weight_the_largest_wins(ballots: list[tuple[int, float]]) -> No
     labels, benign = map(list, zip(*ballots, strict=True))
     vote = WeightedVoter(0.0)(labels, benign)
     assert labels.count(vote.winner) == max(map(labels.count, labels))
-    assert sum(score.share for score in vote.scores) == pytest.approx(1)
+    assert sum(vote.scores.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -131,9 +130,10 @@ def test_an_election_does_not_depend_on_order(letters: list[str], random: object
     "voter",
     [
         lambda labels, benign: 0,
-        lambda labels, benign: Vote(winner=0, scores=()),
+        lambda labels, benign: Vote(winner=0, scores={}),
+        lambda labels, benign: Vote(winner=0, scores=((0, 1.0), (1, 1.0))),  # type: ignore[arg-type]
         lambda labels, benign: replace(WeightedVoter()(labels, benign), winner=9),
-        lambda labels, benign: Vote(winner=0, scores=(ClusterScore(label=0, share=1, benign=0, score=1),) * 2),
+        lambda labels, benign: Vote(winner=0, scores={0: 1.0, 2: 1.0}),
     ],
 )
 def test_broken_voters_are_named(voter: object) -> None:
