@@ -43,7 +43,7 @@ def demo(
         Path | None,
         typer.Option(file_okay=False, help="Folder for the pictures, their noisy copies and a figure of the answers."),
     ] = None,
-    preset: Annotated[presets.Preset, typer.Option(help=presets.HELP)] = "calibrated",
+    preset: Annotated[presets.Preset, typer.Option(help=presets.HELP)] = "reference",
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
 ) -> None:
     """Show what the guard does, on the shipped model and pictures: offline and in under a minute."""
@@ -51,7 +51,7 @@ def demo(
         if save is not None and importlib.util.find_spec("matplotlib") is None:
             raise MissingDependencyError("matplotlib", "plots")
         loading.quiet_libraries()
-        _run(save, presets.preset_config(preset, seed=seed, record_samples=True))
+        _run(save, presets.chosen_config("reference", preset, seed=seed, record_samples=True))
 
 
 def outcomes(model: BaseChatModel, config: SmoothGuardConfig, pictures: Sequence[DemoPicture]) -> Iterator[Outcome]:

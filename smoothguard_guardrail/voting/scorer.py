@@ -17,7 +17,7 @@ from smoothguard_guardrail.voting.prototypes import BENIGN_PROTOTYPES, HARMFUL_P
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from smoothguard_guardrail.protocols import BenignScorer, Embedder
+    from smoothguard_guardrail.protocols import Embedder, Scorer
 
 
 class PrototypeScorer:
@@ -100,9 +100,7 @@ class PrototypeScorer:
             return self._prototypes
 
 
-def benign_scores(
-    scorer: BenignScorer, texts: Sequence[str], embeddings: NDArray[np.float64] | None = None
-) -> list[float]:
+def benign_scores(scorer: Scorer, texts: Sequence[str], embeddings: NDArray[np.float64] | None = None) -> list[float]:
     """Score texts and check what the scorer returns: one score per text.
 
     Args:
@@ -125,13 +123,11 @@ def benign_scores(
     except (TypeError, ValueError) as error:
         if isinstance(error, AdapterError):
             raise
-        raise AdapterError(f"the benign scorer must return numbers, it failed: {error}") from error
+        raise AdapterError(f"the scorer must return numbers, it failed: {error}") from error
     if len(scores) != len(texts):
-        raise AdapterError(
-            f"the benign scorer must return one score per text, got {len(scores)} for {len(texts)} texts"
-        )
+        raise AdapterError(f"the scorer must return one score per text, got {len(scores)} for {len(texts)} texts")
     if not all(-1 <= score <= 1 for score in scores):
-        raise AdapterError(f"the benign scorer must return scores in [-1, 1], got {scores}")
+        raise AdapterError(f"the scorer must return scores in [-1, 1], got {scores}")
     return scores
 
 
@@ -139,7 +135,7 @@ def from_sentiment_pipeline(
     pipeline: Callable[[list[str]], Iterable[Mapping[str, Any]]],
     *,
     benign_labels: Sequence[str] = ("POSITIVE",),
-) -> BenignScorer:
+) -> Scorer:
     """Return a scorer made from a `transformers` text-classification pipeline (toxicity, moderation, sentiment).
 
     Args:
