@@ -143,9 +143,10 @@ def cluster_answers(
     if len(set(keys)) == 1:
         return [0] * len(keys)
     if embeddings is None or len(embeddings) != len(keys) or len(texts) != len(keys):
+        num_rows = 0 if embeddings is None else len(embeddings)
         raise AdapterError(
-            f"clustering needs one text and one embedding for each of the {len(keys)} answers, got {len(texts)} texts and "
-            f"{0 if embeddings is None else len(embeddings)} embeddings"
+            f"clustering needs one text and one embedding for each of the {len(keys)} answers, got {len(texts)} texts "
+            f"and {num_rows} embeddings"
         )
     # One text and one row represent all answers with the same key, whatever their order.
     first_index: dict[str, int] = {}

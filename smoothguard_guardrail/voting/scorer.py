@@ -35,7 +35,7 @@ class PrototypeScorer:
             vote weighs which side an answer is on, not how far.
 
     Raises:
-        ConfigurationError: If there are no benign or no harmful prototypes, or the sharpness is not positive and finite.
+        ConfigurationError: If there are no benign or no harmful prototypes, or `sharpness` is not positive.
 
     Example:
         >>> from smoothguard_guardrail.voting import default_embedder
@@ -54,7 +54,7 @@ class PrototypeScorer:
     ) -> None:
         if not benign or not harmful or isinstance(benign, str) or isinstance(harmful, str):
             raise ConfigurationError(
-                "expected a non-empty list of texts each for benign and harmful, got a string or an empty list"
+                "benign and harmful must each be a list of at least one text, got a string or no text"
             )
         if not (math.isfinite(sharpness) and sharpness > 0):
             raise ConfigurationError(f"sharpness must be positive and finite, got {sharpness}")
