@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from smoothguard_guardrail import voting
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.observability.prometheus import CONTENT_TYPE, Metrics, MetricsHandler
+from smoothguard_guardrail.observability.prometheus import CONTENT_TYPE, Metrics, PrometheusHandler
 from smoothguard_guardrail.serving.chat_routes import chat_router
 from smoothguard_guardrail.serving.errors import handle_framework_errors
 from smoothguard_guardrail.serving.form import form_chain
@@ -68,7 +68,7 @@ def create_app(
     _check(guards, chains)
     needs_embedder = bool(chains) or any(guard.components.embedder is None for guard in guards.values())
     metrics = Metrics()
-    handlers = [MetricsHandler(metrics), *callbacks]
+    handlers = [PrometheusHandler(metrics), *callbacks]
     app = FastAPI(
         title="SmoothGuard",
         docs_url=None,

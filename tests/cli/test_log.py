@@ -149,8 +149,8 @@ def test_damaged_lines_are_counted(runner: CliRunner, tmp_path: Path) -> None:
     found = figures(runner, str(path))
     assert (found["calls"], found["damaged_lines"], found["lines_of_other_versions"]) == (2, len(broken) + 2, 1)
     result = runner.invoke(app, ["log", str(path)])
-    assert f"damaged lines left out: {len(broken) + 2}\n" in result.stdout
-    assert "lines of another schema version left out: 1\n" in result.stdout
+    assert f"damaged lines skipped: {len(broken) + 2}\n" in result.stdout
+    assert "lines of another schema version skipped: 1\n" in result.stdout
 
 
 def test_rotated_files_are_named_and_read_when_given(runner: CliRunner, tmp_path: Path, log: str) -> None:
@@ -159,7 +159,7 @@ def test_rotated_files_are_named_and_read_when_given(runner: CliRunner, tmp_path
     second.write_bytes(gzip.compress(line(-120).encode() + b"\n"))
     write(tmp_path / "safety.log.bak", line())
     result = runner.invoke(app, ["log", log])
-    assert result.stderr == f"smoothguard: rotated files that were not read: {first} {second}\n"
+    assert result.stderr == f"smoothguard: rotated files were not read: {first} {second}\n"
     result = runner.invoke(app, ["log", log, str(first), str(second)])
     assert result.stderr == ""
     assert result.stdout.startswith("8 guarded calls, 2026-11-23 08:00:00")

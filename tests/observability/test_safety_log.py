@@ -327,7 +327,7 @@ def test_a_full_disk_never_breaks_the_call_and_is_told_once(
     for _ in range(2):
         guard.invoke("Hello", {"callbacks": [handler]})
     assert len(read(path)) == 2
-    assert warnings_in(caplog)[1:] == ["SafetyLogHandler: works again, 3 guarded calls were lost"]
+    assert warnings_in(caplog)[1:] == ["SafetyLogHandler: recording works again; 3 guarded calls were lost"]
     assert handler.lost == 0
 
 

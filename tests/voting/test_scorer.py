@@ -98,5 +98,5 @@ def test_broken_scorers_are_named(scores: object) -> None:
     def broken(texts: Sequence[str]) -> object:
         return scores
 
-    with pytest.raises(AdapterError, match="benign scorer"):
+    with pytest.raises(AdapterError, match="the scorer"):
         benign_scores(broken, ["a", "b"])  # type: ignore[arg-type]
