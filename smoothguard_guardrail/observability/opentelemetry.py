@@ -24,9 +24,10 @@ _SECOND_BUCKETS = [0.005, 0.02, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64]
 class OpenTelemetryHandler(GuardObserver):
     """Reports every guarded call to OpenTelemetry: a span, and metrics by verdict.
 
-    The span `smoothguard.guard` lasts as long as the guarded call and is a child of the caller's current span. Metrics: `smoothguard.calls` and `smoothguard.clean_overruled` (counters), `smoothguard.agreement`,
-    `smoothguard.model_calls` and `smoothguard.duration` (histograms; seconds by `stage`, `total` among them). Each
-    has the attribute `smoothguard.verdict`: `passed`, `abstained`, `skipped`, or `failed` with an `error.type`. Texts,
+    The span `smoothguard.guard` lasts as long as the guarded call and is a child of the caller's current span.
+    Metrics: `smoothguard.calls` and `smoothguard.clean_overruled` (counters), `smoothguard.agreement`,
+    `smoothguard.model_calls` and `smoothguard.duration` (histograms; seconds by `stage`, including `total`). Each has
+    the attribute `smoothguard.verdict`: `passed`, `abstained`, `skipped`, or `failed` with an `error.type`. Texts,
     media and the run's metadata are not reported.
 
     Args:

@@ -1,4 +1,4 @@
-"""What leaves the server of what the guard recorded: no texts of samples, no messages of exceptions."""
+"""The part of the guard's record that clients may see: no texts of samples, no messages of exceptions."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any, Literal
 from langchain_core.messages import BaseMessage
 
 KEY = "smoothguard"
-_KEPT = ("model_name", "finish_reason", "stop_reason")
+_PUBLIC_METADATA = ("model_name", "finish_reason", "stop_reason")
 
 
-def public_record(record: Mapping[str, Any], how: Literal["full", "verdict"]) -> dict[str, Any]:
-    """Return what clients may know of a record.
+def public_record(record: Mapping[str, Any], detail: Literal["full", "verdict"]) -> dict[str, Any]:
+    """Return the part of a record that clients may see.
 
     Args:
-        record: As `GuardResult.to_metadata` gives it.
-        how: All of it, or the verdict alone.
+        record: From `GuardResult.to_metadata`.
+        detail: All of it, or only the verdict.
     """
-    if how == "verdict":
+    if detail == "verdict":
         return {"verdict": record["verdict"]}
     samples = []
     for sample in record.get("samples", ()):
@@ -29,15 +29,15 @@ def public_record(record: Mapping[str, Any], how: Literal["full", "verdict"]) ->
     return {**record, "samples": samples}
 
 
-def public_output(value: Any, how: Literal["full", "verdict"]) -> Any:
-    """Return a chain's output with every message's metadata reduced to what clients may know."""
+def public_output(value: Any, detail: Literal["full", "verdict"]) -> Any:
+    """Return a chain's output with the metadata of every message reduced to what clients may see."""
     if isinstance(value, BaseMessage):
-        metadata = {name: value.response_metadata[name] for name in _KEPT if name in value.response_metadata}
+        metadata = {name: value.response_metadata[name] for name in _PUBLIC_METADATA if name in value.response_metadata}
         if record := value.response_metadata.get(KEY):
-            metadata[KEY] = public_record(record, how)
+            metadata[KEY] = public_record(record, detail)
         return value.model_copy(update={"response_metadata": metadata})
     if isinstance(value, dict):
-        return {name: public_output(each, how) for name, each in value.items()}
+        return {name: public_output(each, detail) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [public_output(each, how) for each in value]
+        return [public_output(each, detail) for each in value]
     return value
