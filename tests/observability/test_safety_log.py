@@ -410,7 +410,7 @@ def test_a_log_that_was_moved_away_starts_anew(path: Path, config: RunnableConfi
 
 
 def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="the safety log cannot be written"):
+    with pytest.raises(ConfigurationError, match="the safety log must be a file"):
         SafetyLogHandler(tmp_path / "no folder" / "safety.log")
 
 

@@ -184,5 +184,5 @@ def test_bad_values(bad: dict) -> None:
 def test_bad_bounds_and_channels() -> None:
     with pytest.raises(ConfigurationError):
         GaussianNoise(0.1, bounds=(1.0, 0.0))
-    with pytest.raises(ConfigurationError, match="3 values for 1 channels"):
+    with pytest.raises(ConfigurationError, match=r"one per channel \(1\), got 3"):
         GaussianNoise((0.1, 0.2, 0.3))(torch.zeros(2, 1, 4, 4), generator=make_generator(0))
