@@ -24,17 +24,17 @@ class ServerSettings(BaseModel):
     allowed_hosts: tuple[str, ...] | None = None
     """Allowed host names in requests; None: any. For a server on loopback without a key this stops web pages in a
     local browser from reaching it by DNS rebinding."""
-    max_body_bytes: int = Field(32 * 2**20, gt=0)
+    max_body_bytes: int = Field(default=32 * 2**20, gt=0)
     """Largest request body in bytes; more is a 413."""
-    max_concurrency: int = Field(16, ge=1)
+    max_concurrency: int = Field(default=16, ge=1)
     """Largest number of concurrent requests to models; one more is a 429."""
-    retry_after: int = Field(1, ge=1)
+    retry_after: int = Field(default=1, ge=1)
     """Seconds after which clients should retry a 429."""
-    request_timeout: float = Field(120.0, gt=0)
+    request_timeout: float = Field(default=120.0, gt=0)
     """Time limit of one request in seconds, upload included; more is a 504."""
-    max_batch: int = Field(32, ge=1)
+    max_batch: int = Field(default=32, ge=1)
     """Largest number of inputs in one LangServe batch."""
-    batch_concurrency: int = Field(4, ge=1)
+    batch_concurrency: int = Field(default=4, ge=1)
     """Largest number of concurrent inputs of one LangServe batch."""
     on_failure: Literal["error", "refuse"] = "error"
     """What LangServe routes return if the guard or its model fails: an error status, or `refusal_text` if the chain's
