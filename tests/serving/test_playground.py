@@ -57,7 +57,7 @@ def test_browser_asks_about_a_picture_and_gets_the_answer(
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{url}/")
-        assert page.url == f"{url}/chains/pictures/playground/"
+        assert page.url == f"{url}/chains/images/playground/"
         page.set_input_files("input[type=file]", DEMO_DIR / PICTURE.file)
         page.locator("textarea").first.fill(PICTURE.question)
         page.get_by_text("Start", exact=True).click()
