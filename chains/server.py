@@ -43,7 +43,7 @@ def build_app(
         model: A multimodal chat model, or a string for `init_chat_model`.
         config: The guard's configuration.
         name: Name of the model for clients.
-        settings: Limits and policies. By default LangServe routes answer with a refusal if the guard or the model fails.
+        settings: Limits and policies. By default LangServe routes answer failures with a refusal.
 
     Example:
         >>> from smoothguard_guardrail.testing import ScriptedChatModel

@@ -55,7 +55,7 @@ async def test_the_images_that_tools_return_reach_the_model_noisy_and_stay_in_th
     assert _image(opened) not in arrived
 
 
-def test_the_stand_in_opens_the_named_image_and_asks_the_viewer(album: dict[str, Path]) -> None:
+def test_the_rule_opens_the_named_image_and_asks_the_viewer(album: dict[str, Path]) -> None:
     viewer = ScriptedChatModel(script=["A dog.", "A cat.", "A cat."])
     agent = build_agent(RuleThenViewer(viewer=viewer), [image_tool(album)], CONFIG)
     state = agent.invoke({"messages": [("human", "cat: What is it?")]})
@@ -66,7 +66,7 @@ def test_the_stand_in_opens_the_named_image_and_asks_the_viewer(album: dict[str,
     assert len({_image(message) for (message,) in viewer.received}) == 3
 
 
-def test_a_name_that_is_not_in_the_album_is_said_to_be_none(album: dict[str, Path]) -> None:
+def test_an_unknown_image_name_is_reported(album: dict[str, Path]) -> None:
     viewer = ScriptedChatModel(script=["I don't know."])
     agent = build_agent(RuleThenViewer(viewer=viewer), [image_tool(album)], CONFIG)
     state = agent.invoke({"messages": [("human", "dog: What is it?")]})

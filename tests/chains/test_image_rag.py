@@ -38,7 +38,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
     return ScriptedChatModel(script=_sees)
 
 
-async def test_captions_and_answers_come_from_noisy_images_alone(model: ScriptedChatModel) -> None:
+async def test_captions_and_answers_come_only_from_noisy_images(model: ScriptedChatModel) -> None:
     store = index_pages(PAGES, model, WordEmbeddings(), CONFIG)
     originals = {store_document["metadata"]["image"]["base64"] for store_document in store.store.values()}
     assert len(model.received) == len(PAGES) * CONFIG.num_samples
@@ -65,13 +65,13 @@ def test_pages_are_found_by_their_text_and_their_text_is_shown(model: ScriptedCh
         assert blocks[-1]["text"] == "Report about pets"
 
 
-def test_an_empty_store_is_answered_from_without_an_image(model: ScriptedChatModel) -> None:
+def test_an_empty_store_gives_an_answer_without_an_image(model: ScriptedChatModel) -> None:
     answer = build_chain(model, index_pages([], model, WordEmbeddings(), CONFIG), CONFIG).invoke("What is it?")
     assert (answer.text, answer.sources, answer.verdict) == ("Nothing.", [], "skipped")
 
 
 @pytest.mark.slow
-def test_main_finds_images_and_reads_answers_off_them_offline(capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_finds_images_and_answers_from_them_offline(capsys: pytest.CaptureFixture[str]) -> None:
     main()
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 6

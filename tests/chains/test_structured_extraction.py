@@ -41,7 +41,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_description_is_read() -> None:
+def test_a_description_is_parsed() -> None:
     assert parse_description(RED) == ImageContent(
         shapes=[
             Shape(colour="red", shape="circle", position="top left"),
@@ -53,7 +53,7 @@ def test_a_description_is_read() -> None:
         parse_description("I'm sorry, I can't share that.")
 
 
-def test_objects_are_voted_on_not_sentences(image: Path) -> None:
+def test_the_vote_counts_objects_not_sentences(image: Path) -> None:
     model = ScriptedChatModel(script=[GREEN, RED, f"  {RED.upper()} ", GREEN, RED])
     given = chain_input(image)
     assert build_chain_from_text(model, ImageContent, parse_description, CONFIG).invoke(given) == parse_description(RED)
@@ -63,7 +63,7 @@ def test_objects_are_voted_on_not_sentences(image: Path) -> None:
         assert text["text"] == INSTRUCTION  # type: ignore[typeddict-item]
 
 
-def test_what_cannot_be_read_does_not_count(image: Path) -> None:
+def test_answers_that_cannot_be_parsed_do_not_count(image: Path) -> None:
     model = ScriptedChatModel(script=["What?", RED, RED, "Hm.", RED])
     chain = build_chain_from_text(model, ImageContent, parse_description, CONFIG)
     assert chain.invoke(chain_input(image)) == parse_description(RED)
@@ -72,7 +72,7 @@ def test_what_cannot_be_read_does_not_count(image: Path) -> None:
         chain.invoke(chain_input(image))
 
 
-def test_nothing_comes_out_that_the_samples_do_not_agree_on(image: Path) -> None:
+def test_nothing_is_returned_that_the_samples_disagree_on(image: Path) -> None:
     config = CONFIG.override(vote={"min_agreement": 0.7, "on_abstain": "raise"})
     chain = build_chain_from_text(ScriptedChatModel(script=[RED, GREEN]), ImageContent, parse_description, config)
     with pytest.raises(AbstainedError):
@@ -105,7 +105,7 @@ def _shown(scene: Scene) -> ImageContent:
 
 
 @pytest.mark.slow
-def test_the_reference_model_extracts_what_is_there(tmp_path: Path) -> None:
+def test_the_reference_model_extracts_the_content(tmp_path: Path) -> None:
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
     chain = build_chain_from_text(model, ImageContent, parse_description, SmoothGuardConfig.reference(seed=1))
     right = 0

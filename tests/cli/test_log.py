@@ -153,7 +153,7 @@ def test_damaged_lines_are_counted(runner: CliRunner, tmp_path: Path) -> None:
     assert "lines of another schema version skipped: 1\n" in result.stdout
 
 
-def test_rotated_files_are_named_and_read_when_given(runner: CliRunner, tmp_path: Path, log: str) -> None:
+def test_rotated_files_are_named_and_read_if_given(runner: CliRunner, tmp_path: Path, log: str) -> None:
     write(first := tmp_path / "safety.log.1", line(-60))
     second = tmp_path / "safety.log.2.gz"
     second.write_bytes(gzip.compress(line(-120).encode() + b"\n"))
@@ -176,7 +176,7 @@ def test_empty_log(runner: CliRunner, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["no/such/file"], ["--since", "soon"], ["--since", "99999999d"], ["not.gz"]])
-def test_bad_input_is_told_in_one_line(runner: CliRunner, tmp_path: Path, log: str, arguments: list[str]) -> None:
+def test_bad_input_is_reported_in_one_line(runner: CliRunner, tmp_path: Path, log: str, arguments: list[str]) -> None:
     if arguments == ["not.gz"]:
         arguments = [write(tmp_path / "not.gz", line())]
     result = runner.invoke(app, ["log", log, *arguments])

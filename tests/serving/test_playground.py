@@ -45,7 +45,7 @@ def url(model: ChatTransformersMultimodal) -> Iterator[str]:
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
-def test_browser_asks_about_a_picture_and_gets_the_answer(
+def test_browser_asks_about_an_image_and_gets_the_answer(
     model: ChatTransformersMultimodal, url: str, tmp_path: Path
 ) -> None:
     expected = build_chain(model, CONFIG).invoke(chain_input(DEMO_DIR / PICTURE.file, PICTURE.question))

@@ -33,7 +33,7 @@ def test_labelled_sentences_are_held_out() -> None:
     assert not labelled & {*BENIGN_PROTOTYPES, *HARMFUL_PROTOTYPES}
 
 
-def test_prototypes_tell_benign_from_harmful_and_sentiment_does_not(scorer: PrototypeScorer) -> None:
+def test_prototypes_separate_benign_from_harmful_and_sentiment_does_not(scorer: PrototypeScorer) -> None:
     assert auc(scorer, REFUSALS) > 0.95
     assert auc(scorer, HARMLESS) > 0.95
     assert auc(scorer, (*REFUSALS, *HARMLESS)) > auc(vader, (*REFUSALS, *HARMLESS)) + 0.2
@@ -62,7 +62,7 @@ class Axes:
         return [[1.0, 0.0] if "good" in text else [0.0, 1.0] for text in texts]
 
 
-def test_prototypes_of_ones_own_embedded_once() -> None:
+def test_custom_prototypes_are_embedded_once() -> None:
     axes = Axes()
     scorer = PrototypeScorer(axes, benign=["good"], harmful=["bad"])
     threads = [threading.Thread(target=scorer.score, args=(np.eye(2),)) for _ in range(4)]
@@ -77,12 +77,12 @@ def test_prototypes_of_ones_own_embedded_once() -> None:
 
 
 @pytest.mark.parametrize("options", [{"benign": []}, {"harmful": ()}, {"benign": "text"}, {"sharpness": 0.0}])
-def test_bad_prototypes(options: dict) -> None:
+def test_bad_prototypes_are_rejected(options: dict) -> None:
     with pytest.raises(ConfigurationError):
         PrototypeScorer(Axes(), **options)
 
 
-def test_a_sentiment_pipeline_plugs_in() -> None:
+def test_a_sentiment_pipeline_is_a_scorer() -> None:
     def pipeline(texts: list[str]) -> list[dict]:
         return [{"label": "POSITIVE" if "fine" in text else "NEGATIVE", "score": 0.75} for text in texts]
 
