@@ -23,7 +23,7 @@ from smoothguard_guardrail.perturbations import (
 )
 
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 20), st.integers(1, 20))
-knobs = st.fixed_dictionaries(
+options = st.fixed_dictionaries(
     {
         "sigma": st.sampled_from([0.0, 0.1, 0.5, (0.1, 0.0, 0.3)]),
         "low_pass": st.sampled_from([0.0, 1e-3, 0.8, 7.0]),
@@ -37,12 +37,12 @@ def pictures(count: int, height: int, width: int) -> torch.Tensor:
     return torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(1)).expand(count, -1, -1, -1)
 
 
-@given(sizes, knobs, st.integers(0, 2**63 - 1))
+@given(sizes, options, st.integers(0, 2**63 - 1))
 @settings(deadline=None, max_examples=60)
-def test_shape_dtype_bounds_and_repeatability(size: tuple[int, int, int], knobs: dict, seed: int) -> None:
+def test_shape_dtype_bounds_and_repeatability(size: tuple[int, int, int], options: dict, seed: int) -> None:
     batch = pictures(*size)
     before = batch.clone()
-    perturb = build_perturber(**knobs)
+    perturb = build_perturber(**options)
     first = perturb(batch, generator=make_generator(seed))
     assert first.shape == batch.shape
     assert first.dtype == torch.float32
@@ -52,12 +52,12 @@ def test_shape_dtype_bounds_and_repeatability(size: tuple[int, int, int], knobs:
     assert torch.equal(batch, before), "the caller's batch was changed"
 
 
-@given(sizes, knobs)
+@given(sizes, options)
 @settings(deadline=None, max_examples=40)
-def test_gradient_reaches_the_image(size: tuple[int, int, int], knobs: dict) -> None:
+def test_gradient_reaches_the_image(size: tuple[int, int, int], options: dict) -> None:
     count, height, width = size
     picture = torch.full((1, 3, height, width), 0.5, requires_grad=True)
-    result = build_perturber(**knobs)(picture.expand(count, -1, -1, -1), generator=make_generator(0))
+    result = build_perturber(**options)(picture.expand(count, -1, -1, -1), generator=make_generator(0))
     result.sum().backward()
     assert picture.grad is not None
     assert torch.isfinite(picture.grad).all()

@@ -135,9 +135,7 @@ def test_losing_samples_and_failures_stay_inside(serve: Serve, model: AsyncScrip
         assert "secret" not in answer.text
 
 
-def test_failures_have_an_error_status_on_every_route(
-    serve: Serve, model: AsyncScriptedChatModel, picture: str
-) -> None:
+def test_failures_have_a_status_on_every_route(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.script = [RuntimeError("key sk-secret refused")]
     url = f"{serve()}/guards/scripted"
     remote: Any = RemoteRunnable(url)
