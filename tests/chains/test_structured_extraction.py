@@ -49,7 +49,7 @@ def test_a_description_is_parsed() -> None:
         ],
         marks=["badge", "stop sign"],
     )
-    with pytest.raises(ValueError, match="no shape"):
+    with pytest.raises(ValueError, match="at least one shape"):
         parse_description("I'm sorry, I can't share that.")
 
 
