@@ -68,7 +68,7 @@ def test_answers_that_cannot_be_parsed_do_not_count(image: Path) -> None:
     chain = build_chain_from_text(model, ImageContent, parse_description, CONFIG)
     assert chain.invoke(chain_input(image)) == parse_description(RED)
     chain = build_chain_from_text(ScriptedChatModel(script=["What?"]), ImageContent, parse_description, CONFIG)
-    with pytest.raises(QuorumError, match="no shape"):
+    with pytest.raises(QuorumError, match="at least one shape"):
         chain.invoke(chain_input(image))
 
 
