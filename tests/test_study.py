@@ -1,4 +1,4 @@
-"""The study: it runs from end to end, and what README and preset say is what its committed report says."""
+"""The study: it runs from end to end, and what the measurements page and the preset say is what its committed report says."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def test_tasks_on_other_scenes_share_ids_and_no_attacked_picture(tmp_path: Path)
     assert attack_items(attack, [wrong], tmp_path, InThreads(1))[0].media == theirs[0].media
 
 
-def test_the_readme_shows_the_published_table(published: Report) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_measurements_page_shows_the_published_table(published: Report) -> None:
+    page = (ROOT / "docs" / "measurements.md").read_text(encoding="utf-8")
     rates = [cell for row in guards_table(published).rows for cell in row if isinstance(cell, Rate)]
     assert len(rates) > 30
-    assert [rate for rate in rates if str(rate) not in readme] == []
+    assert [rate for rate in rates if str(rate) not in page] == []
 
 
 def test_the_preset_is_the_choice_of_the_published_study(published: Report) -> None:
