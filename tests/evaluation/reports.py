@@ -16,7 +16,7 @@ from smoothguard_guardrail.evaluation.report import (
     Series,
     Table,
     difference_uri,
-    picture_uri,
+    image_uri,
 )
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 
@@ -55,7 +55,7 @@ def rich_report() -> Report:
 def hostile_report() -> Report:
     """Every text of it tries to break out."""
     text = " ".join(HOSTILE)
-    picture = picture_uri(Image.new("RGB", (8, 8), "red"))
+    picture = image_uri(Image.new("RGB", (8, 8), "red"))
     return Report(
         title=text,
         summary=HOSTILE,
@@ -78,7 +78,7 @@ def hostile_report() -> Report:
                 maps=(
                     ClusterMap(
                         title=text,
-                        places=tuple((float(number), 0.0) for number in range(len(HOSTILE))),
+                        positions=tuple((float(number), 0.0) for number in range(len(HOSTILE))),
                         texts=HOSTILE,
                         counts=(1,) * len(HOSTILE),
                         labels=tuple(range(len(HOSTILE))),
@@ -89,7 +89,7 @@ def hostile_report() -> Report:
                     Case(
                         title=text,
                         question=text,
-                        pictures=dict.fromkeys(HOSTILE, picture),
+                        images=dict.fromkeys(HOSTILE, picture),
                         answers=(Answers(arm=text, answer=text, samples=HOSTILE, verdict=text),),
                     ),
                 ),
@@ -191,7 +191,7 @@ def _answers() -> Section:
         maps=(
             ClusterMap(
                 title="attack_3: Is there a red circle?",
-                places=((-0.6, 0.02), (-0.5, 0.12), (0.7, -0.1), (0.62, 0.2), (0.05, -0.4)),
+                positions=((-0.6, 0.02), (-0.5, 0.12), (0.7, -0.1), (0.62, 0.2), (0.05, -0.4)),
                 texts=(
                     "Yes, there is a red circle.",
                     "Yes, a red circle.",
@@ -205,13 +205,13 @@ def _answers() -> Section:
             ),
             ClusterMap(
                 title="clean_1: unanimous",
-                places=((0.0, 0.0),),
+                positions=((0.0, 0.0),),
                 texts=("It is green.",),
                 counts=(11,),
                 labels=(0,),
                 winner=0,
             ),
-            ClusterMap(title="no answer came", places=(), texts=(), counts=(), labels=(), winner=None),
+            ClusterMap(title="no answer came", positions=(), texts=(), counts=(), labels=(), winner=None),
         ),
     )
 
@@ -222,10 +222,10 @@ def _cases() -> Section:
     for picture in attacks[:2]:
         original, shown = DEMO_DIR / str(picture.original), DEMO_DIR / picture.file
         pictures = {
-            "original": picture_uri(original),
-            "adversarial, epsilon 8": picture_uri(shown),
+            "original": image_uri(original),
+            "adversarial, epsilon 8": image_uri(shown),
             "difference, times 4": difference_uri(original, shown),
-            **{f"noisy copy {n}": picture_uri(shown, enlargement=n) for n in (1, 2, 3)},
+            **{f"noisy copy {n}": image_uri(shown, enlargement=n) for n in (1, 2, 3)},
         }
         answers = [
             Answers(arm="alone", answer=str(picture.target), verdict="said the target"),
@@ -238,7 +238,7 @@ def _cases() -> Section:
             Answers(arm="SmoothGuard, paper", answer="", samples=("Sure! " * 80,), verdict="abstained"),
             Answers(arm="long", answer="I see a picture.\n\n- first\n- second\n" + "word" * 90),
         ]
-        cases.append(Case(title=picture.name, question=picture.question, pictures=pictures, answers=tuple(answers)))
+        cases.append(Case(title=picture.name, question=picture.question, images=pictures, answers=tuple(answers)))
     return Section(
         title="Worst cases",
         text=("The items on which the guard did worst, chosen by agreement, not by hand.",),

@@ -33,8 +33,8 @@ from smoothguard_guardrail.evaluation.report import (
     Table,
     cluster_map,
     difference_uri,
-    picture_uri,
-    principal_places,
+    image_uri,
+    project_answers,
     render_html,
     write_report,
 )
@@ -49,7 +49,7 @@ TAGS = {
     *("figure", "figcaption", "table", "thead", "tbody", "tr", "th", "td", "details", "summary", "img"),
     *("svg", "g", "desc", "line", "circle", "path", "polyline", "polygon", "text"),
 }
-PIXEL = picture_uri(Image.new("RGB", (8, 8), "red"))
+PIXEL = image_uri(Image.new("RGB", (8, 8), "red"))
 
 # ---------------------------------------------------------------------------------------------------------- generated
 texts = st.one_of(st.text(max_size=12), st.sampled_from(HOSTILE))
@@ -86,7 +86,7 @@ wordings = st.tuples(st.tuples(numbers, numbers), texts, st.integers(1, 99), st.
 maps = st.builds(
     lambda title, of, winner: ClusterMap(
         title=title,
-        places=tuple(each[0] for each in of),
+        positions=tuple(each[0] for each in of),
         texts=tuple(each[1] for each in of),
         counts=tuple(each[2] for each in of),
         labels=tuple(each[3] for each in of),
@@ -100,7 +100,7 @@ cases = st.builds(
     Case,
     title=texts,
     question=texts,
-    pictures=st.dictionaries(texts, st.just(PIXEL), max_size=2),
+    images=st.dictionaries(texts, st.just(PIXEL), max_size=2),
     answers=tuples(st.builds(Answers, arm=texts, answer=texts, samples=tuples(texts), verdict=texts)),
 )
 json_values = st.recursive(
@@ -250,7 +250,7 @@ def test_written_report_is_the_rendered_one_and_reads_back(tmp_path: Path, rich:
 )
 def test_only_png_files_are_pictures(uri: str) -> None:
     with pytest.raises(ValidationError, match="pictures"):
-        Case(title="", question="", pictures={"original": uri}, answers=())
+        Case(title="", question="", images={"original": uri}, answers=())
 
 
 def test_content_that_does_not_fit_is_refused() -> None:
@@ -261,7 +261,7 @@ def test_content_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValidationError, match="below 0"):
         Curve(title="", x_label="", y_label="", series=(Series(name="", points=(Point(x=-1, y=0),)),), log_x=True)
     with pytest.raises(ValidationError, match="one place"):
-        ClusterMap(title="", places=(), texts=("a",), counts=(1,), labels=(0,), winner=None)
+        ClusterMap(title="", positions=(), texts=("a",), counts=(1,), labels=(0,), winner=None)
     with pytest.raises(ValidationError, match="no JSON"):
         Report(title="", summary=(), sections=(), environment={"a": [{"b": float("inf")}]})
 
@@ -354,7 +354,7 @@ def test_curve_draws_every_point_where_it_belongs() -> None:
 def test_area_of_discs_is_the_count_and_winners_have_a_rim() -> None:
     drawn = ClusterMap(
         title="",
-        places=((0, 0), (1, 1), (0, 1)),
+        positions=((0, 0), (1, 1), (0, 1)),
         texts=("a", "b", "c"),
         counts=(9, 1, 4),
         labels=(5, 3, 5),
@@ -385,7 +385,7 @@ def test_cluster_map_counts_wordings() -> None:
 
 @pytest.mark.parametrize("answers", [[], ["a"], ["", ""], ["a", "a"], ["a", "b"], ["", "abc", "c"]])
 def test_places_are_finite_and_centred_for_any_number_of_answers(answers: list[str]) -> None:
-    places = principal_places(answers, Letters())
+    places = project_answers(answers, Letters())
     assert places.shape == (len(answers), 2)
     assert np.abs(places.sum(axis=0)).max() < 1e-9
 
@@ -393,7 +393,7 @@ def test_places_are_finite_and_centred_for_any_number_of_answers(answers: list[s
 def test_places_keep_distances_within_a_plane() -> None:
     answers = ["aa", "bbb", "ab", ""]
     vectors = np.array(Letters().embed_documents(answers))
-    places = principal_places(answers, Letters())
+    places = project_answers(answers, Letters())
     for one in range(4):
         for other in range(4):
             distance = np.linalg.norm(vectors[one] - vectors[other])
@@ -423,12 +423,12 @@ def test_pictures_come_back_exactly_from_tensors_images_and_files(tmp_path: Path
     image.save(tmp_path / "picture.png")
     tensor = torch.from_numpy(levels).permute(2, 0, 1)
     for given_as in (image, tmp_path / "picture.png", tensor, tensor.float() / 255):
-        assert (pixels(picture_uri(given_as)) == levels).all()
-    assert pixels(picture_uri(tensor[:1].float() / 255)).shape == (5, 7, 3)
+        assert (pixels(image_uri(given_as)) == levels).all()
+    assert pixels(image_uri(tensor[:1].float() / 255)).shape == (5, 7, 3)
 
 
 def test_enlargement_repeats_pixels() -> None:
-    enlarged = pixels(picture_uri(torch.tensor([[[0.0, 1.0]]]), enlargement=3))
+    enlarged = pixels(image_uri(torch.tensor([[[0.0, 1.0]]]), enlargement=3))
     assert (enlarged[..., 0] == [[0, 0, 0, 255, 255, 255]] * 3).all()
 
 
@@ -443,8 +443,8 @@ def test_pictures_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for wrong in (tmp_path / "text.png", tmp_path / "missing.png", torch.zeros(2, 3, 4, 4), torch.zeros(4, 4), None):
         with pytest.raises(InputError, match="picture"):
-            picture_uri(wrong)  # type: ignore[arg-type]
+            image_uri(wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="whole number"):
-        picture_uri(torch.zeros(3, 2, 2), enlargement=0)
+        image_uri(torch.zeros(3, 2, 2), enlargement=0)
     with pytest.raises(ConfigurationError, match="one size"):
         difference_uri(torch.zeros(3, 2, 2), torch.zeros(3, 2, 3))

@@ -78,7 +78,7 @@ def test_report_shows_whole_at_every_width(
         "Environment",
     ]
     num_cases = sum(len(section.cases) for section in report.sections)
-    num_pictures = sum(len(case.pictures) for section in report.sections for case in section.cases)
+    num_pictures = sum(len(case.images) for section in report.sections for case in section.cases)
     assert page.get_by_role("article").count() == num_cases
     assert page.locator("article img").count() == num_pictures > 0
     assert page.evaluate(IMAGES_DECODED)

@@ -90,4 +90,4 @@ def test_a_picture_that_cannot_be_shown_costs_no_report(tmp_path: Path, monkeypa
     arms = [Arm(name=arm.name, items=[item]) for arm in record.arms]
     answers = {arm.name: {"1": Answer(item_id="1", text="Yes.")} for arm in arms}
     (case,) = run_report(record, arms, answers).sections[-1].cases
-    assert case.pictures == {}
+    assert case.images == {}
