@@ -100,7 +100,7 @@ def inline_markup(text: str) -> Markup:
     for found in MARKS.finditer(text):
         tag = found.lastgroup or "em"
         inner = escape(visible(found[tag])) if tag == "code" else inline_markup(found[tag])
-        parts += [escape(visible(text[start : found.start()])), Markup(f"<{tag}>{inner}</{tag}>")]
+        parts += [escape(visible(text[start : found.start()])), Markup("<{0}>{1}</{0}>").format(tag, inner)]
         start = found.end()
     return Markup("").join([*parts, escape(visible(text[start:]))])
 

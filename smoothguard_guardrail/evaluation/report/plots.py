@@ -9,6 +9,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree
 
@@ -37,7 +38,7 @@ MAX_SINGLE_DISC: Final = 28.0
 MIN_NUMBERED: Final = 16.0
 """Diameter, in points, from which a disc has room for its number."""
 INK, QUIET, GRID, PAPER = "#010101", "#020202", "#030303", "#040404"
-SERIES: Final = tuple(f"#0000{number:02x}" for number in range(NUM_COLOURS))
+SERIES: Final = tuple(f"#0001{number:02x}" for number in range(NUM_COLOURS))
 VARIABLES: Final = {INK: "ink", QUIET: "quiet", GRID: "grid", PAPER: "paper"} | {
     colour: f"c{number}" for number, colour in enumerate(SERIES)
 }
@@ -113,7 +114,14 @@ def draw_curve(curve: Curve, key: str) -> Markup | None:
 
 
 def draw_swatch(number: int, key: str) -> Markup:
-    """Return the line and marker of a curve's series, for a legend."""
+    """Return the line and marker of a curve's series as SVG, for a legend."""
+    from markupsafe import Markup
+
+    return Markup(_swatch(number).replace("swatch-", f"{key}-"))  # noqa: S704 - only the ids change
+
+
+@lru_cache
+def _swatch(number: int) -> str:
     with drawing_style(STYLE):
         figure = _figure(36, 14)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(-1, 1), ylim=(-1, 1))
@@ -121,7 +129,7 @@ def draw_swatch(number: int, key: str) -> Markup:
         colour, line, marker = _look(number)
         axes.plot([-0.95, 0.95], [0, 0], color=colour, linestyle=line, linewidth=2)
         axes.plot([0], [0], color=colour, marker=marker, markersize=7)
-        return _svg(figure, key, {})
+        return _svg(figure, "swatch", {})
 
 
 def draw_map(cluster_map: ClusterMap, order: Sequence[int], colours: Mapping[int, int], key: str) -> Markup:
@@ -141,8 +149,7 @@ def draw_map(cluster_map: ClusterMap, order: Sequence[int], colours: Mapping[int
         figure = _figure(WIDTH, 280)
         axes = figure.add_axes((0.1, 0.16, 0.8, 0.68))
         axes.set_axis_off()
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.margins(0)
+        axes.set(**_equal_limits(cluster_map.positions, ratio=axes.bbox.width / axes.bbox.height))
         tooltips = {}
         for number, index in enumerate(order, start=1):
             x, y = cluster_map.positions[index]
@@ -151,7 +158,7 @@ def draw_map(cluster_map: ClusterMap, order: Sequence[int], colours: Mapping[int
             colour = SERIES[colours[label] % NUM_COLOURS]
             disc = {"clip_on": False, "zorder": 2 * number}
             if label == cluster_map.winner:
-                axes.scatter(x, y, (diameter + 5) ** 2, c="none", edgecolors=INK, gid=f"rim{number}", **disc)
+                axes.scatter(x, y, (diameter + 5) ** 2, facecolors="none", edgecolors=INK, gid=f"rim{number}", **disc)
             axes.scatter(x, y, diameter**2, c=colour, linewidths=0, gid=f"disc{number}", **disc)
             tooltips[f"disc{number}"] = [f"{count} × {cluster_map.texts[index]}"]
             inside = diameter >= MIN_NUMBERED
@@ -180,7 +187,9 @@ def _draw_series(axes: Any, series: Series, number: int, gid: str) -> list[str]:
         axes.vlines(xs, low, high, color=colour, linewidth=1.2, alpha=0.6)
     xs, values = [point.x for point, _ in known], [value for _, value in known]
     axes.plot(xs, values, color=colour, linestyle=line, linewidth=2)
-    axes.plot(xs, values, color=colour, linestyle="none", marker=marker, markersize=7, markeredgecolor=PAPER, gid=gid)
+    axes.plot(
+        xs, values, color=colour, linestyle="none", marker=marker, markersize=7, mec=PAPER, clip_on=False, gid=gid
+    )
     return [f"{series.name}, {point.x:.6g}: {cell_text(point.y)}" for point, _ in known]
 
 
@@ -191,6 +200,16 @@ def _look(number: int) -> tuple[str, str, str]:
 
 def _value(point: Point) -> float | None:
     return point.y.value if isinstance(point.y, Rate) else point.y
+
+
+def _equal_limits(positions: Sequence[tuple[float, float]], ratio: float) -> dict[str, tuple[float, float]]:
+    """Return the limits of both axes, on one scale, that enclose all positions; the area is `ratio` times as wide."""
+    xs, ys = zip(*positions, strict=True)
+    x, y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+    half = max((max(xs) - min(xs)) / ratio, max(ys) - min(ys)) / 2
+    if half < 1e-6 * max(abs(x), abs(y), 1e-6):
+        half = max(abs(x), abs(y), 1.0)
+    return {"xlim": (x - ratio * half, x + ratio * half), "ylim": (y - half, y + half)}
 
 
 def _own_ticks(xs: Sequence[float], log: bool) -> list[float]:
@@ -233,7 +252,7 @@ def _svg(figure: Figure, key: str, tooltips: Mapping[str, Sequence[str]]) -> Mar
     used |= {value[5:-1] for each in root.iter() if (value := each.get("clip-path"))}
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in ("metadata", "style") or child.tag == "defs" and not len(child):
+            if child.tag in ("metadata", "style") or (child.tag == "defs" and not len(child)):
                 parent.remove(child)
     for element in list(root.iter()):
         for mark, text in zip(list(element.iter("use")), tooltips.get(element.get("id", ""), ()), strict=False):
@@ -249,7 +268,7 @@ def _svg(figure: Figure, key: str, tooltips: Mapping[str, Sequence[str]]) -> Mar
     for name in ("width", "height", "version"):
         root.attrib.pop(name, None)
     root.set("aria-hidden", "true")
-    return Markup(ElementTree.tostring(root, encoding="unicode"))
+    return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704 - escaped by the writer
 
 
 def _replace_style(element: ElementTree.Element) -> None:
