@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from smoothguard_guardrail import Cluster, GuardResult, Sample, SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.cli.demo import Outcome, summary
-from smoothguard_guardrail.cli.demo_view import cluster_lines
+from smoothguard_guardrail.cli.demo.view import cluster_lines
 from smoothguard_guardrail.models.reference.demo import DemoPicture, load_demo
 
 ATTACK = DemoPicture(
@@ -59,7 +59,7 @@ def test_summary_counts_what_was_said() -> None:
     ]
     assert summary(found) == (
         "attacks that succeeded: 2 of 2 without the guard, 1 of 2 with it; "
-        "clean questions answered rightly: 2 of 2 and 1 of 2"
+        "clean questions answered correctly: 2 of 2 and 1 of 2"
     )
 
 
@@ -132,4 +132,4 @@ def test_save_without_matplotlib_names_the_extra(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     result = runner.invoke(app, ["demo", "--save", str(tmp_path)])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "smoothguard: matplotlib is needed: pip install 'smoothguard-guardrail[plots]'\n"
+    assert result.stderr == "smoothguard: matplotlib is needed: pip install 'smoothguard-guardrail[eval]'\n"

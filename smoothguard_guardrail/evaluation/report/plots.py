@@ -64,8 +64,8 @@ STYLE: Final = {
 
 
 @contextmanager
-def drawing_style(style: Mapping[str, Any]) -> Iterator[None]:
-    """Draw with matplotlib's defaults and these settings, whatever the user configured.
+def drawing_style(style: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Draw with matplotlib's defaults and these settings; the user's own settings do not apply.
 
     Raises:
         MissingDependencyError: Matplotlib is not installed.
@@ -74,7 +74,7 @@ def drawing_style(style: Mapping[str, Any]) -> Iterator[None]:
         from matplotlib import style as styles
     except ImportError as error:
         raise MissingDependencyError("matplotlib", "eval") from error
-    with styles.context(["default", dict(style)]):
+    with styles.context(["default", dict(style or {})]):
         yield
 
 
@@ -92,7 +92,7 @@ def draw_curve(curve: Curve, key: str) -> Markup | None:
     if not points:
         return None
     with drawing_style(STYLE):
-        figure = _figure(WIDTH, 268)
+        figure = new_figure(WIDTH, 268)
         axes = figure.add_axes((0.1, 0.11, 0.88, 0.85))
         axes.grid(axis="y")
         xs = sorted({point.x for point in points})
@@ -123,7 +123,7 @@ def draw_swatch(number: int, key: str) -> Markup:
 @lru_cache
 def _swatch(number: int) -> str:
     with drawing_style(STYLE):
-        figure = _figure(36, 14)
+        figure = new_figure(36, 14)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(-1, 1), ylim=(-1, 1))
         axes.set_axis_off()
         colour, line, marker = _look(number)
@@ -146,7 +146,7 @@ def draw_map(cluster_map: ClusterMap, order: Sequence[int], colours: Mapping[int
     """
     unit = min(MAX_SINGLE_DISC, MAX_DISC / math.sqrt(max(cluster_map.counts)))
     with drawing_style(STYLE):
-        figure = _figure(WIDTH, 280)
+        figure = new_figure(WIDTH, 280)
         axes = figure.add_axes((0.1, 0.16, 0.8, 0.68))
         axes.set_axis_off()
         axes.set(**_equal_limits(cluster_map.positions, ratio=axes.bbox.width / axes.bbox.height))
@@ -225,11 +225,11 @@ def _own_ticks(xs: Sequence[float], log: bool) -> list[float]:
     return ticks
 
 
-def _figure(width: int, height: int) -> Figure:
-    """Return a figure of this size in points, without pyplot's global state."""
+def new_figure(width: int, height: int, **options: Any) -> Figure:
+    """Return a figure of this size in points, without the global state of pyplot; draw within `drawing_style`."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width / 72, height / 72))
+    return Figure(figsize=(width / 72, height / 72), **options)
 
 
 def _svg(figure: Figure, key: str, tooltips: Mapping[str, Sequence[str]]) -> Markup:
