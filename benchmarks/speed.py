@@ -78,7 +78,7 @@ def asking() -> Iterator[tuple[str, float, str, float]]:
     yield "ten answers, one batch", batch, "ten answers, one by one", series
 
     single = best(lambda: model.generate_batch([messages]))
-    for name, config in (("calibrated", SmoothGuardConfig.calibrated()), ("paper", SmoothGuardConfig.paper())):
+    for name, config in (("reference", SmoothGuardConfig.reference()), ("paper", SmoothGuardConfig.paper())):
         guard = SmoothGuardRunnable(model, config=config)
         yield f"guarded answer, {name}", best(lambda guard=guard: guard.invoke(messages)), "one answer", single  # type: ignore[misc]
 

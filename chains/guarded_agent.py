@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> None:
     name, question = arguments if len(arguments) == 2 else (pictures[0].name, pictures[0].question)
     model = RuleThenViewer(viewer=ChatTransformersMultimodal.from_pretrained(str(reference_path())))
     album = {picture.name: DEMO_DIR / picture.file for picture in pictures}
-    agent = build_agent(model, [picture_tool(album)], SmoothGuardConfig.calibrated("reference"))
+    agent = build_agent(model, [picture_tool(album)], SmoothGuardConfig.reference())
     state = agent.invoke({"messages": [("human", f"{name}: {question}")]})
     for message in state["messages"]:
         calls = [f"{call['name']}({call['args']})" for call in getattr(message, "tool_calls", [])]

@@ -143,7 +143,7 @@ def main() -> None:
         draw(scene).save(buffer := io.BytesIO(), "PNG")
         pages.append(Page(source=f"picture {number}", picture=buffer.getvalue()))
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    config = SmoothGuardConfig.calibrated("reference")
+    config = SmoothGuardConfig.reference()
     embedding: Any = default_embedder()
     store = index_pages(pages, model, embedding, config)
     chain = build_chain(model, store, config)

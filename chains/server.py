@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
     from smoothguard_guardrail.models.reference import reference_path
 
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()), local_files_only=True)
-    app = build_app(model, SmoothGuardConfig.calibrated("reference"), name="reference")
+    app = build_app(model, SmoothGuardConfig.reference(), name="reference")
     uvicorn.run(app, port=int(arguments[0]) if arguments else 8000)
 
 

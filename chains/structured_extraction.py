@@ -66,7 +66,7 @@ def build_chain(
         >>> chain.invoke(chain_input(Path("shapes.png"))).shapes[0].colour  # doctest: +SKIP
         'red'
     """
-    extractor = SmoothGuardChatModel(inner=model, config=config).with_structured_output(schema)
+    extractor = SmoothGuardChatModel(model, config=config).with_structured_output(schema)
     chain: Runnable[dict[str, str], ObjectT] = _prompt(instruction) | extractor
     return chain
 
@@ -151,7 +151,7 @@ def main(arguments: list[str]) -> None:
 
     picture = Path(arguments[0]) if arguments else DEMO_DIR / load_demo().pictures[0].file
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    chain = build_reading_chain(model, Picture, read_description, SmoothGuardConfig.calibrated("reference"))
+    chain = build_reading_chain(model, Picture, read_description, SmoothGuardConfig.reference())
     print(chain.invoke(chain_input(picture)).model_dump_json(indent=2))
 
 

@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
         first = load_demo().pictures[0]
         picture, question = DEMO_DIR / first.file, first.question
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    chain = build_chain(model, SmoothGuardConfig.calibrated("reference"))
+    chain = build_chain(model, SmoothGuardConfig.reference())
     print(question)
     print(chain.invoke(chain_input(picture, question)))
 

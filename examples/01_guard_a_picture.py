@@ -20,7 +20,7 @@ def main() -> None:
         ]
     )
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.calibrated("reference"))
+    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.reference())
 
     print("question:", picture.question)
     print("attacker wants:", picture.target)

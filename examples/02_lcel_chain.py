@@ -25,7 +25,7 @@ def main() -> None:
         ]
     )
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.calibrated("reference"))
+    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.reference())
     chain = prompt | guard | StrOutputParser()
 
     picture = next(picture for picture in load_demo().pictures if not picture.is_attack)

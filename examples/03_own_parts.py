@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
+from smoothguard_guardrail import GuardComponents, SmoothGuardConfig, SmoothGuardRunnable, VoteConfig
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import load_demo
@@ -24,9 +24,8 @@ def prefer_without_digits(texts: Sequence[str]) -> list[float]:
 def main() -> None:
     guard = SmoothGuardRunnable(
         ChatTransformersMultimodal.from_pretrained(str(reference_path())),
-        config=SmoothGuardConfig(num_samples=8, benign_weight=0.3),
-        perturber=erase_and_blur,
-        benign_scorer=prefer_without_digits,
+        config=SmoothGuardConfig(num_samples=8, vote=VoteConfig(benign_weight=0.3)),
+        components=GuardComponents(image_perturber=erase_and_blur, scorer=prefer_without_digits),
     )
     picture = next(picture for picture in load_demo().pictures if picture.is_attack)
     result = guard.guard([picture.message()])

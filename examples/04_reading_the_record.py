@@ -7,13 +7,8 @@ from smoothguard_guardrail.models.reference.demo import load_demo
 
 
 def main() -> None:
-    config = SmoothGuardConfig.calibrated(
-        "reference",
-        include_clean=True,  # its answer against the vote is the strongest sign of an attack
-        early_stop=None,  # ask all samples, for the sake of the record
-        record_samples=True,
-        min_agreement=0.6,
-        on_abstain="refuse",
+    config = SmoothGuardConfig.reference(
+        include_clean=True, early_stop=None, record_samples=True, vote={"min_agreement": 0.6, "on_abstain": "refuse"}
     )
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
     guard = SmoothGuardRunnable(model, config=config)

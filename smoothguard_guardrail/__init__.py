@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.config import MediaLimits, RemotePolicy, SmoothGuardConfig
+    from smoothguard_guardrail.config import (
+        AudioConfig,
+        ImageConfig,
+        MediaConfig,
+        MediaLimits,
+        RemotePolicy,
+        SmoothGuardConfig,
+        VoteConfig,
+    )
+    from smoothguard_guardrail.core.components import GuardComponents
     from smoothguard_guardrail.errors import (
         AbstainedError,
         AdapterError,
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.hosts.middleware import SmoothGuardMiddleware
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
     from smoothguard_guardrail.observability.safety_log.handler import SafetyLogHandler
-    from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
+    from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, Voter
     from smoothguard_guardrail.result import Cluster, GuardResult, Medium, Sample
 
 __version__ = "0.1.0"
@@ -34,13 +43,16 @@ __version__ = "0.1.0"
 _MODULES = {
     "AbstainedError": "errors",
     "AdapterError": "errors",
-    "BenignScorer": "protocols",
+    "AudioConfig": "config",
     "Cluster": "result",
     "Clusterer": "protocols",
     "ConfigurationError": "errors",
     "Embedder": "protocols",
+    "GuardComponents": "core.components",
     "GuardResult": "result",
+    "ImageConfig": "config",
     "InputError": "errors",
+    "MediaConfig": "config",
     "MediaError": "errors",
     "MediaFetchError": "errors",
     "MediaLimitError": "errors",
@@ -52,25 +64,30 @@ _MODULES = {
     "RemotePolicy": "config",
     "SafetyLogHandler": "observability.safety_log.handler",
     "Sample": "result",
+    "Scorer": "protocols",
     "SmoothGuardChatModel": "hosts.chat_model",
     "SmoothGuardConfig": "config",
     "SmoothGuardError": "errors",
     "SmoothGuardMiddleware": "hosts.middleware",
     "SmoothGuardRunnable": "hosts.runnable",
     "UnsupportedMediaError": "errors",
+    "VoteConfig": "config",
     "Voter": "protocols",
 }
 
 __all__ = [
     "AbstainedError",
     "AdapterError",
-    "BenignScorer",
+    "AudioConfig",
     "Cluster",
     "Clusterer",
     "ConfigurationError",
     "Embedder",
+    "GuardComponents",
     "GuardResult",
+    "ImageConfig",
     "InputError",
+    "MediaConfig",
     "MediaError",
     "MediaFetchError",
     "MediaLimitError",
@@ -82,12 +99,14 @@ __all__ = [
     "RemotePolicy",
     "SafetyLogHandler",
     "Sample",
+    "Scorer",
     "SmoothGuardChatModel",
     "SmoothGuardConfig",
     "SmoothGuardError",
     "SmoothGuardMiddleware",
     "SmoothGuardRunnable",
     "UnsupportedMediaError",
+    "VoteConfig",
     "Voter",
     "__version__",
 ]

@@ -1,216 +1,385 @@
-"""Every knob of the guard, in one frozen object."""
+"""Every setting of the guard, as frozen values in groups."""
 
 from __future__ import annotations
 
+import json
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from smoothguard_guardrail.errors import ConfigurationError
 
-# Knobs by shipped model, chosen by the study (`benchmarks/study`) on pictures that the README's table does not use.
-_CALIBRATED: dict[str, dict[str, Any]] = {
-    "reference": {
-        "num_samples": 8,
-        "sigma": 0.3,
-        "low_pass": 0.0,
-        "max_shift": 5,
-        "benign_weight": 0.45,
-        "early_stop": "lossless",
-    },
-}
-
 REFUSAL_TEXT = "I can't give a reliable answer about this attachment."
 
 UnsupportedPolicy = Literal["error", "drop", "pass"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class _Settings(BaseModel):
+    """Base class of settings: frozen, without unknown names, and invalid only as a `ConfigurationError`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, problem['loc'])) or 'configuration'}: {problem['msg']}"
-                for problem in error.errors()
-            )
-            raise ConfigurationError(problems) from None
+            raise ConfigurationError(_describe(error, type(self))) from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise ConfigurationError(f"settings are frozen: make a changed copy with override({name}=...)")
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Validate a mapping of settings.
+
+        Raises:
+            ConfigurationError: If a setting is unknown or invalid.
+        """
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise ConfigurationError(_describe(error, cls)) from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Validate a JSON object of settings.
+
+        Raises:
+            ConfigurationError: If it is not JSON, or a setting is unknown or invalid.
+        """
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise ConfigurationError(_describe(error, cls)) from None
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy; unlike pydantic's own it validates the update.
+
+        Raises:
+            ConfigurationError: If a setting is unknown or invalid.
+        """
+        return self.override(**update) if update else super().model_copy(deep=deep)
+
+    def override(self, **changes: Any) -> Self:
+        """Return a copy with these settings changed; a mapping changes the named settings of a group.
+
+        Raises:
+            ConfigurationError: If a setting is unknown or invalid.
+
+        Example:
+            >>> SmoothGuardConfig().override(sigma=0.2, image={"max_shift": 3}).image.max_shift
+            3
+        """
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        for name, change in changes.items():
+            group = values.get(name)
+            if isinstance(group, _Settings) and isinstance(change, Mapping):
+                try:
+                    values[name] = group.override(**change)
+                except ConfigurationError as error:
+                    raise ConfigurationError(f"{name}.{error}") from None
+            else:
+                values[name] = change
+        return type(self)(**values)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation not in (bool, bool | None):
-            raise ValueError(f"{value} is not what it takes")
+    def _reject_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation not in (bool, bool | None):
+            raise ValueError(f"expected {_name(annotation)}, got a bool")
         return value
 
 
-class MediaLimits(_Frozen):
-    """What one request may hold, checked before anything is decoded."""
+class ImageConfig(_Settings):
+    """How images are perturbed, besides the noise."""
 
-    max_bytes: int = Field(20 * 2**20, gt=0)
+    low_pass: float = Field(default=0.0, ge=0)
+    """Standard deviation in pixels of the Gaussian low-pass filter after the noise; 0 is off."""
+    max_shift: int = Field(default=5, ge=0)
+    """Largest random shift in pixels along each axis; 0 is off."""
+    resize_range: tuple[float, float] | None = None
+    """Smallest and largest factor of a random resize and back; None is off."""
+    resolution: Literal["auto"] | int | None = "auto"
+    """Longest side in pixels at which noise is added. `auto`: the side that the model sees, where it is known (images
+    more than 32 times as long as wide are then refused), otherwise at most 1024; None: the image's own."""
+
+    @field_validator("resize_range")
+    @classmethod
+    def _check_resize_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0.1 <= value[0] <= value[1] <= 4:
+            raise ValueError("expected 0.1 <= smallest <= largest <= 4")
+        return value
+
+    @field_validator("resolution")
+    @classmethod
+    def _check_resolution(cls, value: Literal["auto"] | int | None) -> Literal["auto"] | int | None:
+        if isinstance(value, int) and value < 8:
+            raise ValueError("expected at least 8 pixels")
+        return value
+
+
+class AudioConfig(_Settings):
+    """How audio is perturbed: Gaussian noise of a ratio to the signal, or of a fixed standard deviation."""
+
+    snr_db: float | None = 20.0
+    """Signal-to-noise ratio in dB; None where `sigma` is given."""
+    sigma: float | None = Field(default=None, gt=0)
+    """Standard deviation of the noise on waveforms in [-1, 1], instead of `snr_db`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.snr_db is None) == (self.sigma is None):
+            raise ValueError("give either snr_db or sigma, and set the other to None")
+        return self
+
+
+class VoteConfig(_Settings):
+    """How the answers are grouped, which group wins, and what happens without a clear winner."""
+
+    clusterer: Literal["kmeans", "agglomerative"] = "agglomerative"
+    distance_threshold: float = Field(default=0.35, gt=0, le=2)
+    """Cosine distance below which agglomerative clustering merges clusters."""
+    benign_weight: float = Field(default=0.2, ge=0, lt=0.5)
+    """Weight w of the benign score. A cluster with a share above 1/2 + w always wins (`decisive_share`)."""
+    min_successes: int | None = Field(default=None, ge=1)
+    """Samples that must answer; None: more than half of those asked."""
+    min_agreement: float = Field(default=0.0, ge=0, le=1)
+    """Agreement below which the verdict is `abstained`."""
+    on_abstain: Literal["answer", "refuse", "raise"] = "answer"
+    """What an abstention returns: the elected answer, `refusal_text`, or an `AbstainedError`."""
+    refusal_text: str = REFUSAL_TEXT
+    """The answer where `on_abstain` is `refuse`."""
+
+    @property
+    def decisive_share(self) -> float:
+        """Share of the answers above which a cluster wins, however benign the others are."""
+        return 0.5 + self.benign_weight
+
+
+class MediaLimits(_Settings):
+    """What one request may contain, checked before anything is decoded."""
+
+    max_bytes: int = Field(default=20 * 2**20, gt=0)
     """Encoded bytes of one medium."""
-    max_pixels: int = Field(50_000_000, gt=0)
+    max_pixels: int = Field(default=50_000_000, gt=0)
     """Width times height of one image."""
-    max_seconds: float = Field(600.0, gt=0)
-    """Duration of one recording."""
-    max_count: int = Field(16, gt=0)
+    max_seconds: float = Field(default=600.0, gt=0)
+    """Duration of one audio file."""
+    max_count: int = Field(default=16, gt=0)
     """Media in one request."""
 
 
-class RemotePolicy(_Frozen):
-    """Whether references are followed; off by default.
+class RemotePolicy(_Settings):
+    """Whether references to media are followed; off by default.
 
-    URLs: https only, public addresses only, checked after resolution and on every redirect.
+    URLs: https only, and public addresses only, checked after name resolution and on every redirect.
     """
 
     allow_urls: bool = False
     allowed_hosts: tuple[str, ...] | None = None
-    """Hosts that may be asked; None for any public one."""
-    max_redirects: int = Field(3, ge=0)
-    timeout: float = Field(10.0, gt=0)
+    """Hosts that media may come from; None: any public host."""
+    max_redirects: int = Field(default=3, ge=0)
+    timeout: float = Field(default=10.0, gt=0)
     """Seconds for one medium, redirects included."""
     allowed_directories: tuple[str, ...] = ()
     """Directories below which `file:` URLs and local paths may be read; none by default."""
 
 
-class SmoothGuardConfig(_Frozen):
+class MediaConfig(_Settings):
+    """Which media are accepted."""
+
+    on_unsupported: UnsupportedPolicy = "error"
+    """What happens to media and blocks that cannot be guarded: refused, removed, or passed on unguarded."""
+    limits: MediaLimits = Field(default_factory=MediaLimits)
+    remote: RemotePolicy = Field(default_factory=RemotePolicy)
+
+
+class SmoothGuardConfig(_Settings):
     """How the guard perturbs, asks and votes.
 
-    The defaults take noise within the published range and, from the study of the reference model, what withstood an
-    attacker who knows the guard: random shifts before the noise. How strong each should be depends on the model, so
-    calibrate on yours. `calibrated()` holds the choice for a shipped model; `paper()` is the published rule.
+    By default the noise is in the published range, and images are also shifted at random: that is what withstood an
+    attacker who knows the guard in the study of the reference model. How strong each should be depends on the model, so
+    calibrate on yours. `paper()` is the published rule, `reference()` the choice for the shipped model.
 
     Example:
-        >>> SmoothGuardConfig(num_samples=6, sigma=0.2).decisive_share
-        0.7
+        >>> config = SmoothGuardConfig(num_samples=6, image=ImageConfig(max_shift=3))
+        >>> config.override(vote={"min_agreement": 0.5}).vote.min_agreement
+        0.5
     """
 
-    num_samples: int = Field(8, ge=1)
-    """Model calls per guarded request at most, the clean one included."""
+    num_samples: int = Field(default=8, ge=1)
+    """Most model calls per guarded request, including the clean one."""
     include_clean: bool = False
-    """Whether one of them sees the media as they came."""
-
-    sigma: float = Field(0.1, gt=0)
-    """Standard deviation of the Gaussian noise, in units of `noise_space`."""
+    """Whether one of them sees the media unperturbed."""
+    sigma: float = Field(default=0.1, gt=0)
+    """Standard deviation of the Gaussian noise on images, in units of `noise_space`."""
     noise_space: Literal["pixel", "normalized"] = "pixel"
-    """`pixel`: of values in [0, 1]. `normalized`: of values divided by the model's per-channel std."""
-    low_pass: float = Field(0.0, ge=0)
-    """Sd in pixels of the Gaussian low-pass after the noise; 0 is off."""
-    max_shift: int = Field(5, ge=0)
-    """Largest random shift in pixels, each axis; 0 is off."""
-    resize_range: tuple[float, float] | None = None
-    """Smallest and largest factor of a random resize and back; None is off."""
-    audio_snr_db: float | None = 20.0
-    """Signal-to-noise ratio of the noise on recordings, in dB; None when `audio_sigma` is given."""
-    audio_sigma: float | None = Field(None, gt=0)
-    """Sd of the noise on waveforms in [-1, 1]; takes the place of `audio_snr_db`."""
-    resolution: Literal["auto"] | int | None = "auto"
-    """Longest side in pixels at which noise is added. `auto`: the side that the model sees where it tells (pictures
-    more than 32 times as long as wide are refused then), and 1024 at most elsewhere; None: the image's own."""
-    seed: int | None = Field(None, ge=0, lt=2**63)
-    """Makes the noise repeatable; None draws it from the operating system's entropy."""
-    device: str = "auto"
-    """Where noise is made: `auto` (cuda, mps, cpu, the first there is) or a torch device."""
-
-    clusterer: Literal["kmeans", "agglomerative"] = "agglomerative"
-    distance_threshold: float = Field(0.35, gt=0, le=2)
-    """Cosine distance below which agglomerative clustering joins clusters."""
-    benign_weight: float = Field(0.2, ge=0, lt=0.5)
-    """Weight w of the benign term. A cluster with a share above 1/2 + w always wins (`decisive_share`)."""
+    """`pixel`: values in [0, 1]. `normalized`: values divided by the model's standard deviation per channel."""
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    """Makes the noise repeatable; None: drawn from the operating system's entropy."""
     early_stop: Literal["lossless"] | float | None = "lossless"
     """`lossless`: stop when no answer still to come could change the winning cluster; a float: stop when the
-    chance that one would is at most that; None: ask `num_samples` times."""
+    probability that one would is at most that; None: always ask `num_samples` times."""
 
-    min_successes: int | None = Field(None, ge=1)
-    """Samples that must answer; None: more than half of those asked."""
-    min_agreement: float = Field(0.0, ge=0, le=1)
-    """Agreement below which the verdict is `abstained`."""
-    on_abstain: Literal["answer", "refuse", "raise"] = "answer"
-    refusal_text: str = REFUSAL_TEXT
-    """Answer of `on_abstain="refuse"`."""
-    on_unsupported: UnsupportedPolicy = "error"
-    """What happens to media and blocks that cannot be guarded."""
-    remote: RemotePolicy = RemotePolicy()
-    limits: MediaLimits = MediaLimits()
+    image: ImageConfig = Field(default_factory=ImageConfig)
+    audio: AudioConfig = Field(default_factory=AudioConfig)
+    vote: VoteConfig = Field(default_factory=VoteConfig)
+    media: MediaConfig = Field(default_factory=MediaConfig)
 
-    max_concurrency: int | None = Field(None, ge=1)
+    device: str = "auto"
+    """Where noise is made: `auto` (the first available of cuda, mps and cpu) or a torch device."""
+    max_concurrency: int | None = Field(default=None, ge=1)
     """Model calls in flight at once; None: all of a wave."""
     record_samples: bool = False
-    """Whether the result holds the text of every sample."""
+    """Whether the result includes the text of every sample."""
     trace_samples: bool | None = None
-    """Whether each sample is a traced child run, which then reports its own tokens. None: yes, but for
+    """Whether each sample is a traced child run, which then reports its own tokens. None: yes, except in a
     `SmoothGuardChatModel`, whose own run reports the sum."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.audio_snr_db is None) == (self.audio_sigma is None):
-            raise ValueError("give one of audio_snr_db and audio_sigma, and set the other to None")
-        if self.resize_range is not None:
-            low, high = self.resize_range
-            if not 0.1 <= low <= high <= 4:
-                raise ValueError(f"resize_range must be 0.1 <= low <= high <= 4, not {self.resize_range}")
         if isinstance(self.early_stop, float) and not 0 < self.early_stop < 0.5:
-            raise ValueError(f"early_stop as a chance must lie in (0, 0.5), not {self.early_stop}")
-        if isinstance(self.resolution, int) and self.resolution < 8:
-            raise ValueError(f"resolution must be at least 8 pixels, not {self.resolution}")
-        if self.min_successes is not None and self.min_successes > self.num_samples:
-            raise ValueError(f"min_successes {self.min_successes} exceeds num_samples {self.num_samples}")
-        if self.include_clean and (self.num_samples < 2 or self.min_successes == 1):
+            raise ValueError(f"early_stop: expected a probability in (0, 0.5), got {self.early_stop}")
+        required = self.vote.min_successes
+        if required is not None and required > self.num_samples:
+            raise ValueError(f"vote.min_successes: expected at most num_samples ({self.num_samples}), got {required}")
+        if self.include_clean and (self.num_samples < 2 or required == 1):
             raise ValueError(
-                "include_clean needs num_samples and min_successes of 2 or more: the clean copy's answer"
-                " alone would be an unguarded one"
+                "include_clean: expected num_samples and vote.min_successes of 2 or more, since the clean copy's answer"
+                " on its own would be unguarded"
             )
         return self
 
-    @property
-    def decisive_share(self) -> float:
-        """Share of the answers above which a cluster wins however benign the others are."""
-        return 0.5 + self.benign_weight
-
-    def override(self, **changes: Any) -> Self:
-        """Return a copy with these knobs changed, validated anew.
-
-        Raises:
-            ConfigurationError: If the result makes no sense.
-        """
-        return type(self)(**{name: getattr(self, name) for name in type(self).model_fields} | changes)
-
     @classmethod
     def paper(cls, **changes: Any) -> Self:
-        """Return the authors' rule as their code has it.
+        """Return the authors' rule as their code implements it.
 
-        Ten noisy copies and the clean one, noise of 0.1 in normalised space and nothing else, K-means with k = 2,
-        the larger cluster, the member nearest to its centroid, no benign term, no early stop.
+        Ten noisy copies and the clean one, noise of 0.1 in normalized space and nothing else, K-means with k = 2,
+        the larger cluster, the member nearest to its centroid, no benign score, no early stop.
+
+        Args:
+            **changes: Settings to change; a mapping changes the named settings of a group.
 
         Source: arXiv 2510.26830, figure 1, and the authors' repository.
         """
-        published: dict[str, Any] = {
-            "num_samples": 11,
-            "include_clean": True,
-            "sigma": 0.1,
-            "noise_space": "normalized",
-            "low_pass": 0.0,
-            "max_shift": 0,
-            "resize_range": None,
-            "clusterer": "kmeans",
-            "benign_weight": 0.0,
-            "early_stop": None,
-        }
-        return cls(**published | changes)
+        published = cls(
+            num_samples=11,
+            include_clean=True,
+            sigma=0.1,
+            noise_space="normalized",
+            early_stop=None,
+            image=ImageConfig(low_pass=0.0, max_shift=0, resize_range=None),
+            vote=VoteConfig(clusterer="kmeans", benign_weight=0.0),
+        )
+        return published.override(**changes)
 
     @classmethod
-    def calibrated(cls, model: str = "reference", **changes: Any) -> Self:
-        """Return the knobs that were chosen for a shipped model, against adaptive attacks on it.
+    def reference(cls, **changes: Any) -> Self:
+        """Return the settings for the shipped reference model, chosen against adaptive attacks on it.
+
+        The study (`benchmarks/study`) chose them on images that its published figures do not use.
 
         Args:
-            model: Name of a shipped model: `reference`.
-            **changes: Knobs to set otherwise.
+            **changes: Settings to change; a mapping changes the named settings of a group.
+        """
+        chosen = cls(
+            num_samples=8,
+            sigma=0.3,
+            early_stop="lossless",
+            image=ImageConfig(low_pass=0.0, max_shift=5),
+            vote=VoteConfig(benign_weight=0.45),
+        )
+        return chosen.override(**changes)
+
+    @classmethod
+    def from_file(cls, path: str | Path, **changes: Any) -> Self:
+        """Read settings from a JSON file, as `smoothguard calibrate` writes it, or a TOML file.
+
+        Args:
+            path: The file; `.toml` is read as TOML, everything else as JSON.
+            **changes: Settings to change; a mapping changes the named settings of a group.
 
         Raises:
-            ConfigurationError: If no shipped model has that name.
+            ConfigurationError: If the file cannot be read, or a setting is unknown or invalid; names the file.
         """
-        if model not in _CALIBRATED:
-            raise ConfigurationError(f"no shipped model is called {model!r}; there is {', '.join(_CALIBRATED)}")
-        return cls(**_CALIBRATED[model] | changes)
+        path = Path(path)
+        kind = "TOML" if path.suffix.lower() == ".toml" else "JSON"
+        try:
+            text = path.read_text(encoding="utf-8")
+            values = tomllib.loads(text) if kind == "TOML" else json.loads(text)
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
+        except ValueError as error:
+            raise ConfigurationError(f"{path} is not valid {kind}: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigurationError(f'{path}: expected an object of settings, such as {{"sigma": 0.2}}')
+        try:
+            return cls(**values).override(**changes)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: {error}") from None
+
+
+def require_config(config: SmoothGuardConfig | None) -> SmoothGuardConfig:
+    """Return the configuration a host was given, or the default one.
+
+    Raises:
+        ConfigurationError: If it is anything but a `SmoothGuardConfig` or None.
+    """
+    if config is None:
+        return SmoothGuardConfig()
+    if not isinstance(config, SmoothGuardConfig):
+        raise ConfigurationError(
+            f"config: expected a SmoothGuardConfig, got {type(config).__name__}: use SmoothGuardConfig(**settings)"
+        )
+    return config
+
+
+_ALTERNATIVES = ("float", "int")
+
+
+def _describe(error: ValidationError, model: type[BaseModel]) -> str:
+    return "; ".join(_describe_problem(problem, model) for problem in error.errors())
+
+
+def _describe_problem(problem: Any, model: type[BaseModel]) -> str:
+    # pydantic names the alternatives of a union as well, which says nothing to a user.
+    names = [str(part) for part in problem["loc"] if str(part).isidentifier() and part not in _ALTERNATIVES]
+    where = ".".join(names) + ": " if names else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{where}unknown setting{_suggestion(names[-1], model)}"
+    message = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "expected")
+    if problem["type"] == "value_error":
+        return f"{where}{message}"
+    return f"{where}{message[:1].lower()}{message[1:]}, got {_short(problem['input'])}"
+
+
+def _suggestion(name: str, model: type[BaseModel]) -> str:
+    known = _paths(model)
+    close = get_close_matches(name, known, n=1) or get_close_matches(name, [path.split(".")[-1] for path in known], n=1)
+    matches = [path for path in known if close and path.split(".")[-1] == close[0].split(".")[-1]]
+    return f"; did you mean {matches[0]}?" if matches else ""
+
+
+def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    paths = []
+    for name, field in model.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            paths.extend(_paths(group, f"{prefix}{name}."))
+        else:
+            paths.append(f"{prefix}{name}")
+    return paths
+
+
+def _name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

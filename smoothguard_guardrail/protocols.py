@@ -1,4 +1,4 @@
-"""The seams: what a user may plug in. Anything with the right call shape fits; plain functions qualify."""
+"""What users may replace: anything that can be called this way, plain functions included."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Perturber(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into vectors: any LangChain `Embeddings` fits."""
+    """Turns texts into vectors, as any LangChain `Embeddings` does."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one vector per text, all of one length."""
@@ -46,8 +46,8 @@ class Embedder(Protocol):
 class Clusterer(Protocol):
     """Groups embedded answers.
 
-    Takes float64 (num_answers, dimensions), num_answers >= 1, rows of zeros included; returns integer labels
-    (num_answers,). Which integers is of no matter, only which are equal.
+    Takes float64 (num_answers, dimensions), num_answers >= 1, which may include rows of zeros; returns integer labels
+    (num_answers,). Only which labels are equal matters.
     """
 
     def __call__(self, embeddings: NDArray[np.float64]) -> NDArray[np.intp] | Sequence[int]:
@@ -56,7 +56,7 @@ class Clusterer(Protocol):
 
 
 @runtime_checkable
-class BenignScorer(Protocol):
+class Scorer(Protocol):
     """Scores how benign each answer is, in [-1, 1]: 1 for a refusal or a harmless answer."""
 
     def __call__(self, texts: Sequence[str]) -> Sequence[float]:
@@ -73,8 +73,8 @@ class Voter(Protocol):
         ...
 
 
-def blamed(name: str, part: Callable[P, T]) -> Callable[P, T]:
-    """Return a user's part such that whatever it raises is an `AdapterError` that names it."""
+def name_errors(name: str, part: Callable[P, T]) -> Callable[P, T]:
+    """Return a user's part so that anything it raises becomes an `AdapterError` with its name."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:

@@ -1,4 +1,4 @@
-"""What the tests of the core share: pictures, requests, and guards whose judges load nothing."""
+"""What the tests of the core share: pictures, requests, and guards whose components load nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from langchain_core.runnables import Runnable
 from numpy.typing import NDArray
 from PIL import Image
 
-from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
+from smoothguard_guardrail import (
+    AudioConfig,
+    GuardComponents,
+    ImageConfig,
+    MediaConfig,
+    SmoothGuardConfig,
+    SmoothGuardRunnable,
+    VoteConfig,
+)
 from smoothguard_guardrail.testing import WordEmbeddings
 
 QUESTION = "What is this?"
@@ -42,12 +50,37 @@ def neutral(texts: Sequence[str]) -> list[float]:
     return [0.0] * len(texts)
 
 
-def guarded(model: BaseChatModel | Runnable[Any, Any], *, parts: dict[str, Any] | None = None, **knobs: Any) -> Any:
-    """Return a guard whose judges load nothing and which asks all samples at once, unless told otherwise."""
-    config = SmoothGuardConfig(**{"benign_weight": 0.0, "early_stop": None, "num_samples": 4} | knobs)
-    return SmoothGuardRunnable(
-        model, config=config, **{"embedder": WordEmbeddings(), "benign_scorer": neutral} | (parts or {})
-    )
+GROUPS = {
+    "image": ImageConfig,
+    "audio": AudioConfig,
+    "vote": VoteConfig,
+    "media": MediaConfig,
+}
+
+
+def config_of(**settings: Any) -> SmoothGuardConfig:
+    """Return a configuration; settings of a group may be given by their own name, `snr_db` for example."""
+    nested: dict[str, Any] = {}
+    for name, value in settings.items():
+        group = next((group for group, kind in GROUPS.items() if name != "sigma" and name in kind.model_fields), None)
+        if group is None:
+            nested[name] = value
+        else:
+            nested.setdefault(group, {})[name] = value
+    return SmoothGuardConfig(**nested)
+
+
+def components_of(**parts: Any) -> GuardComponents:
+    """Return components that load nothing, with some replaced."""
+    return GuardComponents(**{"embedder": WordEmbeddings(), "scorer": neutral} | parts)
+
+
+def guarded(
+    model: BaseChatModel | Runnable[Any, Any], *, parts: dict[str, Any] | None = None, **settings: Any
+) -> SmoothGuardRunnable:
+    """Return a guard whose components load nothing and which asks all samples at once by default."""
+    config = config_of(**{"benign_weight": 0.0, "early_stop": None, "num_samples": 4} | settings)
+    return SmoothGuardRunnable(model, config, components=components_of(**(parts or {})))
 
 
 def pixels(data: bytes | str) -> NDArray[np.float64]:

@@ -85,7 +85,7 @@ def test_the_readme_shows_the_published_table(published: Report) -> None:
 
 
 def test_the_preset_is_the_choice_of_the_published_study(published: Report) -> None:
-    ours = SmoothGuardConfig.calibrated("reference")
+    ours = SmoothGuardConfig.reference()
     environment = published.environment
     assert environment["guards"]["ours"] == ours.model_dump(mode="json")  # type: ignore[index,call-overload]
     (chosen,) = (name for name in CANDIDATES if any(f"is: {name}." in text for text in published.summary))

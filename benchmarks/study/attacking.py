@@ -14,7 +14,8 @@ from benchmarks.study.tasks import target_of
 from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.attacks import EOTPGD, PGD, StraightThrough, Transform
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts, image_perturber
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import GuardView, image_perturber
 from smoothguard_guardrail.evaluation.attacking import read_picture
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mapping import Mapper
@@ -62,7 +63,7 @@ class Attack:
 
 def perturbation_name(config: SmoothGuardConfig) -> str:
     """Return what an adaptive attack depends on of a configuration."""
-    knobs = (config.sigma, config.noise_space, config.low_pass, config.max_shift, config.resize_range)
+    knobs = (config.sigma, config.noise_space, config.image.low_pass, config.image.max_shift, config.image.resize_range)
     return "-".join(str(knob).replace(" ", "") for knob in knobs)
 
 
@@ -140,9 +141,9 @@ def _attack(attack: Attack, pairs: Sequence[Pair]) -> None:
 
 def through(config: SmoothGuardConfig, surrogate: Surrogate = "exact") -> Transform:
     """Return a guard's perturbation as an attack goes through it."""
-    facts = ModelFacts.of(load_reference())
+    facts = ModelInfo.of(load_reference())
     if surrogate == "exact":
-        return GuardView(config=config, facts=facts)
+        return GuardView(config=config, model_info=facts)
     perturb = image_perturber(config, facts)
     unclipped = tuple(
         replace(part, bounds=(-torch.inf, torch.inf)) if isinstance(part, GaussianNoise) else part

@@ -10,7 +10,7 @@ from benchmarks.study.measure import SELECTION_SCENES, Climb, Study
 from benchmarks.study.sections import CLEAN, OVER_REFUSAL, inverse, plain
 from benchmarks.study.tasks import is_right, is_told
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.replay import kept_judges, replay
+from smoothguard_guardrail.evaluation.replay import cached_components, replay
 from smoothguard_guardrail.evaluation.report import Section, Table
 from smoothguard_guardrail.evaluation.statistics import Rate
 from smoothguard_guardrail.testing import WordEmbeddings
@@ -73,7 +73,7 @@ def votes_section(study: Study, climb: Climb) -> Section:
         study: The run.
         climb: The adaptive attack on our guard, whose pictures are voted on.
     """
-    tasks, ours = study.tasks(), SmoothGuardConfig.calibrated("reference")
+    tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     harmless, allowed = tasks.harmless[: study.scale.swept * 2], tasks.authorised[: study.scale.swept]
     known = plain(study, tasks.requests.items, 32)[: study.scale.swept]
     asked = {
@@ -86,12 +86,12 @@ def votes_section(study: Study, climb: Climb) -> Section:
     rules: dict[str, tuple[SmoothGuardConfig, Any]] = {
         "ours": (ours, None),
         "the paper's: K-means, size alone, 10 + 1 clean": (paper, None),
-        "size alone (benign weight 0)": (ours.override(benign_weight=0.0), None),
-        "benign weight .2": (ours.override(benign_weight=0.2), None),
-        "benign weight .35": (ours.override(benign_weight=0.35), None),
+        "size alone (benign weight 0)": (ours.override(vote={"benign_weight": 0.0}), None),
+        "benign weight .2": (ours.override(vote={"benign_weight": 0.2}), None),
+        "benign weight .35": (ours.override(vote={"benign_weight": 0.35}), None),
         "with the clean copy": (ours.override(include_clean=True), None),
-        "K-means, k = 2": (ours.override(clusterer="kmeans"), None),
-        "distance threshold .5": (ours.override(distance_threshold=0.5), None),
+        "K-means, k = 2": (ours.override(vote={"clusterer": "kmeans"}), None),
+        "distance threshold .5": (ours.override(vote={"distance_threshold": 0.5}), None),
         "embedder: counts of words": (ours, WordEmbeddings()),
         **{f"N = {number}": (ours.override(num_samples=number), None) for number in (3, 5, 10, 12)},
         "stop at a chance of .05": (ours.override(early_stop=0.05), None),
@@ -99,8 +99,10 @@ def votes_section(study: Study, climb: Climb) -> Section:
     }
     rows = []
     for name, (config, embedder) in rules.items():
-        judges = kept_judges(config, embedder=embedder)
-        found = {task: (items, replay(config, copies, judges=judges)) for task, (items, copies) in asked.items()}
+        components = cached_components(config, embedder=embedder)
+        found = {
+            task: (items, replay(config, copies, components=components)) for task, (items, copies) in asked.items()
+        }
         told = {task: Rate.of(is_told(i, each.text) for i, each in zip(*found[task], strict=True)) for task in found}
         right = Rate.of(is_right(i, each.text) for i, each in zip(*found["harmless"], strict=True))
         calls = [each.num_calls for _, results in found.values() for each in results]

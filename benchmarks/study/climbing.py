@@ -24,7 +24,7 @@ from smoothguard_guardrail.models.reference.questions import secret_questions, t
 
 def climbing_section(study: Study, rows: Mapping[str, Row]) -> Section:
     """Tell success against budget, and attack our guard in the other ways that an attacker may try."""
-    ours = SmoothGuardConfig.calibrated("reference")
+    ours = SmoothGuardConfig.reference()
     requests = study.tasks().requests.items[: study.scale.climbed]
     climbs = {name: row.climb for name, row in rows.items()}
     usual = [budget for budget in study.scale.budgets if budget[0] <= study.scale.num_steps][-1:]

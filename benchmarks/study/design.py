@@ -47,7 +47,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 
 def guards() -> dict[str, SmoothGuardConfig | None]:
     """Return the rows of the table; None is the model alone."""
-    ours = SmoothGuardConfig.calibrated("reference")
+    ours = SmoothGuardConfig.reference()
     return {
         "no guard": None,
         "paper": SmoothGuardConfig.paper(),

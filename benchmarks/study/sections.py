@@ -89,7 +89,7 @@ def headline_section(rows: Mapping[str, Row]) -> Section:
 
 def arms_section(study: Study) -> Section:
     """Measure the four arms that no claim should do without, on both kinds of task."""
-    tasks, ours = study.tasks(), SmoothGuardConfig.calibrated("reference")
+    tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     noise = noise_alone(ours)
     half = tasks.pope.items[: len(tasks.requests.items)]
     rows: list[tuple[Any, ...]] = []
@@ -137,7 +137,7 @@ def arms_section(study: Study) -> Section:
 
 def sigma_section(study: Study) -> Section:
     """Sweep the noise from none to 0.5, for the paper's rule and for ours."""
-    tasks, ours = study.tasks(), SmoothGuardConfig.calibrated("reference")
+    tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     some = slice(study.scale.swept)
     groups: dict[str, tuple[Sequence[Item], Judgement]] = {
         f"{epsilon}/255": (plain(study, tasks.requests.items, epsilon)[some], is_told) for epsilon in EPSILONS

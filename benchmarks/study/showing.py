@@ -13,7 +13,8 @@ from benchmarks.study.measure import Study
 from benchmarks.study.sections import Row, plain
 from benchmarks.study.tasks import is_right, is_told
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.core.request_perturber import ModelFacts, image_perturber
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import image_perturber
 from smoothguard_guardrail.evaluation.attacking import read_picture
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
@@ -28,7 +29,7 @@ ENLARGEMENT = 2
 
 def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
     """Show where our guard loses, where it costs a right answer, and where it holds; the first ones of each kind."""
-    tasks, ours = study.tasks(), SmoothGuardConfig.calibrated("reference")
+    tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     originals = {item.id: item for item in (*tasks.requests.items, *tasks.harmless)}
     climb = rows["ours"].climb
     lost = [item for item in climb.items if item.id in climb.fallen]
@@ -64,7 +65,7 @@ def _case(title: str, original: Item, item: Item, answers: Mapping[str, Answer])
     if not torch.equal(before, after):
         pictures["adversarial"] = picture_uri(after, ENLARGEMENT)
         pictures["difference, times 4"] = difference_uri(before, after, 4, ENLARGEMENT)
-    perturb = image_perturber(SmoothGuardConfig.calibrated("reference"), ModelFacts.of(load_reference()))
+    perturb = image_perturber(SmoothGuardConfig.reference(), ModelInfo.of(load_reference()))
     with torch.inference_mode():
         (copy,) = perturb(after[None], generator=make_generator(0, 0))
     pictures["one copy as our guard makes it"] = picture_uri(copy, ENLARGEMENT)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli import loading
 from smoothguard_guardrail.cli._numbers import parse_epsilon
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
@@ -80,7 +80,7 @@ def calibrate(
             num_samples=_numbers("--num-samples", num_samples, int),
             benign_weight=_numbers("--benign-weight", benign_weight, float),
         )
-        base = SmoothGuardConfig() if config is None else presets.read_config(config)
+        base = SmoothGuardConfig() if config is None else SmoothGuardConfig.from_file(config)
         limits = calibration.Limits(max_utility_loss=max_utility_loss, max_calls=max_calls)
         rows = _rows(data, attacked, limit)
         settings = calibration.AttackSettings(

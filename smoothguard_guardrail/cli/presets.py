@@ -11,62 +11,39 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.config import SmoothGuardConfig
 
-Preset = Literal["default", "paper", "calibrated"]
-HELP = "`calibrated` (for the shipped model), `paper` (the published rule) or `default`."
-CONFIG_HELP = "JSON file of knobs in place of a preset, as `smoothguard calibrate` writes it."
+Preset = Literal["default", "paper", "reference"]
+HELP = "`reference` (for the shipped model), `paper` (the published rule) or `default`."
+CONFIG_HELP = "JSON or TOML file of settings instead of a preset, such as `smoothguard calibrate` writes."
 
 
-def chosen_config(model: str, preset: Preset | None, file: Path | None, **knobs: Any) -> SmoothGuardConfig:
-    """Return the configuration of a file or preset, whichever is given, with some knobs changed.
+def chosen_config(
+    model: str, preset: Preset | None = None, file: Path | None = None, **changes: Any
+) -> SmoothGuardConfig:
+    """Return the configuration of a file or a preset, with some settings changed.
 
-    With neither it is the preset for the model: `calibrated` for the shipped one, `default` for every other.
+    With neither it is the model's preset: `reference` for the shipped model, `default` for every other.
 
-    Raises:
-        ConfigurationError: If both are given, the file cannot be read, or the result makes no sense.
-    """
-    if file is None:
-        return preset_config(preset or ("calibrated" if model == "reference" else "default"), **knobs)
-    if preset is not None:
-        raise ConfigurationError("give --config or --preset, not both")
-    return read_config(file, **knobs)
-
-
-def preset_config(preset: Preset, **knobs: Any) -> SmoothGuardConfig:
-    """Return a preset with some knobs changed; those that are None stay as the preset has them.
+    Args:
+        model: Name of the model.
+        preset: Name of a preset.
+        file: A file for `SmoothGuardConfig.from_file`.
+        **changes: Settings, or mappings of a group's settings; those that are None are not changed.
 
     Raises:
-        ConfigurationError: If the result makes no sense.
+        ConfigurationError: If a preset and a file are given, the file cannot be read, or a setting is invalid.
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
 
-    changes = {name: value for name, value in knobs.items() if value is not None}
-    if preset == "paper":
-        return SmoothGuardConfig.paper(**changes)
-    if preset == "calibrated":
-        return SmoothGuardConfig.calibrated("reference", **changes)
-    return SmoothGuardConfig(**changes)
+    changes = _without_none(changes)
+    if file is not None:
+        if preset is not None:
+            raise ConfigurationError("give --config or --preset, not both")
+        return SmoothGuardConfig.from_file(file, **changes)
+    preset = preset or ("reference" if model == "reference" else "default")
+    base = {"paper": SmoothGuardConfig.paper, "reference": SmoothGuardConfig.reference, "default": SmoothGuardConfig}
+    return base[preset]().override(**changes)
 
 
-def read_config(path: Path, **knobs: Any) -> SmoothGuardConfig:
-    """Read a configuration from a JSON file of its knobs, with some changed; those that are None stay as in the file.
-
-    Raises:
-        ConfigurationError: If the file cannot be read, is no JSON object, or makes no sense; names the file.
-    """
-    import json
-
-    from smoothguard_guardrail.config import SmoothGuardConfig
-
-    changes = {name: value for name, value in knobs.items() if value is not None}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is no JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigurationError(f'{path} has to hold an object of knobs, as {{"sigma": 0.2}}')
-    try:
-        return SmoothGuardConfig(**values | changes)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+def _without_none(changes: dict[str, Any]) -> dict[str, Any]:
+    nested = {name: _without_none(value) if isinstance(value, dict) else value for name, value in changes.items()}
+    return {name: value for name, value in nested.items() if value is not None and value != {}}

@@ -86,9 +86,8 @@ def serve(
             preset,
             config_file,
             num_samples=num_samples,
-            min_agreement=min_agreement,
-            on_abstain=on_abstain,
-            remote=_remote(allow_urls, allowed_host),
+            vote={"min_agreement": min_agreement, "on_abstain": on_abstain},
+            media={"remote": _remote(allow_urls, allowed_host)},
         )
         app = _app(model, name or served_name(model), config, settings, _callbacks(safety_log))
         _run(app, host=host, port=port, shutdown_timeout=shutdown_timeout)

@@ -1,9 +1,9 @@
-"""The answers of one guarded call: collected wave by wave, embedded once each, elected, reported."""
+"""The vote of one guarded call: answers arrive wave by wave, are embedded once each, and one is elected."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, reduce
+from functools import reduce
 
 import numpy as np
 from langchain_core.messages import AIMessage
@@ -11,71 +11,32 @@ from langchain_core.messages.ai import UsageMetadata, add_usage
 from numpy.typing import NDArray
 
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.core.components import CompleteComponents
 from smoothguard_guardrail.errors import AdapterError
-from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Voter, blamed
+from smoothguard_guardrail.protocols import name_errors
 from smoothguard_guardrail.result import Cluster, Sample
 from smoothguard_guardrail.voting import (
-    AgglomerativeClusterer,
     Election,
-    KMeansClusterer,
     PrototypeScorer,
-    WeightedVoter,
     answer_key,
     answer_text,
-    default_embedder,
     elect,
     embed_answers,
     score_answers,
 )
 
 
-class Judges:
-    """The parts that turn answers into a vote, built once per guard; whatever is None is the configured default.
+class AnswerVote:
+    """The answers of one guarded call, and the vote over them.
 
     Args:
         config: The guard's configuration.
-        embedder: Embeds the answers.
-        clusterer: Groups them.
-        benign_scorer: Scores how benign they are.
-        voter: Elects a cluster.
+        components: What embeds, groups and scores the answers and elects one.
     """
 
-    def __init__(
-        self,
-        config: SmoothGuardConfig,
-        *,
-        embedder: Embedder | None = None,
-        clusterer: Clusterer | None = None,
-        benign_scorer: BenignScorer | None = None,
-        voter: Voter | None = None,
-    ) -> None:
-        self._embedder = embedder
-        self._benign_scorer = benign_scorer
-        self.clusterer = clusterer or _clusterer(config)
-        self.voter = voter or WeightedVoter(config.benign_weight)
-
-    @cached_property
-    def embedder(self) -> Embedder:
-        """The embedder; the default one is loaded on first use."""
-        return self._embedder or default_embedder()
-
-    @cached_property
-    def benign_scorer(self) -> BenignScorer:
-        """The benign scorer; the default one shares the embedder."""
-        return self._benign_scorer or PrototypeScorer(self.embedder)
-
-
-class Ballot:
-    """The answers of one guarded call.
-
-    Args:
-        config: The guard's configuration.
-        judges: The user's parts.
-    """
-
-    def __init__(self, config: SmoothGuardConfig, judges: Judges) -> None:
+    def __init__(self, config: SmoothGuardConfig, components: CompleteComponents) -> None:
         self._config = config
-        self._judges = judges
+        self._components = components
         self._outcomes: list[AIMessage | Exception] = []
         self._keys: list[str] = []
         self._vectors: dict[str, list[float]] = {}
@@ -99,7 +60,7 @@ class Ballot:
 
     @property
     def keys(self) -> list[str]:
-        """Canonical form of every answer: equal keys say the same."""
+        """Canonical form of every answer: answers with equal keys say the same."""
         self._keys.extend(map(answer_key, self.answers[len(self._keys) :]))
         return self._keys
 
@@ -115,7 +76,7 @@ class Ballot:
         return reduce(add_usage, usages) if usages else None
 
     def add(self, outcomes: Sequence[AIMessage | Exception]) -> None:
-        """Take the outcomes of one wave, in the order of its samples."""
+        """Add the outcomes of one wave, in the order of its samples."""
         self._outcomes.extend(outcomes)
 
     def count(self) -> None:
@@ -135,28 +96,28 @@ class Ballot:
             self.keys,
             texts,
             embeddings,
-            clusterer=blamed("clusterer", self._judges.clusterer),
+            clusterer=name_errors("clusterer", self._components.clusterer),
             benign=self.benign,
-            voter=blamed("voter", self._judges.voter),
+            voter=name_errors("voter", self._components.voter),
         )
 
     def _score(self, texts: list[str], embeddings: NDArray[np.float64]) -> list[float]:
-        scorer = self._judges.benign_scorer
-        if isinstance(scorer, PrototypeScorer) and scorer.embedder is self._judges.embedder:
+        scorer = self._components.scorer
+        if isinstance(scorer, PrototypeScorer) and scorer.embedder is self._components.embedder:
             return score_answers(scorer, texts, embeddings)
-        return score_answers(blamed("benign scorer", scorer), texts)
+        return score_answers(name_errors("scorer", scorer), texts)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed what is new: the ballot is an embedder that remembers, so no answer is embedded once per wave."""
+        """Embed new texts; vectors of earlier waves are reused."""
         if new := [text for text in texts if text not in self._vectors]:
-            vectors = blamed("embedder", self._embed)(new)
+            vectors = name_errors("embedder", self._embed)(new)
             if len(vectors) != len(new):
                 raise AdapterError(f"the embedder returned {len(vectors)} vectors for {len(new)} texts")
             self._vectors |= zip(new, vectors, strict=True)
         return [self._vectors[text] for text in texts]
 
     def _embed(self, texts: list[str]) -> list[list[float]]:
-        return list(self._judges.embedder.embed_documents(texts))
+        return list(self._components.embedder.embed_documents(texts))
 
     @property
     def winner(self) -> AIMessage:
@@ -229,16 +190,10 @@ class Ballot:
 
     def _elected(self) -> Election:
         if self.election is None:
-            raise RuntimeError("nothing was elected: call count() after an answer came in")
+            raise RuntimeError("no vote yet: call count() after the first answer")
         return self.election
 
 
 def describe(error: BaseException) -> str:
     """Return type and message of a failure, for records."""
     return f"{type(error).__name__}: {error}"
-
-
-def _clusterer(config: SmoothGuardConfig) -> Clusterer:
-    if config.clusterer == "kmeans":
-        return KMeansClusterer()
-    return AgglomerativeClusterer(distance_threshold=config.distance_threshold)

@@ -1,8 +1,8 @@
-"""The algorithm, once: a generator that asks for effects, and a sync and an async driver for it.
+"""The algorithm, written once: a generator that asks for effects, with a sync and an async driver.
 
-The flow holds no I/O. It yields `CallModel` when it needs answers and `Compute` when it has work that would block
+The flow does no I/O. It yields `CallModel` when it needs answers and `Compute` when it has work that would block
 an event loop, receives the outcome, and returns a `GuardResult`. Hosts supply only how to call the model. The
-shape is that of httpx's `_auth.py`.
+pattern is that of httpx's `_auth.py`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 from langchain_core.messages import AIMessage, BaseMessage
 
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.core.answer_vote import Ballot, Judges
-from smoothguard_guardrail.core.request_perturber import ModelFacts, RequestPerturber
+from smoothguard_guardrail.core.answer_vote import AnswerVote
+from smoothguard_guardrail.core.components import GuardComponents
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
 from smoothguard_guardrail.media import PreparedRequest, prepare
 from smoothguard_guardrail.perturbations import draw_seed
-from smoothguard_guardrail.protocols import Perturber
 from smoothguard_guardrail.result import GuardResult, Medium, Sample
 from smoothguard_guardrail.voting import StoppingRule, answer_text
 
@@ -52,28 +53,25 @@ Flow = Generator[CallModel | Compute, Any, GuardResult]
 
 
 class Guard:
-    """Perturbs, asks, votes: everything about one guard that no host needs to know.
+    """Perturbs, asks and votes: everything about a guard that does not depend on its host.
 
     Args:
-        config: Every knob.
-        judges: The parts that turn answers into a vote.
-        facts: What the model tells about itself.
-        perturber: Takes the place of the configured perturbation.
+        config: The configuration.
+        components: Parts of the user's own.
+        model_info: What the model reports about itself.
     """
 
     def __init__(
         self,
         config: SmoothGuardConfig,
         *,
-        judges: Judges | None = None,
-        facts: ModelFacts | None = None,
-        perturber: Perturber | None = None,
+        components: GuardComponents | None = None,
+        model_info: ModelInfo | None = None,
     ) -> None:
         self.config = config
-        self._judges = judges or Judges(config)
-        self._facts = facts or ModelFacts()
-        self._perturber = perturber
-        self._rule = StoppingRule.of(config, self._judges.voter)
+        self._components = (GuardComponents() if components is None else components).complete(config)
+        self._model_info = ModelInfo() if model_info is None else model_info
+        self._rule = StoppingRule.of(config, self._components.voter)
 
     def flow(self, messages: Sequence[BaseMessage]) -> Flow:
         """Guard one request.
@@ -82,7 +80,7 @@ class Guard:
             MediaError: If a medium cannot be guarded and `on_unsupported` is `error`.
             QuorumError: If too few samples answered.
             AbstainedError: If the answers disagree and `on_abstain` is `raise`.
-            AdapterError: If a user's part broke its protocol.
+            AdapterError: If one of the user's components broke its protocol.
         """
         config, clock = self.config, _Clock()
         prepared: PreparedRequest = yield Compute(
@@ -90,9 +88,9 @@ class Guard:
                 "scan",
                 lambda: prepare(
                     messages,
-                    on_unsupported=config.on_unsupported,
-                    limits=config.limits,
-                    remote=config.remote,
+                    on_unsupported=config.media.on_unsupported,
+                    limits=config.media.limits,
+                    remote=config.media.remote,
                 ),
             )
         )
@@ -104,7 +102,7 @@ class Guard:
             function=clock.timed(
                 "perturb",
                 lambda: RequestPerturber(
-                    prepared, config=config, facts=self._facts, perturber=self._perturber, seed=seed
+                    prepared, config=config, model_info=self._model_info, components=self._components, seed=seed
                 ),
             )
         )
@@ -129,62 +127,62 @@ class Guard:
         Raises:
             QuorumError: If too few samples answered.
             AbstainedError: If the answers disagree and `on_abstain` is `raise`.
-            AdapterError: If a user's part broke its protocol.
+            AdapterError: If one of the user's components broke its protocol.
         """
         clock = clock or _Clock()
-        ballot = Ballot(self.config, self._judges)
+        votes = AnswerVote(self.config, self._components)
         wave = self._rule.first_wave()
         while wave:
-            first = ballot.num_calls
+            first = votes.num_calls
             requests = yield Compute(function=clock.timed("perturb", partial(render, first, wave)))
             with clock.stage("model"):
                 outcomes = yield CallModel(requests=requests, first_index=first)
-            ballot.add(outcomes)
-            yield Compute(function=clock.timed("vote", ballot.count))
-            wave = self._next_wave(ballot)
-        return self._conclude(ballot, media, seed, clock)
+            votes.add(outcomes)
+            yield Compute(function=clock.timed("vote", votes.count))
+            wave = self._next_wave(votes)
+        return self._conclude(votes, media, seed, clock)
 
-    def _next_wave(self, ballot: Ballot) -> int:
+    def _next_wave(self, votes: AnswerVote) -> int:
         """Return how many samples to ask next; 0 ends the vote."""
-        pending = self.config.num_samples - ballot.num_calls
-        if len(ballot.answers) + pending < self._required(self.config.num_samples):
-            return 0  # the quorum is out of reach: asking on would only cost
-        return self._rule.next_wave(ballot.keys, ballot.labels, ballot.benign, num_failed=len(ballot.failures))
+        pending = self.config.num_samples - votes.num_calls
+        if len(votes.answers) + pending < self._required(self.config.num_samples):
+            return 0  # the quorum is out of reach: more calls would only cost
+        return self._rule.next_wave(votes.keys, votes.labels, votes.benign, num_failed=len(votes.failures))
 
     def _required(self, num_asked: int) -> int:
-        return self.config.min_successes or num_asked // 2 + 1
+        return self.config.vote.min_successes or num_asked // 2 + 1
 
     def _conclude(
-        self, ballot: Ballot, media: Callable[[], tuple[Medium, ...]], seed: int | None, clock: _Clock
+        self, votes: AnswerVote, media: Callable[[], tuple[Medium, ...]], seed: int | None, clock: _Clock
     ) -> GuardResult:
-        successes, required = len(ballot.answers), self._required(ballot.num_calls)
+        successes, required = len(votes.answers), self._required(votes.num_calls)
         if successes < required:
-            raise QuorumError(ballot.failures, successes=successes, required=required) from ballot.failures[0]
-        agreement = ballot.agreement
-        abstained = agreement < self.config.min_agreement
-        refuse = abstained and self.config.on_abstain == "refuse"
+            raise QuorumError(votes.failures, successes=successes, required=required) from votes.failures[0]
+        agreement = votes.agreement
+        abstained = agreement < self.config.vote.min_agreement
+        refuse = abstained and self.config.vote.on_abstain == "refuse"
         result = GuardResult(
-            answer=_refusal(self.config.refusal_text, ballot.winner) if refuse else ballot.winner,
+            answer=_refusal(self.config.vote.refusal_text, votes.winner) if refuse else votes.winner,
             verdict="abstained" if abstained else "passed",
             agreement=agreement,
-            clean_overruled=ballot.clean_overruled,
-            clusters=ballot.clusters,
-            winner=ballot.winning_label,
-            samples=ballot.samples,
+            clean_overruled=votes.clean_overruled,
+            clusters=votes.clusters,
+            winner=votes.winning_label,
+            samples=votes.samples,
             media=media(),
             sigma=self.config.sigma,
             noise_space=self.config.noise_space,
             seed=seed,
-            usage=ballot.usage,
+            usage=votes.usage,
             timings=clock.read(),
-            num_calls=ballot.num_calls,
+            num_calls=votes.num_calls,
         )
-        if abstained and self.config.on_abstain == "raise":
+        if abstained and self.config.vote.on_abstain == "raise":
             raise AbstainedError(result)
         return result
 
     def _unguarded(self, prepared: PreparedRequest, clock: _Clock) -> Flow:
-        """Ask once: the request holds nothing to perturb."""
+        """Ask once: the request contains nothing to perturb."""
         with clock.stage("model"):
             outcomes = yield CallModel(requests=[prepared.clean()], first_index=0)
         answer = outcomes[0]
@@ -210,7 +208,7 @@ class Guard:
 
 
 def _refusal(text: str, refused: AIMessage) -> AIMessage:
-    """Return a refusal in the name of the model, by which handlers book its tokens."""
+    """Return a refusal that keeps the model's name, which token counters use."""
     kept = {
         name: value for name, value in refused.response_metadata.items() if name in ("model_name", "model_provider")
     }

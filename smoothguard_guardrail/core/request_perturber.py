@@ -1,4 +1,4 @@
-"""Where media meet smoothing: one prepared request becomes N requests with perturbed media."""
+"""One prepared request becomes N requests with perturbed media."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import torch
 from langchain_core.messages import BaseMessage
 
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.core.components import GuardComponents
+from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.errors import AdapterError, MediaLimitError
 from smoothguard_guardrail.media import DecodedMedium, PreparedRequest, fit
 from smoothguard_guardrail.perturbations import (
@@ -23,97 +25,72 @@ from smoothguard_guardrail.perturbations import (
     resolve_device,
     snr_sigma,
 )
-from smoothguard_guardrail.protocols import Perturber, blamed
+from smoothguard_guardrail.protocols import Perturber, name_errors
 from smoothguard_guardrail.result import Medium
 
-# Longest side in pixels that `resolution="auto"` keeps where the model does not tell what it sees: providers shrink
-# larger pictures, and shrinking after the noise averages the noise away.
+# Longest side in pixels for `resolution="auto"` where it is unknown what the model sees: providers shrink larger
+# images, and shrinking after the noise averages the noise away.
 AUTO_RESOLUTION = 1024
-# Longest side over shortest that is enlarged to a model's size: without a bound a line of pixels, a few bytes as a
-# file, grows to gigabytes.
+# Longest side over shortest side of images that are enlarged to a model's size: without a limit, a line of pixels that
+# is a few bytes as a file would grow to gigabytes.
 MAX_ASPECT = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFacts:
-    """What a model tells about the pictures that it sees; the defaults are a model that tells nothing."""
-
-    accepts_tensors: bool = False
-    """Whether media may reach it as tensors, without being encoded."""
-    image_size: int | None = None
-    """Side in pixels to which it brings every picture; None when that varies or is not known."""
-    image_std: tuple[float, float, float] | None = None
-    """Per-channel std that it divides pixels by; None when not known."""
-
-    @classmethod
-    def of(cls, model: Any) -> ModelFacts:
-        """Read the facts off a model's attributes."""
-        std = getattr(model, "image_std", None)
-        return cls(
-            accepts_tensors=bool(getattr(model, "accepts_tensors", False)),
-            image_size=getattr(model, "image_size", None),
-            image_std=tuple(std) if std is not None else None,
-        )
-
-
-def image_perturber(config: SmoothGuardConfig, facts: ModelFacts) -> Compose:
-    """Return the perturbation of images that this configuration describes for a model.
-
-    It is differentiable in its batch, so an adaptive attack can go through it.
-    """
+def image_perturber(config: SmoothGuardConfig, model_info: ModelInfo) -> Compose:
+    """Return the configured perturbation of images for a model, differentiable so that adaptive attacks can use it."""
     return build_perturber(
-        sigma=channel_sigma(config.sigma, config.noise_space, facts.image_std),
-        low_pass=config.low_pass,
-        max_shift=config.max_shift,
-        resize_range=config.resize_range,
+        sigma=channel_sigma(config.sigma, config.noise_space, model_info.image_std),
+        low_pass=config.image.low_pass,
+        max_shift=config.image.max_shift,
+        resize_range=config.image.resize_range,
     )
 
 
 def audio_perturber(config: SmoothGuardConfig, waveform: torch.Tensor) -> GaussianNoise:
-    """Return the perturbation of a recording that this configuration describes, differentiable in its batch.
+    """Return the configured perturbation of audio, differentiable in its batch.
 
     Args:
-        config: Its `audio_sigma`, or `audio_snr_db`, decides.
-        waveform: Float (channels, samples) in [-1, 1]: the recording, against which the ratio is taken.
+        config: The guard's configuration.
+        waveform: Float (channels, samples) in [-1, 1], the signal of the signal-to-noise ratio.
     """
-    sigma = config.audio_sigma
+    sigma = config.audio.sigma
     if sigma is None:
-        sigma = snr_sigma(waveform, config.audio_snr_db or 0.0)
+        sigma = snr_sigma(waveform, config.audio.snr_db or 0.0)
     return GaussianNoise(sigma, bounds=(-1.0, 1.0))
 
 
-def at_model_resolution(image: torch.Tensor, config: SmoothGuardConfig, facts: ModelFacts) -> torch.Tensor:
-    """Bring a picture to the size at which the guard perturbs it for a model, differentiably.
+def at_model_resolution(image: torch.Tensor, config: SmoothGuardConfig, model_info: ModelInfo) -> torch.Tensor:
+    """Resize an image, differentiably, to the size at which the guard perturbs it for a model.
 
     Args:
         image: Float (3, height, width) in [0, 1].
-        config: Its `resolution` decides.
-        facts: What the model tells about itself.
+        config: Its `image.resolution` decides.
+        model_info: What the model reports about itself.
     """
-    resolution = config.resolution
+    resolution = config.image.resolution
     if resolution is None:
         return image
     if resolution == "auto":
-        if facts.image_size is not None:
-            return fit(image, side=facts.image_size, edge="shortest", enlarge=True)
+        if model_info.image_size is not None:
+            return fit(image, side=model_info.image_size, edge="shortest", enlarge=True)
         resolution = AUTO_RESOLUTION
     return fit(image, side=resolution, edge="longest", enlarge=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardView:
-    """What a model behind a guard sees of pictures and recordings, differentiable: what adaptive attacks go through.
+    """What a guarded model sees of images and audio, differentiable: what adaptive attacks optimise through.
 
-    Pictures are resized as the guard does for that model, then perturbed; recordings are perturbed.
+    Images are resized as the guard does for that model, then perturbed; audio is perturbed.
 
     Example:
-        >>> view = GuardView(config=SmoothGuardConfig(), facts=ModelFacts(image_size=96))
+        >>> view = GuardView(config=SmoothGuardConfig(), model_info=ModelInfo(image_size=96))
         >>> view(torch.rand(2, 3, 200, 150), generator=make_generator(0)).shape
         torch.Size([2, 3, 128, 96])
     """
 
     config: SmoothGuardConfig
-    facts: ModelFacts
+    model_info: ModelInfo
 
     def __call__(self, media: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
         """Perturb every medium once.
@@ -123,13 +100,13 @@ class GuardView:
             generator: Draws the noise, on the device of the media.
 
         Returns:
-            Float32 (num_rows, 3, new height, new width), or the shape of the recordings.
+            Float32 (num_rows, 3, new height, new width), or the shape of the audio.
         """
         if media.ndim == 3:
             noisy = [audio_perturber(self.config, each)(each[None], generator=generator) for each in media]
             return torch.cat(noisy)
-        fitted = torch.stack([at_model_resolution(each, self.config, self.facts) for each in media])
-        return image_perturber(self.config, self.facts)(fitted, generator=generator)
+        fitted = torch.stack([at_model_resolution(each, self.config, self.model_info) for each in media])
+        return image_perturber(self.config, self.model_info)(fitted, generator=generator)
 
 
 class RequestPerturber:
@@ -138,8 +115,8 @@ class RequestPerturber:
     Args:
         prepared: The request with its media decoded.
         config: The guard's configuration.
-        facts: What the model tells about itself.
-        perturber: Takes the place of the configured perturbation, for images and recordings alike.
+        model_info: What the model reports about itself.
+        components: Its perturbers replace the configured ones.
         seed: Seed of this call; the same seed, waves and request give the same bytes.
     """
 
@@ -148,14 +125,15 @@ class RequestPerturber:
         prepared: PreparedRequest,
         *,
         config: SmoothGuardConfig,
-        facts: ModelFacts,
-        perturber: Perturber | None = None,
+        model_info: ModelInfo,
+        components: GuardComponents | None = None,
         seed: int,
     ) -> None:
+        components = GuardComponents() if components is None else components
         self._prepared = prepared
         self._config = config
-        self._facts = facts
-        self._custom = perturber
+        self._model_info = model_info
+        self._custom = {"image": components.image_perturber, "audio": components.audio_perturber}
         self._seed = seed
         self._device = resolve_device(config.device)
         self._originals = [self._at_model_resolution(medium) for medium in prepared.media]
@@ -165,24 +143,25 @@ class RequestPerturber:
         """Return the requests of samples `first_index` to `first_index + count - 1`.
 
         Raises:
-            AdapterError: If the user's perturber returned something else than a batch like the one it was given.
+            AdapterError: If a user's perturber fails, or returns anything but a batch like the one it was given.
         """
         clean = [self._prepared.clean()] if self._config.include_clean and first_index == 0 else []
         num_noisy = count - len(clean)
         if not num_noisy:
             return clean
-        batches = [self._perturbed(index, first_index, num_noisy) for index in range(len(self._originals))]
+        batches = [self._perturb(index, first_index, num_noisy) for index in range(len(self._originals))]
+        as_tensors = self._model_info.accepts_tensors
 
         def render_one(sample: int) -> list[BaseMessage]:
-            return self._prepared.render([batch[sample] for batch in batches], as_tensors=self._facts.accepts_tensors)
+            return self._prepared.render([batch[sample] for batch in batches], as_tensors=as_tensors)
 
-        if self._facts.accepts_tensors:
+        if as_tensors:
             return clean + [render_one(sample) for sample in range(num_noisy)]
         with ThreadPoolExecutor(min(num_noisy, os.cpu_count() or 1)) as pool:  # encoders release the GIL
             return clean + list(pool.map(render_one, range(num_noisy)))
 
     def records(self) -> tuple[Medium, ...]:
-        """Return what was done to each medium, those that were dropped or passed included."""
+        """Return what was done to each medium, including those that were dropped or passed."""
         perturbed = iter(zip(self._originals, self._noise_sd, strict=True))
         records = []
         for record in self._prepared.records:
@@ -196,32 +175,36 @@ class RequestPerturber:
     def _at_model_resolution(self, medium: DecodedMedium) -> torch.Tensor:
         if medium.kind != "image":
             return medium.tensor
-        if self._config.resolution == "auto" and self._facts.image_size is not None:
+        if self._config.image.resolution == "auto" and self._model_info.image_size is not None:
             _check_aspect(medium)
-        return at_model_resolution(medium.tensor, self._config, self._facts)
+        return at_model_resolution(medium.tensor, self._config, self._model_info)
 
-    def _perturbed(self, index: int, first_index: int, count: int) -> torch.Tensor:
+    def _perturb(self, index: int, first_index: int, count: int) -> torch.Tensor:
         medium, original = self._prepared.media[index], self._originals[index].to(self._device)
         batch = original.expand(count, *original.shape)
         generator = make_generator(self._seed, index, first_index, device=self._device)
+        custom = self._custom[medium.kind]
         with torch.no_grad():
-            if self._custom is None:
+            if custom is None:
                 perturbed = self._configured(medium)(batch, generator=generator)
             else:
-                perturbed = blamed("perturber", self._custom)(batch.clone(), generator=generator)
+                perturbed = name_errors(f"{medium.kind} perturber", custom)(batch.clone(), generator=generator)
                 _check_batch(perturbed, batch.shape, 0.0 if medium.kind == "image" else -1.0)
                 perturbed = perturbed.to(self._device, torch.float32)
             # One copy at a time: the differences of all of them would take as much memory again.
             changes = [float((copy - original).square().mean()) for copy in perturbed]
-        if self._custom is not None and min(changes) == 0:
-            raise AdapterError(f"{medium.record.path}: a copy came out unchanged, and would be unguarded: add noise")
+        if custom is not None and min(changes) == 0:
+            raise AdapterError(
+                f"{medium.record.path}: the {medium.kind} perturber returned a copy unchanged, which would be"
+                " unguarded: make it change every copy"
+            )
         if self._noise_sd[index] is None:
             self._noise_sd[index] = (sum(changes) / count) ** 0.5
         return perturbed.cpu()
 
     def _configured(self, medium: DecodedMedium) -> Perturber:
         if medium.kind == "image":
-            return image_perturber(self._config, self._facts)
+            return image_perturber(self._config, self._model_info)
         return audio_perturber(self._config, medium.tensor)
 
 
@@ -229,7 +212,7 @@ def _check_aspect(medium: DecodedMedium) -> None:
     height, width = medium.tensor.shape[-2:]
     if max(height, width) > MAX_ASPECT * min(height, width):
         raise MediaLimitError(
-            f"is {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide: set `resolution`",
+            f"is {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide: set `image.resolution`",
             path=medium.record.path,
         )
 
@@ -238,6 +221,6 @@ def _check_batch(batch: Any, shape: Sequence[int], low: float) -> None:
     """Refuse what a user's perturber must not return, before the model sees it."""
     if not isinstance(batch, torch.Tensor) or tuple(batch.shape) != tuple(shape):
         found = tuple(batch.shape) if isinstance(batch, torch.Tensor) else type(batch).__name__
-        raise AdapterError(f"the perturber must return a tensor of shape {tuple(shape)}, not {found}")
+        raise AdapterError(f"perturber: expected a tensor of shape {tuple(shape)}, got {found}")
     if not batch.is_floating_point() or not bool(((batch >= low - 1e-4) & (batch <= 1 + 1e-4)).all()):
-        raise AdapterError(f"the perturber must return finite floating-point values in [{low:g}, 1]")
+        raise AdapterError(f"perturber: expected finite floating-point values in [{low:g}, 1]")

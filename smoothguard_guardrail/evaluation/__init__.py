@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.answering import Parts
     from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items
     from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
@@ -40,7 +39,6 @@ _MODULES = {
     "PairRecord": "record",
     "OnRay": "ray",
     "PairedTest": "statistics",
-    "Parts": "answering",
     "Rate": "statistics",
     "RefusalJudge": "judges",
     "ReviewJudge": "judges",
@@ -75,7 +73,6 @@ __all__ = [
     "OnRay",
     "PairRecord",
     "PairedTest",
-    "Parts",
     "Rate",
     "RefusalJudge",
     "ReviewJudge",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.errors import (
     AbstainedError,
     AdapterError,
@@ -22,7 +23,6 @@ from smoothguard_guardrail.evaluation.replay import KeptEmbeddings, model_of
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models.by_name import load_model
-from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -51,22 +51,6 @@ _embedder = _SharedEmbeddings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """A user's own parts of a guard, in place of the configured ones; see `SmoothGuardRunnable`.
-
-    Attributes:
-        name: Tells these parts from others: kept answers are found by it, so change it whenever the parts change.
-    """
-
-    name: str
-    embedder: Embedder | None = None
-    clusterer: Clusterer | None = None
-    benign_scorer: BenignScorer | None = None
-    perturber: Perturber | None = None
-    voter: Voter | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One item of one arm.
 
@@ -76,7 +60,7 @@ class Task:
 
     item: Item
     config: SmoothGuardConfig | None = None
-    parts: Parts | None = None
+    components: GuardComponents | None = None
 
 
 def answer(model: str | BaseChatModel, task: Task) -> Answer:
@@ -92,7 +76,7 @@ def answer(model: str | BaseChatModel, task: Task) -> Answer:
     Raises:
         ConfigurationError: The model or the guard cannot be set up.
         MissingDependencyError: A package is missing.
-        AdapterError: One of the parts broke its protocol.
+        AdapterError: One of the components broke its protocol.
     """
     chat = model_of(model)
     try:
@@ -109,11 +93,11 @@ def answer(model: str | BaseChatModel, task: Task) -> Answer:
 
 
 def _guarded(chat: BaseChatModel, task: Task, config: SmoothGuardConfig) -> Answer:
-    guard = SmoothGuardRunnable(chat, config=config, **_parts(task.parts))
+    guard = SmoothGuardRunnable(chat, config=config, components=_with_shared_embedder(task.components))
     try:
         result = guard.guard([request_from_files(task.item.media, task.item.question)])
     except AbstainedError as error:
-        return _answer(task, error.result, config, text=config.refusal_text)
+        return _answer(task, error.result, config, text=config.vote.refusal_text)
     return _answer(task, result, config, text=str(result.answer.text))
 
 
@@ -127,15 +111,9 @@ def _failed(task: Task, error: Exception, *, num_calls: int) -> Answer:
     return Answer(item_id=task.item.id, error=f"{type(error).__name__}: {message}", num_calls=num_calls)
 
 
-def _parts(parts: Parts | None) -> dict[str, Any]:
-    parts = parts or Parts(name="")
-    return {
-        "embedder": parts.embedder or _embedder,
-        "clusterer": parts.clusterer,
-        "benign_scorer": parts.benign_scorer,
-        "perturber": parts.perturber,
-        "voter": parts.voter,
-    }
+def _with_shared_embedder(components: GuardComponents | None) -> GuardComponents:
+    components = GuardComponents() if components is None else components
+    return components if components.embedder is not None else components.override(embedder=_embedder)
 
 
 def loaded_once(spec: str) -> BaseChatModel:

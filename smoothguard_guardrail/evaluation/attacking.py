@@ -15,7 +15,8 @@ from pydantic import Field, JsonValue
 from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.attacks import PGD
 from smoothguard_guardrail.config import MediaLimits, SmoothGuardConfig
-from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import GuardView
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
 from smoothguard_guardrail.evaluation.identity import identify
@@ -236,7 +237,7 @@ def _attack(model: BaseChatModel | str, settings: AttackSettings, items: Sequenc
         num_steps=settings.num_steps,
         targeted=None not in wanted,
         seed=settings.seed,
-        transform=None if through is None else GuardView(config=through, facts=ModelFacts.of(chat)),
+        transform=None if through is None else GuardView(config=through, model_info=ModelInfo.of(chat)),
         num_draws=settings.num_draws,
     )
     result = attack(chat, pictures, [item.question for item in items], targets)

@@ -46,8 +46,8 @@ class ArmRecord(Record):
     name: str
     config: dict[str, JsonValue] | None
     """Every knob of the guard; None: the model alone."""
-    parts: str = ""
-    """Name of the user's own parts of the guard."""
+    components: str = ""
+    """`components_name` of the arm."""
     scores: Scores
     """Of the answers that are there; items whose call failed are unscored, and count in no rate."""
     mean_calls: float
@@ -157,7 +157,7 @@ def _record_arm(benchmark: PartialBenchmark, arm: Arm, answers: Mapping[str, Ans
     return ArmRecord(
         name=arm.name,
         config=None if arm.config is None else arm.config.model_dump(mode="json", exclude={"seed"}),
-        parts="" if arm.parts is None else arm.parts.name,
+        components=arm.components_name,
         scores=score_answers(benchmark, answers, judge=judge),
         mean_calls=sum(calls) / len(calls),
         media_sha256=_media_sha256(arm),

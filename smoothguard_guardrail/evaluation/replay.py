@@ -15,9 +15,11 @@ from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage
 from pydantic import Field
 
-from smoothguard_guardrail.core.answer_vote import Judges, describe
+from smoothguard_guardrail.core.answer_vote import describe
+from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.core.flow import CallModel, Guard, Outcome, Request, drive
-from smoothguard_guardrail.core.request_perturber import ModelFacts, RequestPerturber
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, ConfigurationError, QuorumError
 from smoothguard_guardrail.evaluation.mapping import Mapper
 from smoothguard_guardrail.evaluation.records import Record
@@ -112,7 +114,7 @@ def replay(
     config: SmoothGuardConfig,
     copies: Iterable[CopyAnswers],
     *,
-    judges: Judges | None = None,
+    components: GuardComponents | None = None,
     first_copy: int = 0,
 ) -> list[Replayed]:
     """Return what a guard of this configuration elects when the model says what was recorded.
@@ -123,14 +125,14 @@ def replay(
     Args:
         config: How to vote.
         copies: Recorded answers.
-        judges: The parts that turn answers into a vote; None: the configured ones, `KeptEmbeddings` among them.
+        components: What embeds, groups and scores; None: `cached_components(config)`.
         first_copy: Which copy comes first: another one is another draw of the noise.
 
     Raises:
         ConfigurationError: A record holds fewer answers than `num_samples`, or no clean one where it is needed.
-        AdapterError: A part among the judges broke its protocol.
+        AdapterError: One of the components broke its protocol.
     """
-    guard = Guard(config, judges=judges or kept_judges(config))
+    guard = Guard(config, components=cached_components(config) if components is None else components)
     num_noisy = config.num_samples - config.include_clean
     seen: dict[tuple[str | None, ...], Replayed] = {}
     results = []
@@ -187,15 +189,16 @@ class KeptClusters:
         return self._kept[key]
 
 
-def kept_judges(config: SmoothGuardConfig, *, embedder: Embedder | None = None) -> Judges:
-    """Return the configured judges, which keep what they have embedded and clustered.
+def cached_components(config: SmoothGuardConfig, *, embedder: Embedder | None = None) -> GuardComponents:
+    """Return the configured components, which remember what they have embedded and clustered.
 
     Args:
         config: How to vote.
-        embedder: Best a `KeptEmbeddings` that all replays share; None: the one that this process shares.
+        embedder: Preferably one `KeptEmbeddings` shared by all replays; None: the one that this process shares.
     """
-    embedder = embedder or _shared_embeddings()
-    return Judges(config, embedder=embedder, clusterer=KeptClusters(Judges(config, embedder=embedder).clusterer))
+    embedder = _shared_embeddings() if embedder is None else embedder
+    complete = GuardComponents(embedder=embedder).complete(config)
+    return GuardComponents(embedder=embedder, clusterer=KeptClusters(complete.clusterer))
 
 
 @lru_cache(maxsize=1)
@@ -240,14 +243,14 @@ def _ask_item(
     config = config.override(include_clean=False)
     prepared = prepare(
         [request_from_files(item.media, item.question)],
-        on_unsupported=config.on_unsupported,
-        limits=config.limits,
-        remote=config.remote,
+        on_unsupported=config.media.on_unsupported,
+        limits=config.media.limits,
+        remote=config.media.remote,
     )
     if not prepared.media:
         raise ConfigurationError(f"{item.id}: there is nothing to perturb")
-    facts = ModelFacts.of(chat)
-    perturber = RequestPerturber(prepared, config=config, facts=facts, seed=item_seed(seed, item.id))
+    facts = ModelInfo.of(chat)
+    perturber = RequestPerturber(prepared, config=config, model_info=facts, seed=item_seed(seed, item.id))
     requests = [prepared.clean()] if with_clean else []
     requests += perturber.render(0, num_copies)
     outcomes = _outcomes(chat, requests, config)

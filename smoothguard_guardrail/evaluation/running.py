@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.answering import Parts, Task, answer
+from smoothguard_guardrail.evaluation.answering import Task, answer
 from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
 from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
 from smoothguard_guardrail.evaluation.items import Answer, Item
@@ -38,13 +39,15 @@ class Arm:
         name: Unique among the arms.
         items: What is asked. Arms that are compared hold the same ids; an adversarial arm's items have other media.
         config: The guard's; None: the model alone. Its seed is of no matter, each item gets its own.
-        parts: The user's own parts of the guard.
+        components: Parts of the user's own.
+        components_name: Identifies the components: stored answers are found by it, so change it whenever they change.
     """
 
     name: str
     items: Sequence[Item]
     config: SmoothGuardConfig | None = None
-    parts: Parts | None = None
+    components: GuardComponents | None = None
+    components_name: str = ""
 
 
 def run_arms(
@@ -105,31 +108,38 @@ def run_arms(
     return answers
 
 
-def sweep(config: SmoothGuardConfig, **knobs: Sequence[Any]) -> dict[str, SmoothGuardConfig]:
-    """Return configurations for all combinations of some knobs' values, by a name that tells them.
+def sweep(config: SmoothGuardConfig, values: Mapping[str, Sequence[Any]]) -> dict[str, SmoothGuardConfig]:
+    """Return a configuration for every combination of values, by a name that states them.
 
     Args:
-        config: Where the other knobs come from.
-        **knobs: Values by knob, as `sigma=(0.05, 0.1)`.
+        config: The other settings.
+        values: Values by setting, such as `{"sigma": (0.05, 0.1), "image.max_shift": (0, 5)}`.
 
     Raises:
-        ConfigurationError: There is no such knob, or a value makes no sense.
+        ConfigurationError: A setting is unknown or a value invalid.
 
     Example:
-        >>> list(sweep(SmoothGuardConfig(), sigma=(0.1, 0.2), num_samples=(4,)))
-        ['sigma=0.1, num_samples=4', 'sigma=0.2, num_samples=4']
+        >>> list(sweep(SmoothGuardConfig(), {"sigma": (0.1, 0.2), "image.max_shift": (3,)}))
+        ['sigma=0.1, image.max_shift=3', 'sigma=0.2, image.max_shift=3']
     """
-    combinations = [dict(zip(knobs, values, strict=True)) for values in product(*knobs.values())]
+    combinations = [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
     return {
-        ", ".join(f"{knob}={value}" for knob, value in changes.items()): config.override(**changes)
+        ", ".join(f"{setting}={value}" for setting, value in changes.items()): reduce(_set, changes.items(), config)
         for changes in combinations
         if changes
     }
 
 
+def _set(config: SmoothGuardConfig, change: tuple[str, Any]) -> SmoothGuardConfig:
+    group, _, setting = change[0].rpartition(".")
+    return config.override(**({group: {setting: change[1]}} if group else {setting: change[1]}))
+
+
 def noise_alone(config: SmoothGuardConfig) -> SmoothGuardConfig:
     """Return a guard that perturbs as this one does and asks once: what its noise does by itself, without a vote."""
-    return config.override(num_samples=1, include_clean=False, min_successes=None, early_stop=None, min_agreement=0.0)
+    return config.override(
+        num_samples=1, include_clean=False, vote={"min_successes": None, "min_agreement": 0.0}, early_stop=None
+    )
 
 
 def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, ...]:
@@ -157,8 +167,10 @@ def _check(arms: Sequence[Arm]) -> None:
     for arm in arms:
         if not arm.items or len({item.id for item in arm.items}) < len(arm.items):
             raise ConfigurationError(f"the items of arm {arm.name!r} have to have ids of their own, and be one or more")
-        if arm.parts is not None and arm.config is None:
-            raise ConfigurationError(f"arm {arm.name!r} has parts of a guard, and no configuration")
+        if arm.components is not None and arm.config is None:
+            raise ConfigurationError(f"arm {arm.name!r} has components but no config")
+        if (arm.components is None) != (not arm.components_name):
+            raise ConfigurationError(f"arm {arm.name!r}: give components and components_name together")
 
 
 def _add(tasks: dict[str, Task], arm: Arm, item: Item, identity: ModelIdentity, seed: int) -> str:
@@ -167,7 +179,7 @@ def _add(tasks: dict[str, Task], arm: Arm, item: Item, identity: ModelIdentity, 
     if arm.config is not None:
         config = arm.config.override(seed=item_seed(seed, item.id), record_samples=True)
     key = _key(arm, item, config, identity)
-    tasks.setdefault(key, Task(item=item, config=config, parts=arm.parts))
+    tasks.setdefault(key, Task(item=item, config=config, components=arm.components))
     return key
 
 
@@ -183,7 +195,7 @@ def _key(arm: Arm, item: Item, config: SmoothGuardConfig | None, identity: Model
         question=item.question,
         media=media,
         config=None if config is None else config.model_dump(mode="json", exclude=_OF_NO_MATTER),
-        parts=None if arm.parts is None else arm.parts.name,
+        components=arm.components_name,
         seed=None if config is None else config.seed,
         version=__version__,
     )

@@ -1,4 +1,4 @@
-"""What the LangChain hosts share: a model behind a guard, driven sync and async, and the record on its answer."""
+"""What the hosts share: a guarded model, called sync or async, and the record on its answer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from smoothguard_guardrail._langchain.events import areported, reported
 from smoothguard_guardrail._langchain.sample_calls import SampleCaller, unwrap
 from smoothguard_guardrail._langchain.sample_runs import ParentRun, SampleRuns
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.core.answer_vote import Judges
+from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.core.flow import Guard, adrive, drive
-from smoothguard_guardrail.core.request_perturber import ModelFacts
+from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.protocols import Perturber
 from smoothguard_guardrail.result import GuardResult
 
 METADATA_KEY = "smoothguard"
@@ -29,10 +28,9 @@ class GuardedModel:
 
     Args:
         model: A chat model, or any Runnable from messages to a message or text.
-        config: Every knob.
-        judges: The parts that turn answers into a vote.
-        perturber: Takes the place of the configured perturbation.
-        facts: What the model tells about itself; read off the model by default.
+        config: The guard's configuration.
+        components: Parts of the user's own.
+        model_info: What the model reports about itself; read from the model by default.
         traced: Whether samples are child runs of the host's run.
     """
 
@@ -41,13 +39,12 @@ class GuardedModel:
         model: Runnable[Any, Any],
         config: SmoothGuardConfig,
         *,
-        judges: Judges,
-        perturber: Perturber | None = None,
-        facts: ModelFacts | None = None,
+        components: GuardComponents,
+        model_info: ModelInfo | None = None,
         traced: bool = True,
     ) -> None:
-        facts = facts or ModelFacts.of(unwrap(model).model)
-        self._guard = Guard(config, judges=judges, facts=facts, perturber=perturber)
+        model_info = ModelInfo.of(unwrap(model).model) if model_info is None else model_info
+        self._guard = Guard(config, components=components, model_info=model_info)
         self._caller = SampleCaller(model, max_concurrency=config.max_concurrency)
         self._traced = traced
 
@@ -67,11 +64,11 @@ class GuardedModel:
             **kwargs: Passed on to the model.
 
         Raises:
-            InputError: If the input is nothing that a chat model takes.
+            InputError: If the input is not text, a prompt value or messages.
             MediaError: If a medium cannot be guarded and `on_unsupported` is `error`.
             QuorumError: If too few samples answered.
             AbstainedError: If the answers disagree and `on_abstain` is `raise`.
-            AdapterError: If a user's part broke its protocol.
+            AdapterError: If one of the user's components broke its protocol.
         """
         runs = SampleRuns(parent, config, traced=self._traced)
         return reported(
@@ -106,21 +103,19 @@ def with_record(result: GuardResult) -> AIMessage:
 
 
 def as_messages(input: LanguageModelInput) -> list[BaseMessage]:
-    """Return what a chat model takes as messages.
+    """Return a chat model's input as messages.
 
     Raises:
-        InputError: If it is nothing that a chat model takes.
+        InputError: If it is not text, a prompt value or a list of messages.
     """
     if isinstance(input, PromptValue):
         return input.to_messages()
-    if not isinstance(input, Sequence):  # a dict would pass for a list of texts, its keys
-        raise InputError(f"the guard takes text, a prompt value or a list of messages, not {type(input).__name__}")
+    if not isinstance(input, Sequence):  # a dict would be read as the list of its keys
+        raise InputError(f"expected text, a prompt value or a list of messages, got {type(input).__name__}")
     try:
         return convert_to_messages([("human", input)] if isinstance(input, str) else input)
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise InputError(
-            f"the guard takes text, a prompt value or a list of messages, not {type(input).__name__}: {error}"
-        ) from error
+        raise InputError(f"expected text, a prompt value or a list of messages: {error}") from error
 
 
 def named_model(name: str) -> BaseChatModel:

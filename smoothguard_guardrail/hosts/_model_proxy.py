@@ -1,4 +1,4 @@
-"""A chat model that passes for the one inside of it, in what others ask of a model beside answers."""
+"""A chat model that answers for its inner model whatever others ask of a model besides answers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from langchain_core.language_models.base import LangSmithParams
 
 
-class AroundChatModel(BaseChatModel):
-    """Base class of a chat model around another: its name, profile, tokens and tracing are the other's."""
+class ChatModelProxy(BaseChatModel):
+    """Base class of a chat model that wraps another: name, profile, token counts and tracing are the inner model's."""
 
-    # Not named `model`: agents take a field of that name for the model's name.
-    inner: Any = Field(exclude=True)
+    # Not called `model`: agents read a field of that name as the model's name.
+    inner: Any = Field(exclude=True, frozen=True)
 
     @property
     def model_name(self) -> str | None:
-        """Name of the inner model, by which agents tell what it can do."""
+        """Name of the inner model, from which agents infer what it supports."""
         name = getattr(self.inner, "model_name", None) or getattr(self.inner, "model", None)
         return name if isinstance(name, str) else None
 
@@ -29,11 +29,11 @@ class AroundChatModel(BaseChatModel):
         return self.inner.get_token_ids(text)  # type: ignore[no-any-return]
 
     def get_num_tokens(self, text: str) -> int:
-        """Return how many tokens a text is to the inner model."""
+        """Return how many tokens the inner model makes of a text."""
         return self.inner.get_num_tokens(text)  # type: ignore[no-any-return]
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> int:
-        """Return how many tokens messages are to the inner model, one sample's worth."""
+        """Return how many tokens the inner model makes of the messages, for one sample."""
         return self.inner.get_num_tokens_from_messages(messages, *args, **kwargs)  # type: ignore[no-any-return]
 
     def _resolve_model_profile(self) -> ModelProfile | None:

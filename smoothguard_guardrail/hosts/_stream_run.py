@@ -1,4 +1,4 @@
-"""What `SmoothGuardChatModel` needs to stream one chunk the way LangChain streams many."""
+"""The run of a stream, which `SmoothGuardChatModel` needs to stream its single chunk."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 
-class RunKeeper(BaseCallbackHandler):
-    """Remembers the run of a stream: `BaseChatModel.stream` starts one, but gives `_stream` no manager of it.
+class StreamRun(BaseCallbackHandler):
+    """Remembers the run of a stream: `BaseChatModel.stream` starts one but does not pass its manager to `_stream`.
 
     Args:
         config: The configuration that the stream is called with.
         local: The model's own callbacks.
     """
 
-    run_inline = True  # under asyncio too, the run is known before the stream begins
+    run_inline = True  # so that under asyncio, too, the run is known before the stream begins
 
     def __init__(self, config: RunnableConfig | None, local: Callbacks) -> None:
         config = ensure_config(config)
@@ -31,9 +31,9 @@ class RunKeeper(BaseCallbackHandler):
         with_this = self._manager.copy()
         with_this.add_handler(self, inherit=False)
         self.config: RunnableConfig = {**config, "callbacks": with_this}
-        """The configuration, with this in it."""
+        """The configuration, with this handler added."""
         self.run: BaseRunManager | None = None
-        """The run, once it began."""
+        """The run, once it has started."""
 
     def on_chat_model_start(
         self,
@@ -57,10 +57,10 @@ class RunKeeper(BaseCallbackHandler):
         )
 
 
-current_keeper: ContextVar[RunKeeper | None] = ContextVar("smoothguard_stream", default=None)
+current_stream_run: ContextVar[StreamRun | None] = ContextVar("smoothguard_stream", default=None)
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
-    """Return a message as the one chunk of its stream."""
+    """Return a message as the only chunk of its stream."""
     fields = {name: getattr(message, name) for name in AIMessage.model_fields if name != "type"}
     return AIMessageChunk(**fields, chunk_position="last")

@@ -14,89 +14,72 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.tools import BaseTool
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, InstanceOf
 
-from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.core.answer_vote import Judges
+from smoothguard_guardrail.config import SmoothGuardConfig, require_config
+from smoothguard_guardrail.core.components import GuardComponents, require_components
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts._guarded_model import GuardedModel, named_model, with_record
-from smoothguard_guardrail.hosts._model_proxy import AroundChatModel
-from smoothguard_guardrail.hosts._replace_models import rewired
-from smoothguard_guardrail.hosts._stream_run import RunKeeper, as_chunk, current_keeper
-from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
+from smoothguard_guardrail.hosts._model_proxy import ChatModelProxy
+from smoothguard_guardrail.hosts._replace_models import replace_models
+from smoothguard_guardrail.hosts._stream_run import StreamRun, as_chunk, current_stream_run
 from smoothguard_guardrail.result import GuardResult
 
 
-class SmoothGuardChatModel(AroundChatModel):
-    """A chat model around another: every answer is elected among samples over noisy copies of the media.
+class SmoothGuardChatModel(ChatModelProxy):
+    """A guarded chat model: every answer is elected from samples over noisy copies of the media.
 
-    Goes wherever a chat model goes: `create_agent(model=...)`, `bind_tools`, `with_structured_output`, streaming.
-    Answers that are tool calls or JSON objects are grouped by what they call or parse to, and one sample is returned
-    whole. A stream is one chunk, after the vote. `response_metadata["smoothguard"]` holds the record as plain JSON.
+    Use it like any chat model: `create_agent(model=...)`, `bind_tools`, `with_structured_output`, streaming. Answers
+    that are tool calls or JSON objects are grouped by what they call or parse to, and one sample is returned whole. A
+    stream is one chunk, after the vote. `response_metadata["smoothguard"]` contains the record as plain JSON.
 
-    Tokens are counted once. By default samples are no runs of their own and `usage_metadata` is their sum; with
-    `trace_samples=True` each sample is a child run that reports its tokens, and the sum stands in the record alone.
+    Tokens are counted once. By default samples are not runs of their own and `usage_metadata` is their sum; with
+    `trace_samples=True` each sample is a child run that reports its tokens, and the sum is in the record only.
 
     Args:
-        inner: The chat model to guard, or a string for `langchain.chat_models.init_chat_model`.
-        config: Every knob.
-        embedder: Embeds the answers: any LangChain `Embeddings`. Default: the packaged all-MiniLM-L6-v2.
-        clusterer: Groups embedded answers; takes the place of `config.clusterer`.
-        benign_scorer: Scores how benign answers are, in [-1, 1]. Default: distance to prototypes.
-        perturber: Perturbs media; takes the place of noise, low-pass, shift and resize.
-        voter: Elects a cluster; takes the place of the benign-weighted vote.
+        model: The chat model to guard, or a name for `langchain.chat_models.init_chat_model`.
+        config: The guard's configuration.
+        components: Parts of your own instead of the configured ones.
         **options: Fields of every chat model: `callbacks`, `tags`, `metadata`, `rate_limiter`, ...
 
     Raises:
-        ConfigurationError: If the inner model is neither a chat model nor a string that names one; if an option is
-            none of a chat model's. Parameters of the model, as `temperature`, belong to the inner model.
+        ConfigurationError: If the model is neither a chat model nor a name of one; if an option is not a field of
+            every chat model. The model's own parameters, such as `temperature`, belong to the guarded model.
         ImportError: If the package of the named model's provider is missing.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardChatModel
         >>> from smoothguard_guardrail.testing import ScriptedChatModel
-        >>> chat = SmoothGuardChatModel(inner=ScriptedChatModel(script=["Hello."]))
+        >>> chat = SmoothGuardChatModel(ScriptedChatModel(script=["Hello."]))
         >>> [chunk.content for chunk in chat.stream("Hi!")]
         ['Hello.']
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, ignored_types=(cached_property,))
 
-    config: SmoothGuardConfig = Field(default_factory=SmoothGuardConfig)
-    embedder: Any = Field(default=None, exclude=True)
-    clusterer: Any = Field(default=None, exclude=True)
-    benign_scorer: Any = Field(default=None, exclude=True)
-    perturber: Any = Field(default=None, exclude=True)
-    voter: Any = Field(default=None, exclude=True)
+    # Field by field: LangChain itself sets a chat model's `metadata`.
+    config: SmoothGuardConfig = Field(frozen=True)
+    components: InstanceOf[GuardComponents] = Field(exclude=True, frozen=True)
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
     """Off by default: an answer from a cache would carry the record of another call."""
 
     def __init__(
         self,
-        *,
-        inner: BaseChatModel | str,
+        model: BaseChatModel | str,
         config: SmoothGuardConfig | None = None,
-        embedder: Embedder | None = None,
-        clusterer: Clusterer | None = None,
-        benign_scorer: BenignScorer | None = None,
-        perturber: Perturber | None = None,
-        voter: Voter | None = None,
+        *,
+        components: GuardComponents | None = None,
         **options: Any,
     ) -> None:
-        inner = named_model(inner) if isinstance(inner, str) else inner
+        inner = named_model(model) if isinstance(model, str) else model
         if not isinstance(inner, BaseChatModel):
-            raise ConfigurationError(f"inner must be a chat model or a string, not {type(inner).__name__}")
+            raise ConfigurationError(f"model: expected a chat model or a string, got {type(inner).__name__}")
         if unknown := sorted(options.keys() - type(self).model_fields.keys()):
-            raise ConfigurationError(f"unknown: {', '.join(unknown)}; the model's own parameters belong to `inner`")
+            raise ConfigurationError(
+                f"unknown option {', '.join(unknown)}: parameters of the model belong to the guarded model"
+            )
         super().__init__(
-            inner=inner,
-            config=config or SmoothGuardConfig(),
-            embedder=embedder,
-            clusterer=clusterer,
-            benign_scorer=benign_scorer,
-            perturber=perturber,
-            voter=voter,
-            **options,
+            inner=inner, config=require_config(config), components=require_components(components), **options
         )
 
     def bind_tools(
@@ -109,8 +92,8 @@ class SmoothGuardChatModel(AroundChatModel):
         """Bind tools to the guarded model, in the inner model's own form.
 
         Raises:
-            NotImplementedError: If the inner model knows no tools.
-            ConfigurationError: If what the inner model binds them to holds no chat model that could be guarded.
+            NotImplementedError: If the inner model does not support tools.
+            ConfigurationError: If there is no chat model to guard in what the inner model returns.
         """
         return self._guarding(self.inner.bind_tools(tools, tool_choice=tool_choice, **kwargs))
 
@@ -120,14 +103,14 @@ class SmoothGuardChatModel(AroundChatModel):
         """Return a runnable that answers by a schema, in the inner model's own way.
 
         Raises:
-            NotImplementedError: If the inner model knows neither structured output nor tools.
-            ConfigurationError: If the inner model's way holds no chat model that could be guarded.
+            NotImplementedError: If the inner model supports neither structured output nor tools.
+            ConfigurationError: If there is no chat model to guard in what the inner model returns.
         """
         return self._guarding(self.inner.with_structured_output(schema, include_raw=include_raw, **kwargs))
 
     def _guarding(self, runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
-        """Put this guard around every chat model inside of what the inner model made of itself."""
-        guarded: Runnable[Any, Any] = rewired(runnable, self._around)
+        """Guard every chat model inside what the inner model returned."""
+        guarded: Runnable[Any, Any] = replace_models(runnable, self._around)
         if guarded is runnable:
             raise ConfigurationError(
                 f"{type(self.inner).__name__} hides its chat model in a {type(runnable).__name__}, where it cannot be"
@@ -142,13 +125,13 @@ class SmoothGuardChatModel(AroundChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessageChunk]:
         """Yield the elected answer as one chunk, after the vote."""
-        keeper = RunKeeper(config, self.callbacks)
-        stream = super().stream(input, keeper.config, **kwargs)
-        token = current_keeper.set(keeper)
+        stream_run = StreamRun(config, self.callbacks)
+        stream = super().stream(input, stream_run.config, **kwargs)
+        token = current_stream_run.set(stream_run)
         try:
             chunk = next(stream)
         finally:
-            current_keeper.reset(token)
+            current_stream_run.reset(token)
         yield chunk
         yield from stream
 
@@ -156,19 +139,19 @@ class SmoothGuardChatModel(AroundChatModel):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessageChunk]:
         """Yield the elected answer as one chunk, after the vote."""
-        keeper = RunKeeper(config, self.callbacks)
-        stream = super().astream(input, keeper.config, **kwargs)
-        token = current_keeper.set(keeper)
+        stream_run = StreamRun(config, self.callbacks)
+        stream = super().astream(input, stream_run.config, **kwargs)
+        token = current_stream_run.set(stream_run)
         try:
             chunk = await anext(stream)
         finally:
-            current_keeper.reset(token)
+            current_stream_run.reset(token)
         yield chunk
         async for rest in stream:
             yield rest
 
     def _should_stream(self, *, run_manager: Any = None, **_: Any) -> bool:
-        # An `invoke` that someone listens to comes with a manager: `_generate`, unlike `_stream`, is given it.
+        # An `invoke` with listeners has a manager, which `_generate`, unlike `_stream`, receives.
         return run_manager is None
 
     def _generate(
@@ -203,7 +186,7 @@ class SmoothGuardChatModel(AroundChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        parent = run_manager or _kept_run()
+        parent = run_manager or _stream_run()
         answer = self._answer(self._guarded.run(messages, parent, **_given(stop), **kwargs), parent)
         yield ChatGenerationChunk(message=as_chunk(answer))
 
@@ -214,14 +197,14 @@ class SmoothGuardChatModel(AroundChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        parent = run_manager or _kept_run()
+        parent = run_manager or _stream_run()
         answer = self._answer(await self._guarded.arun(messages, parent, **_given(stop), **kwargs), parent)
         yield ChatGenerationChunk(message=as_chunk(answer))
 
     def _answer(self, result: GuardResult, run: BaseRunManager | None) -> AIMessage:
         answer = with_record(result)
         if answer.id is None and run:
-            # Before anyone is told of a token: graphs know by the id that the token and the answer are one.
+            # Set before the first token is sent: graphs match the token and the answer by this id.
             answer.id = f"lc_run--{run.run_id}"
         if self._traces_samples:
             answer.usage_metadata = None
@@ -236,19 +219,10 @@ class SmoothGuardChatModel(AroundChatModel):
 
     @cached_property
     def _guarded(self) -> GuardedModel:
-        judges = Judges(
-            self.config,
-            embedder=self.embedder,
-            clusterer=self.clusterer,
-            benign_scorer=self.benign_scorer,
-            voter=self.voter,
-        )
-        return GuardedModel(
-            self.inner, self.config, judges=judges, perturber=self.perturber, traced=self._traces_samples
-        )
+        return GuardedModel(self.inner, self.config, components=self.components, traced=self._traces_samples)
 
     def __copy__(self) -> Self:
-        """Return a copy without what was built from these fields: `model_copy(update=...)` changes them."""
+        """Return a copy that builds its guard again, since `model_copy(update=...)` changes the fields."""
         copied = super().__copy__()
         copied.__dict__.pop("_guarded", None)
         return copied
@@ -264,10 +238,10 @@ class SmoothGuardChatModel(AroundChatModel):
 
 
 def _given(stop: list[str] | None) -> dict[str, Any]:
-    """Return `stop` as a keyword argument where it is given: None would undo one that is bound."""
+    """Return `stop` as a keyword argument where it is given: None would override a bound one."""
     return {} if stop is None else {"stop": stop}
 
 
-def _kept_run() -> BaseRunManager | None:
-    keeper = current_keeper.get()
-    return keeper.run if keeper else None
+def _stream_run() -> BaseRunManager | None:
+    stream_run = current_stream_run.get()
+    return stream_run.run if stream_run else None

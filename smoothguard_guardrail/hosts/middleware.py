@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from langchain.agents.middleware.types import (
     AgentMiddleware,
@@ -23,11 +23,10 @@ from langgraph.types import Command
 
 from smoothguard_guardrail._langchain.sample_calls import as_answer, sample_model
 from smoothguard_guardrail._langchain.sample_runs import ParentRun
-from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.core.answer_vote import Judges
-from smoothguard_guardrail.core.request_perturber import ModelFacts
+from smoothguard_guardrail.config import SmoothGuardConfig, require_config
+from smoothguard_guardrail.core.components import GuardComponents, require_components
+from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.hosts._guarded_model import METADATA_KEY, GuardedModel, with_record
-from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
 from smoothguard_guardrail.result import GuardResult
 
 
@@ -35,27 +34,26 @@ class SmoothGuardState(AgentState[ResponseT]):
     """What the middleware adds to an agent's state."""
 
     smoothguard: NotRequired[Annotated[dict[str, Any], OmitFromInput]]
-    """Record of the last model call, as in the answer's `response_metadata`; no part of the agent's input."""
+    """Record of the last model call, as in the answer's `response_metadata`; callers cannot set it."""
 
 
 class SmoothGuardMiddleware(AgentMiddleware[SmoothGuardState[ResponseT], ContextT, ResponseT]):
     """Guards every model call of an agent: `create_agent(..., middleware=[..., SmoothGuardMiddleware()])`.
 
-    Media are looked for in the system message and the whole history, pictures that tools returned included. Samples
-    see noisy copies; the state keeps the originals. The elected sample's whole response is returned, structured
-    response included, its record in the state under `smoothguard` and in the message's `response_metadata`.
+    It looks for media in the system message and the whole history, including images that tools returned. Samples see
+    noisy copies; the state keeps the originals. The elected sample's whole response is returned, including a structured
+    response; its record is in the state under `smoothguard` and in the message's `response_metadata`.
 
-    Put it last in the list, innermost: what other middleware does inside of it happens once per sample, their
-    updates of the state included. No token of a sample is streamed; the answer comes whole, after the vote.
+    Put it last in the list, innermost: middleware inside it runs once per sample, and so do its updates of the state.
+    No token of a sample is streamed; the answer comes whole, after the vote.
 
     Args:
-        config: Every knob.
-        on_abstain: Takes the place of `config.on_abstain`. A refusal calls no tool, so it ends the agent's turn.
-        embedder: Embeds the answers: any LangChain `Embeddings`. Default: the packaged all-MiniLM-L6-v2.
-        clusterer: Groups embedded answers; takes the place of `config.clusterer`.
-        benign_scorer: Scores how benign answers are, in [-1, 1]. Default: distance to prototypes.
-        perturber: Perturbs media; takes the place of noise, low-pass, shift and resize.
-        voter: Elects a cluster; takes the place of the benign-weighted vote.
+        config: The guard's configuration. With `vote.on_abstain="refuse"`, a refusal calls no tool and so ends the
+            agent's turn.
+        components: Parts of your own instead of the configured ones.
+
+    Raises:
+        ConfigurationError: If an argument has the wrong type.
 
     Example:
         >>> from langchain.agents import create_agent
@@ -69,24 +67,20 @@ class SmoothGuardMiddleware(AgentMiddleware[SmoothGuardState[ResponseT], Context
 
     state_schema = SmoothGuardState  # type: ignore[assignment]
 
-    def __init__(
-        self,
-        config: SmoothGuardConfig | None = None,
-        *,
-        on_abstain: Literal["answer", "refuse", "raise"] | None = None,
-        embedder: Embedder | None = None,
-        clusterer: Clusterer | None = None,
-        benign_scorer: BenignScorer | None = None,
-        perturber: Perturber | None = None,
-        voter: Voter | None = None,
-    ) -> None:
+    def __init__(self, config: SmoothGuardConfig | None = None, *, components: GuardComponents | None = None) -> None:
         super().__init__()
-        config = config or SmoothGuardConfig()
-        self.config = config if on_abstain is None else config.override(on_abstain=on_abstain)
-        self._judges = Judges(
-            self.config, embedder=embedder, clusterer=clusterer, benign_scorer=benign_scorer, voter=voter
-        )
-        self._perturber = perturber
+        self._config = require_config(config)
+        self._components = require_components(components)
+
+    @property
+    def config(self) -> SmoothGuardConfig:
+        """The guard's configuration."""
+        return self._config
+
+    @property
+    def components(self) -> GuardComponents:
+        """Parts of the user's own."""
+        return self._components
 
     def wrap_model_call(
         self,
@@ -99,7 +93,7 @@ class SmoothGuardMiddleware(AgentMiddleware[SmoothGuardState[ResponseT], Context
             MediaError: If a medium cannot be guarded and `on_unsupported` is `error`.
             QuorumError: If too few samples answered.
             AbstainedError: If the answers disagree and `on_abstain` is `raise`.
-            AdapterError: If a user's part broke its protocol.
+            AdapterError: If one of your components broke its protocol.
         """
         samples = _Samples(request)
 
@@ -126,12 +120,11 @@ class SmoothGuardMiddleware(AgentMiddleware[SmoothGuardState[ResponseT], Context
     def _guarded(self, model: Runnable[Any, Any], request: ModelRequest[ContextT]) -> GuardedModel:
         return GuardedModel(
             model,
-            self.config,
-            judges=self._judges,
-            perturber=self._perturber,
+            self._config,
+            components=self._components,
             # Encoded, not as tensors: on their way to the model the messages pass other middleware and tracers.
-            facts=dataclasses.replace(ModelFacts.of(request.model), accepts_tensors=False),
-            traced=self.config.trace_samples is not False,
+            model_info=dataclasses.replace(ModelInfo.of(request.model), accepts_tensors=False),
+            traced=self._config.trace_samples is not False,
         )
 
 
@@ -148,19 +141,19 @@ class _Samples:
 
     @property
     def messages(self) -> list[AnyMessage]:
-        """Everything that the model is shown."""
+        """Everything that the model sees."""
         system = self._request.system_message
         return [*([system] if system else []), *self._request.messages]
 
     def request(self, messages: list[Any]) -> ModelRequest[Any]:
-        """Return the request with other messages; the state stays as it is."""
+        """Return the request with other messages; the state is unchanged."""
         if not self._request.system_message:
             return self._request.override(messages=messages)
         system, *rest = messages
         return self._request.override(system_message=system, messages=rest)
 
     def keep(self, response: ModelResponse[Any]) -> AIMessage | None:
-        """Remember a response, and return the answer that is voted on."""
+        """Remember a response and return its answer, which is voted on."""
         message = next((message for message in response.result if isinstance(message, AIMessage)), None)
         if message is None:
             return None
@@ -181,7 +174,7 @@ class _Samples:
 
 
 def _current_run() -> tuple[ParentRun | None, RunnableConfig]:
-    """Return the run that this code is in, as a manager of its children, and its configuration."""
+    """Return the current run, as a manager of its children, and its configuration."""
     config = ensure_config()
     callbacks = config.get("callbacks")
     return (None if isinstance(callbacks, list) else callbacks), config

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, InstanceOf
 
-from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.core.answer_vote import Judges
+from smoothguard_guardrail.config import SmoothGuardConfig, require_config
+from smoothguard_guardrail.core.components import GuardComponents, require_components
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts._guarded_model import GuardedModel, named_model, with_record
-from smoothguard_guardrail.protocols import BenignScorer, Clusterer, Embedder, Perturber, Voter
 from smoothguard_guardrail.result import GuardResult
 
 
 class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
-    """A chat model behind the guard, to be used wherever the chat model was.
+    """A guarded chat model for LCEL chains, used wherever the chat model was.
 
     `invoke` and `ainvoke` return the elected answer as an `AIMessage` whose `response_metadata["smoothguard"]`
-    holds the record as plain JSON and whose `usage_metadata` is the sum over the samples. `guard` and `aguard`
-    return the whole `GuardResult`. None of the guard's knobs is configurable at call time: a remote caller must
-    not be able to turn it down.
+    contains the record as plain JSON and whose `usage_metadata` is the sum over the samples. `guard` and `aguard`
+    return the whole `GuardResult`. No setting of the guard can be changed at call time: a remote caller must not be
+    able to weaken it.
 
     Args:
-        model: A chat model, any Runnable from messages to a message or text, or a string for
-            `langchain.chat_models.init_chat_model`, as `"openai:gpt-4o"`.
-        config: Every knob.
-        embedder: Embeds the answers: any LangChain `Embeddings`. Default: the packaged all-MiniLM-L6-v2.
-        clusterer: Groups embedded answers; takes the place of `config.clusterer`.
-        benign_scorer: Scores how benign answers are, in [-1, 1]. Default: distance to prototypes.
-        perturber: Perturbs media; takes the place of noise, low-pass, shift and resize.
-        voter: Elects a cluster; takes the place of the benign-weighted vote.
+        model: A chat model, any Runnable from messages to a message or text, or a name for
+            `langchain.chat_models.init_chat_model`, such as `"openai:gpt-4o"`.
+        config: The guard's configuration.
+        components: Parts of your own instead of the configured ones.
 
     Raises:
-        ConfigurationError: If the model is neither a Runnable nor a string that names one.
+        ConfigurationError: If an argument has the wrong type, or the name is not one of a model.
         ImportError: If the package of the named model's provider is missing.
 
     Example:
@@ -51,33 +46,21 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
     model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True, ignored_types=(cached_property,))
 
     model: Any
-    config: SmoothGuardConfig = Field(default_factory=SmoothGuardConfig)
-    embedder: Any = None
-    clusterer: Any = None
-    benign_scorer: Any = None
-    perturber: Any = None
-    voter: Any = None
+    config: SmoothGuardConfig
+    components: InstanceOf[GuardComponents] = Field(exclude=True)
 
     def __init__(
         self,
         model: Runnable[Any, Any] | str,
-        *,
         config: SmoothGuardConfig | None = None,
-        embedder: Embedder | None = None,
-        clusterer: Clusterer | None = None,
-        benign_scorer: BenignScorer | None = None,
-        perturber: Perturber | None = None,
-        voter: Voter | None = None,
+        *,
+        components: GuardComponents | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             model=_as_runnable(model),
-            config=config or SmoothGuardConfig(),
-            embedder=embedder,
-            clusterer=clusterer,
-            benign_scorer=benign_scorer,
-            perturber=perturber,
-            voter=voter,
+            config=require_config(config),
+            components=require_components(components),
             **kwargs,
         )
 
@@ -85,16 +68,16 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         """Return the elected answer.
 
         Args:
-            input: What chat models take: text, a prompt value or messages.
+            input: Text, a prompt value or messages.
             config: Callbacks, tags, metadata, `max_concurrency`.
-            **kwargs: Passed on to the model, as `stop`.
+            **kwargs: Passed on to the model, such as `stop`.
 
         Raises:
-            InputError: If the input is nothing that a chat model takes.
-            MediaError: If a medium cannot be guarded and `on_unsupported` is `error`.
+            InputError: If the input is not text, a prompt value or messages.
+            MediaError: If a medium cannot be guarded and `config.media.on_unsupported` is `error`.
             QuorumError: If too few samples answered.
-            AbstainedError: If the answers disagree and `on_abstain` is `raise`.
-            AdapterError: If a user's part broke its protocol.
+            AbstainedError: If the answers disagree and `config.vote.on_abstain` is `raise`.
+            AdapterError: If one of your components broke its protocol.
         """
         return self._call_with_config(self._answer, input, config, **kwargs)
 
@@ -114,23 +97,26 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         """Return the elected answer and the evidence for it; see `invoke`."""
         return await self._acall_with_config(self._aguard, input, config, **kwargs)  # type: ignore[return-value, arg-type]
 
+    def bind_tools(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Tools need a chat model: raise an error that names `SmoothGuardChatModel`."""
+        raise ConfigurationError(_NEEDS_CHAT_MODEL.format("bind_tools", "chat.bind_tools(tools)"))
+
+    def with_structured_output(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Structured output needs a chat model: raise an error that names `SmoothGuardChatModel`."""
+        raise ConfigurationError(
+            _NEEDS_CHAT_MODEL.format("with_structured_output", "chat.with_structured_output(schema)")
+        )
+
     def __copy__(self) -> Self:
-        """Return a copy without what was built from these fields: `model_copy(update=...)` changes them."""
+        """Return a copy that builds its guard again, since `model_copy(update=...)` changes the fields."""
         copied = super().__copy__()
         copied.__dict__.pop("_guarded", None)
         return copied
 
     @cached_property
     def _guarded(self) -> GuardedModel:
-        judges = Judges(
-            self.config,
-            embedder=self.embedder,
-            clusterer=self.clusterer,
-            benign_scorer=self.benign_scorer,
-            voter=self.voter,
-        )
         traced = self.config.trace_samples is not False
-        return GuardedModel(self.model, self.config, judges=judges, perturber=self.perturber, traced=traced)
+        return GuardedModel(self.model, self.config, components=self.components, traced=traced)
 
     def _guard(
         self,
@@ -169,8 +155,14 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
         return with_record(await self._aguard(input, run_manager, config, **kwargs))
 
 
+_NEEDS_CHAT_MODEL = (
+    "SmoothGuardRunnable has no {0}: use chat = SmoothGuardChatModel(model, config) and {1}; in an agent use it as the"
+    " model, or add SmoothGuardMiddleware(config) to create_agent(middleware=[...])"
+)
+
+
 def _as_runnable(model: Runnable[Any, Any] | str) -> Runnable[Any, Any]:
     model = named_model(model) if isinstance(model, str) else model
     if not isinstance(model, Runnable):
-        raise ConfigurationError(f"the model must be a chat model, a Runnable or a string, not {type(model).__name__}")
+        raise ConfigurationError(f"model: expected a chat model, a Runnable or a string, got {type(model).__name__}")
     return model

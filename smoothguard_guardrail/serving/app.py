@@ -66,7 +66,7 @@ def create_app(
     chains = chains or {}
     settings = settings or ServerSettings()
     _check(guards, chains)
-    needs_embedder = bool(chains) or any(guard.embedder is None for guard in guards.values())
+    needs_embedder = bool(chains) or any(guard.components.embedder is None for guard in guards.values())
     metrics = Metrics()
     handlers = [MetricsHandler(metrics), *callbacks]
     app = FastAPI(

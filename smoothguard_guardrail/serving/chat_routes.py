@@ -66,7 +66,7 @@ def chat_router(
             model=asked.model,
             result=result,
             record=public_record(result.to_metadata(), settings.record),
-            is_refusal=result.verdict == "abstained" and guard.config.on_abstain == "refuse",
+            is_refusal=result.verdict == "abstained" and guard.config.vote.on_abstain == "refuse",
         )
         if not asked.stream:
             return JSONResponse(answer.completion())

@@ -17,7 +17,7 @@ from smoothguard_guardrail.voting.prototypes import BENIGN_PROTOTYPES, HARMFUL_P
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from smoothguard_guardrail.protocols import BenignScorer, Embedder
+    from smoothguard_guardrail.protocols import Embedder, Scorer
 
 
 class PrototypeScorer:
@@ -96,9 +96,7 @@ class PrototypeScorer:
             return self._prototypes
 
 
-def score_answers(
-    scorer: BenignScorer, texts: Sequence[str], embeddings: NDArray[np.float64] | None = None
-) -> list[float]:
+def score_answers(scorer: Scorer, texts: Sequence[str], embeddings: NDArray[np.float64] | None = None) -> list[float]:
     """Return one checked score per text.
 
     Args:
@@ -133,7 +131,7 @@ def from_sentiment_pipeline(
     pipeline: Callable[[list[str]], Iterable[Mapping[str, Any]]],
     *,
     benign_labels: Sequence[str] = ("POSITIVE",),
-) -> BenignScorer:
+) -> Scorer:
     """Return a scorer from a `transformers` text-classification pipeline, as for sentiment, toxicity or moderation.
 
     Args:

@@ -72,8 +72,8 @@ class StoppingRule:
             num_samples=config.num_samples,
             early_stop=config.early_stop,
             benign_weight=voter.benign_weight if type(voter) is WeightedVoter else None,
-            min_successes=config.min_successes,
-            min_agreement=config.min_agreement,
+            min_successes=config.vote.min_successes,
+            min_agreement=config.vote.min_agreement,
         )
 
     @property

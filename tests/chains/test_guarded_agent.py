@@ -7,14 +7,14 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from chains.guarded_agent import SYSTEM, RuleThenViewer, build_agent, main, picture_tool
-from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.models.reference.demo import load_demo
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import png
 from tests.scripted import StreamingChatModel
 
-CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, benign_weight=0.0)
+CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ import pytest
 from langchain_core.messages import BaseMessage
 
 from chains.picture_rag import CAPTION_QUESTION, Page, build_chain, index_pages, main
-from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import pixels, png
 
-CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, benign_weight=0.0)
+CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
 PAGES = [
     Page(source="page 1", picture=png(level=40), text="Report about pets."),
     Page(source="page 2", picture=png(level=200), text="Report about tools."),

@@ -18,7 +18,7 @@ from chains.structured_extraction import (
     main,
     read_description,
 )
-from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
@@ -30,7 +30,7 @@ from tests.scripted import StreamingChatModel
 
 RED = "A red circle at the top left and a blue cross at the centre, with a badge and a stop sign."
 GREEN = "A green circle at the top left and a blue cross at the centre, with a badge and a stop sign."
-CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, benign_weight=0.0)
+CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, vote=VoteConfig(benign_weight=0.0))
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_what_cannot_be_read_does_not_count(picture: Path) -> None:
 
 
 def test_nothing_comes_out_that_the_samples_do_not_agree_on(picture: Path) -> None:
-    config = CONFIG.override(min_agreement=0.7, on_abstain="raise")
+    config = CONFIG.override(vote={"min_agreement": 0.7, "on_abstain": "raise"})
     chain = build_reading_chain(ScriptedChatModel(script=[RED, GREEN]), Picture, read_description, config)
     with pytest.raises(AbstainedError):
         chain.invoke(chain_input(picture))
@@ -107,7 +107,7 @@ def _shown(scene: Scene) -> Picture:
 @pytest.mark.slow
 def test_the_reference_model_extracts_what_is_there(tmp_path: Path) -> None:
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    chain = build_reading_chain(model, Picture, read_description, SmoothGuardConfig.calibrated("reference", seed=1))
+    chain = build_reading_chain(model, Picture, read_description, SmoothGuardConfig.reference(seed=1))
     right = 0
     for scene in scenes(5, seed=3):
         path = tmp_path / f"{scene.seed}.png"

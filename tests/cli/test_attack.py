@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail import ImageConfig, SmoothGuardConfig
 from smoothguard_guardrail.attacks import TargetLoss, checkpoint
 from smoothguard_guardrail.cli import app
 from smoothguard_guardrail.cli._numbers import parse_number
@@ -142,7 +142,7 @@ def test_an_adaptive_attack_uses_the_named_guard(runner: CliRunner, tmp_path: Pa
     file = settings_file(tmp_path, "num_draws = 4\nstep_decay = true\nseed = 1\n[guard]\nsigma = 0.05\n")
     options = ["--eot", "--num-steps", "6", "--settings", file, "--config", guard, "--seed", "2"]
     record = record_of(invoke(runner, *arguments(scene, out), *options), out)
-    assert record.guard == SmoothGuardConfig(sigma=0.05, num_samples=3, max_shift=1)
+    assert record.guard == SmoothGuardConfig(sigma=0.05, num_samples=3, image=ImageConfig(max_shift=1))
     assert (record.settings.through_guard, record.settings.num_draws, record.settings.step_decay) == (True, 4, True)
     assert record.settings.seed == 2
     assert record.loss.through_guard_before is not None
@@ -157,9 +157,9 @@ def test_an_adaptive_attack_uses_the_named_guard(runner: CliRunner, tmp_path: Pa
 def test_a_named_guard_is_asked_without_eot_too(runner: CliRunner, scene: Path) -> None:
     out = scene.with_name("adv.png")
     file = settings_file(scene.parent, "guard = {num_samples = 2}")
-    options = ["--preset", "calibrated", "--settings", file, "--num-steps", "1"]
+    options = ["--preset", "reference", "--settings", file, "--num-steps", "1"]
     record = record_of(invoke(runner, *arguments(scene, out), *options), out)
-    assert record.guard == SmoothGuardConfig.calibrated("reference", num_samples=2)
+    assert record.guard == SmoothGuardConfig.reference(num_samples=2)
     assert record.settings.through_guard is False
     assert record.loss.through_guard_after is None
     assert record.prompts[0].guarded is not None

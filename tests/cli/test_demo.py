@@ -101,7 +101,7 @@ def test_demo_shows_every_picture(shown: Result) -> None:
 def test_summary_agrees_with_asking_again(shown: Result) -> None:
     pictures = load_demo().pictures
     model = loading.load_model("reference")
-    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.calibrated("reference", seed=1))
+    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.reference(seed=1))
     alone = model.generate_batch([[picture.message()] for picture in pictures])  # type: ignore[attr-defined]
     guarded = [guard.invoke([picture.message()]) for picture in pictures]
     attacks = sum(picture.is_attack for picture in pictures)

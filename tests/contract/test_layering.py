@@ -13,7 +13,7 @@ BASE = {"_internal", "errors", "result", "protocols"}
 PARTS = BASE | {"config", "media", "perturbations", "voting"}
 PRODUCT = PARTS | {"core", "_langchain"}
 MAY_IMPORT = {
-    "__init__": BASE | {"config", "hosts", "observability"},
+    "__init__": BASE | {"config", "core", "hosts", "observability"},
     "_internal": BASE,
     "errors": BASE,
     "result": BASE,

@@ -1,4 +1,4 @@
-"""Ballots embed and score every text once, and with the right embedder."""
+"""A vote embeds and scores every text once, with the right embedder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 
-from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail.core.answer_vote import Ballot, Judges
+from smoothguard_guardrail import ConfigurationError, GuardComponents, SmoothGuardConfig, VoteConfig
+from smoothguard_guardrail.core.answer_vote import AnswerVote
 from smoothguard_guardrail.testing import WordEmbeddings
 from smoothguard_guardrail.voting import AgglomerativeClusterer, KMeansClusterer, PrototypeScorer, WeightedVoter
-from tests.asking import neutral
+from tests.asking import components_of, neutral
 
 
 class CountingEmbeddings(WordEmbeddings):
@@ -25,9 +25,9 @@ class CountingEmbeddings(WordEmbeddings):
         return super().embed_documents(texts)
 
 
-def ballot(*waves: Sequence[str], **parts: Any) -> Ballot:
+def vote_on(*waves: Sequence[str], **parts: Any) -> AnswerVote:
     config = SmoothGuardConfig()
-    filled = Ballot(config, Judges(config, **{"embedder": WordEmbeddings(), "benign_scorer": neutral} | parts))
+    filled = AnswerVote(config, components_of(**parts).complete(config))
     for wave in waves:
         filled.add([AIMessage(text) for text in wave])
         filled.count()
@@ -41,7 +41,7 @@ def test_every_text_is_embedded_and_scored_once() -> None:
         scored.extend(texts)
         return neutral(texts)
 
-    counted = ballot(["a", "b", "a", ""], ["b", "c"], [], embedder=embedder, benign_scorer=scorer)
+    counted = vote_on(["a", "b", "a", ""], ["b", "c"], [], embedder=embedder, scorer=scorer)
     assert embedder.batches == [["a", "b"], ["c"]]
     assert scored == ["a", "b", "", "c"]
     assert counted.num_calls == 6
@@ -50,27 +50,46 @@ def test_every_text_is_embedded_and_scored_once() -> None:
 
 def test_the_default_scorer_shares_the_embedder_and_its_vectors() -> None:
     embedder = CountingEmbeddings()
-    ballot(["a", "b"], embedder=embedder, benign_scorer=None)
+    vote_on(["a", "b"], embedder=embedder, scorer=None)
     assert [batch for batch in embedder.batches if "a" in batch] == [["a", "b"]]
 
 
 def test_a_scorer_with_an_embedder_of_its_own_uses_it() -> None:
     own = CountingEmbeddings(dimensions=64)
     scorer = PrototypeScorer(own, benign=["no"], harmful=["yes"])
-    assert ballot(["no", "yes"], benign_scorer=scorer).benign == pytest.approx([1.0, -1.0], abs=1e-3)
+    assert vote_on(["no", "yes"], scorer=scorer).benign == pytest.approx([1.0, -1.0], abs=1e-3)
     assert ["no", "yes"] in own.batches
 
 
 def test_nothing_is_elected_before_an_answer_came() -> None:
-    empty = ballot([])
+    empty = vote_on([])
     assert (empty.labels, empty.keys, empty.usage, empty.clean_overruled) == ([], [], None, None)
-    with pytest.raises(RuntimeError, match="nothing was elected"):
+    with pytest.raises(RuntimeError, match="no vote yet"):
         empty.winner  # noqa: B018
 
 
-def test_judges_follow_the_configuration() -> None:
-    kmeans = Judges(SmoothGuardConfig.paper())
+def test_components_follow_the_configuration() -> None:
+    kmeans = GuardComponents().complete(SmoothGuardConfig.paper())
     assert isinstance(kmeans.clusterer, KMeansClusterer)
     assert kmeans.voter == WeightedVoter(0.0)
-    assert Judges(SmoothGuardConfig(distance_threshold=0.2)).clusterer == AgglomerativeClusterer(distance_threshold=0.2)
-    assert isinstance(Judges(SmoothGuardConfig(), embedder=WordEmbeddings()).benign_scorer, PrototypeScorer)
+    config = SmoothGuardConfig(vote=VoteConfig(distance_threshold=0.2))
+    complete = GuardComponents(embedder=WordEmbeddings()).complete(config)
+    assert complete.clusterer == AgglomerativeClusterer(distance_threshold=0.2)
+    assert isinstance(complete.scorer, PrototypeScorer)
+
+
+def test_a_component_that_is_false_is_not_replaced() -> None:
+    class Empty(WordEmbeddings):
+        def __len__(self) -> int:
+            return 0
+
+    embedder = Empty()
+    assert GuardComponents(embedder=embedder).complete(SmoothGuardConfig()).embedder is embedder
+
+
+@pytest.mark.parametrize(
+    "parts", [{"embedder": len}, {"scorer": 3}, {"voter": WeightedVoter}, {"image_perturber": "blur"}]
+)
+def test_what_is_not_a_component_is_refused(parts: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=rf"components\.{next(iter(parts))}: expected"):
+        GuardComponents(**parts)

@@ -18,13 +18,10 @@ from smoothguard_guardrail import (
     GuardResult,
     MediaError,
     QuorumError,
-    SmoothGuardConfig,
 )
-from smoothguard_guardrail.core.answer_vote import Judges
 from smoothguard_guardrail.core.flow import CallModel, Guard, adrive, drive
 from smoothguard_guardrail.media import scan
-from smoothguard_guardrail.testing import WordEmbeddings
-from tests.asking import image_block, neutral, question
+from tests.asking import components_of, config_of, image_block, question
 
 Script = Sequence[Any] | Callable[[int], Any]
 
@@ -53,9 +50,8 @@ class Host:
 
 
 def guard(parts: dict[str, Any] | None = None, **knobs: Any) -> Guard:
-    config = SmoothGuardConfig(**{"num_samples": 10, "benign_weight": 0.0} | knobs)
-    judges = Judges(config, **{"embedder": WordEmbeddings(), "benign_scorer": neutral} | (parts or {}))
-    return Guard(config, judges=judges)
+    config = config_of(**{"num_samples": 10, "benign_weight": 0.0} | knobs)
+    return Guard(config, components=components_of(**(parts or {})))
 
 
 def ask(script: Script, messages: list[BaseMessage] | None = None, **knobs: Any) -> tuple[GuardResult, Host]:
@@ -352,7 +348,7 @@ def test_plain_functions_are_judges() -> None:
 
     parts = {
         "clusterer": lambda rows: range(len(rows)),
-        "benign_scorer": lambda texts: [1.0 if text == "dog" else -1.0 for text in texts],
+        "scorer": lambda texts: [1.0 if text == "dog" else -1.0 for text in texts],
         "voter": last,
     }
     result, host = ask(["cat", "cat", "dog"], num_samples=3, parts=parts)
@@ -390,12 +386,12 @@ def fails(*_: Any) -> Any:
         {"clusterer": lambda rows: None},
         {"clusterer": lambda rows: [0]},
         {"clusterer": lambda rows: [0.5] * len(rows)},
-        {"benign_scorer": fails},
-        {"benign_scorer": lambda texts: None},
-        {"benign_scorer": lambda texts: [0.0]},
-        {"benign_scorer": lambda texts: [float("nan")] * len(texts)},
-        {"benign_scorer": lambda texts: [2.0] * len(texts)},
-        {"benign_scorer": lambda texts: ["good"] * len(texts)},
+        {"scorer": fails},
+        {"scorer": lambda texts: None},
+        {"scorer": lambda texts: [0.0]},
+        {"scorer": lambda texts: [float("nan")] * len(texts)},
+        {"scorer": lambda texts: [2.0] * len(texts)},
+        {"scorer": lambda texts: ["good"] * len(texts)},
         {"voter": fails},
         {"voter": lambda labels, benign: 0},
         {"voter": lambda: 0},

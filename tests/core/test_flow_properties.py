@@ -9,11 +9,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smoothguard_guardrail import GuardResult, QuorumError, SmoothGuardConfig
-from smoothguard_guardrail.core.answer_vote import Judges
+from smoothguard_guardrail import GuardResult, QuorumError
 from smoothguard_guardrail.core.flow import CallModel, Guard, adrive, drive
-from smoothguard_guardrail.testing import WordEmbeddings
-from tests.asking import question
+from tests.asking import components_of, config_of, question
 from tests.core.test_flow import BOOM, Host
 
 WORDS = ["cat", "dog", "cow", "refused"]
@@ -33,7 +31,7 @@ knobs = st.fixed_dictionaries(
 
 def guard(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> Guard:
     known = {name: value for name, value in knobs.items() if name != "lowest_quorum"}
-    config = SmoothGuardConfig(
+    config = config_of(
         num_samples=len(script),
         early_stop=early_stop,
         min_successes=1 if knobs["lowest_quorum"] else None,
@@ -41,8 +39,8 @@ def guard(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> G
         record_samples=True,
         **known,
     )
-    judges = Judges(config, embedder=WordEmbeddings(), benign_scorer=lambda texts: [SCORES[text] for text in texts])
-    return Guard(config, judges=judges)
+    components = components_of(scorer=lambda texts: [SCORES[text] for text in texts])
+    return Guard(config, components=components)
 
 
 def run(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> GuardResult | QuorumError:

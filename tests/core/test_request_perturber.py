@@ -8,25 +8,32 @@ import numpy as np
 import pytest
 import torch
 
-from smoothguard_guardrail import AdapterError, MediaLimitError, SmoothGuardConfig
-from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts, RequestPerturber, image_perturber
+from smoothguard_guardrail import AdapterError, GuardComponents, ImageConfig, MediaLimitError, SmoothGuardConfig
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import GuardView, RequestPerturber, image_perturber
 from smoothguard_guardrail.media import prepare, scan
 from smoothguard_guardrail.media.image import decode_image
 from smoothguard_guardrail.perturbations import CLIP_STD, GaussianNoise, LowPass, RandomShift, make_generator
-from tests.asking import image_block, pixels, png, question
+from tests.asking import config_of, image_block, pixels, png, question
 from tests.media import corpus
 
 AUDIO = {"type": "input_audio", "input_audio": {"data": corpus.WAV64, "format": "wav"}}
 
 
 def perturber(
-    *blocks: Any, facts: ModelFacts | None = None, custom: Any = None, seed: int = 0, **knobs: Any
+    *blocks: Any, model_info: ModelInfo | None = None, custom: Any = None, seed: int = 0, **knobs: Any
 ) -> RequestPerturber:
-    config = SmoothGuardConfig(**{"low_pass": 0.0, "max_shift": 0} | knobs)
+    config = config_of(**{"low_pass": 0.0, "max_shift": 0} | knobs)
     prepared = prepare(
-        question(*blocks), on_unsupported=config.on_unsupported, limits=config.limits, remote=config.remote
+        question(*blocks),
+        on_unsupported=config.media.on_unsupported,
+        limits=config.media.limits,
+        remote=config.media.remote,
     )
-    return RequestPerturber(prepared, config=config, facts=facts or ModelFacts(), perturber=custom, seed=seed)
+    components = GuardComponents(image_perturber=custom, audio_perturber=custom)
+    return RequestPerturber(
+        prepared, config=config, model_info=model_info or ModelInfo(), components=components, seed=seed
+    )
 
 
 def pictures(made: RequestPerturber, count: int = 2) -> list[np.ndarray]:
@@ -71,11 +78,11 @@ def test_every_dialect_delivers_the_noise(block: dict[str, Any]) -> None:
 
 
 def test_recordings_get_their_ratio_or_their_sd() -> None:
-    (by_ratio,) = perturber(AUDIO, audio_snr_db=20.0).records()
+    (by_ratio,) = perturber(AUDIO, snr_db=20.0).records()
     assert by_ratio.noise_sd is None  # nothing was made yet
     for knobs, sd in (
-        ({"audio_snr_db": 20.0}, float(np.sqrt(np.mean(corpus.WAVEFORM**2))) / 10),
-        ({"audio_snr_db": None, "audio_sigma": 0.05}, 0.05),
+        ({"snr_db": 20.0}, float(np.sqrt(np.mean(corpus.WAVEFORM**2))) / 10),
+        ({"audio": {"snr_db": None, "sigma": 0.05}}, 0.05),
     ):
         made = perturber(AUDIO, **knobs)
         made.render(0, 3)
@@ -87,19 +94,19 @@ def test_recordings_get_their_ratio_or_their_sd() -> None:
 @pytest.mark.parametrize(
     ("size", "facts", "resolution", "seen"),
     [
-        ((40, 20), ModelFacts(image_size=32), "auto", (64, 32)),
-        ((400, 800), ModelFacts(image_size=32), "auto", (32, 64)),
-        ((40, 20), ModelFacts(image_size=32), None, (40, 20)),
-        ((40, 20), ModelFacts(image_size=32), 16, (16, 8)),
-        ((40, 20), ModelFacts(), 64, (40, 20)),
-        ((2048, 100), ModelFacts(), "auto", (1024, 50)),
+        ((40, 20), ModelInfo(image_size=32), "auto", (64, 32)),
+        ((400, 800), ModelInfo(image_size=32), "auto", (32, 64)),
+        ((40, 20), ModelInfo(image_size=32), None, (40, 20)),
+        ((40, 20), ModelInfo(image_size=32), 16, (16, 8)),
+        ((40, 20), ModelInfo(), 64, (40, 20)),
+        ((2048, 100), ModelInfo(), "auto", (1024, 50)),
     ],
     ids=str,
 )
 def test_noise_is_made_at_the_resolution_that_the_model_sees(
-    size: tuple[int, int], facts: ModelFacts, resolution: Any, seen: tuple[int, int]
+    size: tuple[int, int], facts: ModelInfo, resolution: Any, seen: tuple[int, int]
 ) -> None:
-    made = perturber(image_block(png(*size)), facts=facts, resolution=resolution)
+    made = perturber(image_block(png(*size)), model_info=facts, resolution=resolution)
     assert pictures(made, 1)[0].shape == (seen[1], seen[0], 3)
     assert made.records()[0].perturbed_size == seen
 
@@ -107,8 +114,8 @@ def test_noise_is_made_at_the_resolution_that_the_model_sees(
 def test_a_line_of_pixels_does_not_grow_to_gigabytes() -> None:
     line = image_block(png(20_000, 1))
     with pytest.raises(MediaLimitError, match=r"messages\[0\]\.content\[1\]: is 20000 x 1 pixels"):
-        perturber(line, facts=ModelFacts(image_size=336))
-    assert pictures(perturber(line, facts=ModelFacts(image_size=336), resolution=64), 1)[0].shape == (1, 64, 3)
+        perturber(line, model_info=ModelInfo(image_size=336))
+    assert pictures(perturber(line, model_info=ModelInfo(image_size=336), resolution=64), 1)[0].shape == (1, 64, 3)
 
 
 def test_the_same_seed_gives_the_same_bytes_whatever_else_was_made() -> None:
@@ -133,7 +140,7 @@ def test_the_clean_copy_is_the_first_sample_alone() -> None:
 
 
 def test_tensors_stay_tensors_and_may_be_used_like_any() -> None:
-    made = perturber(image_block(), AUDIO, facts=ModelFacts(accepts_tensors=True))
+    made = perturber(image_block(), AUDIO, model_info=ModelInfo(accepts_tensors=True))
     (request,) = made.render(0, 1)
     _, picture, recording = request[0].content
     assert (picture["image"].shape, picture["image"].dtype) == ((3, 12, 16), torch.float32)
@@ -148,10 +155,10 @@ def test_facts_are_read_off_the_model() -> None:
         image_size = 64
         image_std = (0.5, 0.5, 0.5)
 
-    assert ModelFacts.of(Model()) == ModelFacts(accepts_tensors=True, image_size=64, image_std=(0.5, 0.5, 0.5))
-    assert ModelFacts.of(object()) == ModelFacts()
-    config = SmoothGuardConfig(sigma=0.1, low_pass=0.0, max_shift=0, noise_space="normalized")
-    assert image_perturber(config, ModelFacts.of(Model())).parts[0].sigma == pytest.approx((0.05,) * 3)
+    assert ModelInfo.of(Model()) == ModelInfo(accepts_tensors=True, image_size=64, image_std=(0.5, 0.5, 0.5))
+    assert ModelInfo.of(object()) == ModelInfo()
+    config = SmoothGuardConfig(sigma=0.1, image=ImageConfig(low_pass=0.0, max_shift=0), noise_space="normalized")
+    assert image_perturber(config, ModelInfo.of(Model())).parts[0].sigma == pytest.approx((0.05,) * 3)
 
 
 # --- A perturber of the user's
@@ -177,7 +184,7 @@ def test_other_precisions_come_in_as_float32() -> None:
     def half(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
         return (batch * 0.5).to(torch.float16)
 
-    made = perturber(image_block(), custom=half, facts=ModelFacts(accepts_tensors=True))
+    made = perturber(image_block(), custom=half, model_info=ModelInfo(accepts_tensors=True))
     assert made.render(0, 1)[0][0].content[1]["image"].dtype == torch.float32
 
 
@@ -194,14 +201,14 @@ def all_but_one(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Ten
 @pytest.mark.parametrize(
     ("custom", "message"),
     [
-        (fails, "the perturber failed: OSError: out of order"),
-        (lambda batch: batch, "the perturber failed: TypeError"),
-        (lambda batch, generator: batch, r"messages\[0\]\.content\[1\]: a copy came out unchanged"),
+        (fails, "the image perturber failed: OSError: out of order"),
+        (lambda batch: batch, "the image perturber failed: TypeError"),
+        (lambda batch, generator: batch, r"messages\[0\]\.content\[1\]: the image perturber returned a copy unchanged"),
         (lambda batch, generator: batch.clone(), "unchanged"),
         (all_but_one, "unchanged"),
-        (lambda batch, generator: None, "not NoneType"),
-        (lambda batch, generator: batch.tolist(), "not list"),
-        (lambda batch, generator: batch[:1] / 2, r"shape \(2, 3, 12, 16\), not \(1, 3, 12, 16\)"),
+        (lambda batch, generator: None, "got NoneType"),
+        (lambda batch, generator: batch.tolist(), "got list"),
+        (lambda batch, generator: batch[:1] / 2, r"shape \(2, 3, 12, 16\), got \(1, 3, 12, 16\)"),
         (lambda batch, generator: batch[..., :4] / 2, "shape"),
         (lambda batch, generator: batch * float("nan"), r"finite floating-point values in \[0, 1\]"),
         (lambda batch, generator: batch + 1, r"\[0, 1\]"),
@@ -228,12 +235,12 @@ def test_parts_of_ours_compose_with_those_of_users() -> None:
 @pytest.mark.parametrize("resolution", ["auto", 48, None])
 def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int, int], resolution: Any) -> None:
     knobs: dict[str, Any] = {"resolution": resolution, "resize_range": (0.8, 1.0), "low_pass": 1.0, "max_shift": 6}
-    facts, picture = ModelFacts(accepts_tensors=True, image_size=96), png(*size)
-    requests = perturber(image_block(picture), facts=facts, seed=5, **knobs).render(0, 3)
+    facts, picture = ModelInfo(accepts_tensors=True, image_size=96), png(*size)
+    requests = perturber(image_block(picture), model_info=facts, seed=5, **knobs).render(0, 3)
     shown = torch.stack([found.value for request in requests for found in scan(request)])
     batch = decode_image(picture, mime_type="image/png", max_pixels=10**6, path="")[0].repeat(3, 1, 1, 1)
     batch.requires_grad_()
-    seen = GuardView(config=SmoothGuardConfig(**knobs), facts=facts)(batch, generator=make_generator(5, 0, 0))
+    seen = GuardView(config=config_of(**knobs), model_info=facts)(batch, generator=make_generator(5, 0, 0))
     assert torch.equal(seen.detach(), shown)
     (gradient,) = torch.autograd.grad(seen.square().sum(), batch)
     assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()

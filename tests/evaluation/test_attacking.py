@@ -13,7 +13,8 @@ from PIL import Image
 
 from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, perturbation
 from smoothguard_guardrail.attacks import TargetLoss
-from smoothguard_guardrail.core.request_perturber import ModelFacts, RequestPerturber
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items, read_picture
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mapping import InThreads
@@ -63,7 +64,7 @@ def test_an_adaptive_attack_meets_what_the_guard_shows_the_model(
     request = prepare(
         [request_from_files(large.media, "?")], on_unsupported="error", limits=GUARD.limits, remote=GUARD.remote
     )
-    requests = RequestPerturber(request, config=GUARD, facts=ModelFacts.of(model), seed=0).render(0, 3)
+    requests = RequestPerturber(request, config=GUARD, model_info=ModelInfo.of(model), seed=0).render(0, 3)
     assert met[0].shape == (3, 3, 96, 154)
     assert torch.equal(met[0], torch.stack([found.value for each in requests for found in scan(each)]))
 

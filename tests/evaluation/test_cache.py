@@ -83,8 +83,8 @@ def test_keys_differ_where_anything_does(question: str, other: str, seed: int) -
 RUN = """
 import sys, time
 from pathlib import Path
-from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail.evaluation import Arm, InThreads, Item, Parts, run_arms
+from smoothguard_guardrail import GuardComponents, SmoothGuardConfig, VoteConfig
+from smoothguard_guardrail.evaluation import Arm, InThreads, Item, run_arms
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 
 folder = Path(sys.argv[1])
@@ -96,10 +96,11 @@ def reply(messages):
     return "A grey square."
 
 items = [Item(id=str(n), question=f"What is {n}?", media=(folder / "grey.png",)) for n in range(8)]
-config = SmoothGuardConfig(num_samples=3, early_stop=None, benign_weight=0.0)
+config = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+WORDS = GuardComponents(embedder=WordEmbeddings())
 arms = [
     Arm(name="clean", items=items),
-    Arm(name="guarded", items=items, config=config, parts=Parts(name="words", embedder=WordEmbeddings())),
+    Arm(name="guarded", items=items, config=config, components=WORDS, components_name="words"),
 ]
 answers = run_arms(ScriptedChatModel(script=reply), arms, folder=folder, mapper=InThreads(1), seed=0)
 print({arm: [answer.text for answer in by_id.values()] for arm, by_id in answers.items()})

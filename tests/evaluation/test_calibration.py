@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig
+from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.evaluation.attacking import control_items, read_picture
 from smoothguard_guardrail.evaluation.calibration import (
     Alone,
@@ -241,7 +241,7 @@ def bench_of(model: Any, folder: Path, attack: AttackSettings | None = None) -> 
 
 
 SWEEP = Sweep(sigma=(0.1, 0.3), num_samples=(3, 4))
-BASE = SmoothGuardConfig(device="cpu", benign_weight=0)
+BASE = SmoothGuardConfig(device="cpu", vote=VoteConfig(benign_weight=0))
 
 
 def test_a_remote_model_is_calibrated_without_robustness_and_asked_once(tmp_path: Path) -> None:

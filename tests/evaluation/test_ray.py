@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 import torch
 
+from smoothguard_guardrail import GuardComponents
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, MediaLimitError, MissingDependencyError
 from smoothguard_guardrail.evaluation import answering
-from smoothguard_guardrail.evaluation.answering import Parts
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.mapping import InThreads, Mapper
 from smoothguard_guardrail.evaluation.ray import OnRay, _Worker
@@ -88,10 +88,15 @@ def arms() -> list[Arm]:
         Item(id=picture["name"], question=picture["question"], media=(folder / picture["file"],))
         for picture in pictures[::3]
     ]
-    config = SmoothGuardConfig.calibrated("reference").override(num_samples=3)
+    config = SmoothGuardConfig.reference().override(num_samples=3)
     return [
         Arm(name="bare", items=items),
-        Arm(name="guarded", items=items, config=config, parts=Parts(name="words", embedder=WordEmbeddings())),
+        Arm(
+            name="guarded",
+            items=items,
+            config=config,
+            components=GuardComponents(embedder=WordEmbeddings(), components_name="words"),
+        ),
     ]
 
 

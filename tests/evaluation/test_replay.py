@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from smoothguard_guardrail import ConfigurationError, SmoothGuardConfig
+from smoothguard_guardrail import ConfigurationError, SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core.answer_vote import Judges
 from smoothguard_guardrail.core.flow import CallModel, Guard, drive
-from smoothguard_guardrail.core.request_perturber import ModelFacts, image_perturber
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import image_perturber
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
 from smoothguard_guardrail.evaluation.replay import (
@@ -21,8 +22,8 @@ from smoothguard_guardrail.evaluation.replay import (
     KeptClusters,
     KeptEmbeddings,
     ask_copies,
+    cached_components,
     item_seed,
-    kept_judges,
     replay,
 )
 from smoothguard_guardrail.models.by_name import load_model
@@ -63,7 +64,7 @@ def live(config: SmoothGuardConfig, answers: list[str | None]) -> GuardResult | 
         wave = answers[effect.first_index :][: len(effect.requests)]
         return [RuntimeError("down") if text is None else AIMessage(text) for text in wave]
 
-    guard = Guard(config, judges=Judges(config, embedder=WordEmbeddings()))
+    guard = Guard(config, components=Judges(config, embedder=WordEmbeddings()))
     try:
         return drive(guard.flow(question()), call)
     except Exception as error:
@@ -75,7 +76,7 @@ def live(config: SmoothGuardConfig, answers: list[str | None]) -> GuardResult | 
 def test_a_replay_elects_what_a_guard_elects(record: CopyAnswers, rule: dict[str, Any]) -> None:
     config = SmoothGuardConfig(seed=1, device="cpu", **rule)
     guarded = live(config, [*([record.clean] if config.include_clean else []), *record.answers])
-    (replayed,) = replay(config, [record], judges=kept_judges(config, embedder=EMBEDDINGS))
+    (replayed,) = replay(config, [record], components=cached_components(config, embedder=EMBEDDINGS))
     if isinstance(guarded, GuardResult):
         assert replayed.text == guarded.answer.text
         assert (replayed.verdict, replayed.error) == (guarded.verdict, None)
@@ -90,16 +91,19 @@ def test_a_replay_elects_what_a_guard_elects(record: CopyAnswers, rule: dict[str
 def test_equal_records_are_told_apart_by_their_items() -> None:
     config = SmoothGuardConfig(num_samples=2)
     rows = [CopyAnswers(item_id=name, answers=("Two", "2")) for name in "ab"]
-    first, second = replay(config, rows, judges=kept_judges(config, embedder=EMBEDDINGS))
+    first, second = replay(config, rows, components=cached_components(config, embedder=EMBEDDINGS))
     assert (first.item_id, second.item_id) == ("a", "b")
     assert first.model_copy(update={"item_id": "b"}) == second
 
 
 def test_other_copies_are_another_draw() -> None:
-    config = SmoothGuardConfig(num_samples=2, early_stop=None, benign_weight=0)
+    config = SmoothGuardConfig(num_samples=2, early_stop=None, vote=VoteConfig(benign_weight=0))
     record = CopyAnswers(item_id="one", answers=("Two", "Two", "cat", "cat"))
-    judges = kept_judges(config, embedder=EMBEDDINGS)
-    assert [replay(config, [record], judges=judges, first_copy=first)[0].text for first in (0, 2)] == ["Two", "cat"]
+    components = cached_components(config, embedder=EMBEDDINGS)
+    assert [replay(config, [record], components=components, first_copy=first)[0].text for first in (0, 2)] == [
+        "Two",
+        "cat",
+    ]
 
 
 def test_a_record_that_is_too_short_is_refused() -> None:
@@ -156,7 +160,7 @@ def test_copies_of_a_remote_model_are_encoded_pictures_and_failures_are_kept(tmp
     assert list(failed.errors.values()) == ["RuntimeError: busy"]
     assert all(record.clean == "A square." or -1 in record.errors for record in found)
     paper = SmoothGuardConfig.paper(num_samples=4)
-    voted = replay(paper, found, judges=kept_judges(paper, embedder=EMBEDDINGS))
+    voted = replay(paper, found, components=cached_components(paper, embedder=EMBEDDINGS))
     assert [(each.text, each.num_calls) for each in voted] == [("A square.", 4)] * 2
 
 
@@ -192,7 +196,7 @@ def demo_items() -> list[Item]:
 
 
 def test_copies_are_perturbed_as_an_attack_through_the_guard_sees_them(demo_items: list[Item]) -> None:
-    config = SmoothGuardConfig.calibrated(device="cpu")
+    config = SmoothGuardConfig.reference(device="cpu")
     chat: Any = load_model("reference")
     shown: list[Any] = []
     inner = type(chat).generate_batch
@@ -205,7 +209,7 @@ def test_copies_are_perturbed_as_an_attack_through_the_guard_sees_them(demo_item
     spy = Spying(hf_model=chat.hf_model, processor=chat.processor)
     (record,) = ask_copies(spy, config, demo_items[:1], num_copies=3, seed=7)
     original = question_picture(demo_items[0])
-    expected = image_perturber(config, ModelFacts.of(chat))(
+    expected = image_perturber(config, ModelInfo.of(chat))(
         original.expand(3, *original.shape), generator=make_generator(item_seed(7, demo_items[0].id), 0, 0)
     )
     assert len(record.answers) == len(shown) == 3
@@ -223,7 +227,7 @@ def question_picture(item: Item) -> Any:
 
 @pytest.mark.slow
 def test_other_processes_load_a_model_by_its_name(demo_items: list[Item]) -> None:
-    config = SmoothGuardConfig.calibrated(device="cpu")
+    config = SmoothGuardConfig.reference(device="cpu")
     here = ask_copies("reference", config, demo_items, num_copies=2, seed=7, with_clean=True)
     mapper = InProcesses(1)
     try:

@@ -10,7 +10,7 @@ import torch
 from langchain_core.messages import BaseMessage
 from PIL import Image
 
-from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail import GuardComponents, SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.evaluation import (
     Answer,
@@ -18,7 +18,6 @@ from smoothguard_guardrail.evaluation import (
     InThreads,
     Item,
     ModelIdentity,
-    Parts,
     noise_alone,
     record_arms,
     run_arms,
@@ -30,8 +29,8 @@ from smoothguard_guardrail.evaluation.replay import item_seed
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.evaluation.drawn import write_pope
 
-CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, benign_weight=0.0)
-WORDS = Parts(name="words", embedder=WordEmbeddings())
+CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+WORDS: Any = {"components": GuardComponents(embedder=WordEmbeddings()), "components_name": "words"}
 
 
 @pytest.fixture
@@ -76,7 +75,7 @@ def test_an_items_noise_is_the_same_in_every_arm_and_recorded(items: list[Item],
     seen = []
     for changes in ({"num_samples": 3}, {"num_samples": 3, "distance_threshold": 0.5}):
         model = ScriptedChatModel(script=["No."])
-        arm = Arm(name="guarded", items=items, config=CONFIG.override(**changes), parts=WORDS)
+        arm = Arm(name="guarded", items=items, config=CONFIG.override(**changes), **WORDS)
         answers = run(model, [arm], tmp_path, seed=7)["guarded"]
         seen.append({question: sorted(found) for question, found in pictures(model).items()})
         assert [answers[item.id].record["seed"] for item in items] == [item_seed(7, item.id) for item in items]  # type: ignore[index]
@@ -85,7 +84,7 @@ def test_an_items_noise_is_the_same_in_every_arm_and_recorded(items: list[Item],
 
 
 def test_the_record_holds_the_texts_of_the_samples(items: list[Item], tmp_path: Path) -> None:
-    arm = Arm(name="guarded", items=items[:1], config=CONFIG, parts=WORDS)
+    arm = Arm(name="guarded", items=items[:1], config=CONFIG, **WORDS)
     (answer,) = run(ScriptedChatModel(script=["No.", "No.", "Yes."]), [arm], tmp_path)["guarded"].values()
     assert answer.text == "No."
     samples: Any = answer.record["samples"]  # type: ignore[index]
@@ -107,19 +106,24 @@ def test_nothing_is_asked_twice_in_whatever_arm(items: list[Item], tmp_path: Pat
 @pytest.mark.parametrize("what", ["question", "picture", "knob", "seed", "parts", "model"])
 def test_whatever_an_answer_depends_on_is_asked_anew(items: list[Item], tmp_path: Path, what: str) -> None:
     (item,) = items[:1]
-    changed = Arm(name="g", items=[item], config=CONFIG, parts=WORDS)
+    changed = Arm(name="g", items=[item], config=CONFIG, **WORDS)
     options: dict[str, Any] = {}
     run(ScriptedChatModel(script=["No."]), [changed], tmp_path)
     if what == "question":
-        changed = Arm(name="g", items=[item.model_copy(update={"question": "Why?"})], config=CONFIG, parts=WORDS)
+        changed = Arm(name="g", items=[item.model_copy(update={"question": "Why?"})], config=CONFIG, **WORDS)
     elif what == "picture":
         Image.new("RGB", (16, 12), "red").save(item.media[0])
     elif what == "knob":
-        changed = Arm(name="g", items=[item], config=CONFIG.override(sigma=0.2), parts=WORDS)
+        changed = Arm(name="g", items=[item], config=CONFIG.override(sigma=0.2), **WORDS)
     elif what == "seed":
         options["seed"] = 1
     elif what == "parts":
-        changed = Arm(name="g", items=[item], config=CONFIG, parts=Parts(name="w", embedder=WordEmbeddings()))
+        changed = Arm(
+            name="g",
+            items=[item],
+            config=CONFIG,
+            components=GuardComponents(embedder=WordEmbeddings(), components_name="w"),
+        )
     else:
         options["identity"] = ModelIdentity(name="another")
     model = ScriptedChatModel(script=["Yes."])
@@ -128,9 +132,9 @@ def test_whatever_an_answer_depends_on_is_asked_anew(items: list[Item], tmp_path
 
 
 def test_knobs_that_change_no_answer_ask_nothing_anew(items: list[Item], tmp_path: Path) -> None:
-    arm = Arm(name="g", items=items, config=CONFIG, parts=WORDS)
+    arm = Arm(name="g", items=items, config=CONFIG, **WORDS)
     answers = run(ScriptedChatModel(script=["No."]), [arm], tmp_path)
-    other = Arm(name="g", items=items, config=CONFIG.override(max_concurrency=1, seed=3), parts=WORDS)
+    other = Arm(name="g", items=items, config=CONFIG.override(max_concurrency=1, seed=3), **WORDS)
     assert run(ScriptedChatModel(script=[RuntimeError("asked")]), [other], tmp_path) == answers
 
 
@@ -138,7 +142,7 @@ def test_a_failure_is_recorded_and_tried_again(items: list[Item], tmp_path: Path
     def reply(messages: list[BaseMessage]) -> str | Exception:
         return RuntimeError("down") if "2?" in str(messages[0].content[-1]) else "No."
 
-    arms = [Arm(name="clean", items=items), Arm(name="guarded", items=items, config=CONFIG, parts=WORDS)]
+    arms = [Arm(name="clean", items=items), Arm(name="guarded", items=items, config=CONFIG, **WORDS)]
     answers = run(ScriptedChatModel(script=reply), arms, tmp_path)
     failed = {name: by_id["popular/2"] for name, by_id in answers.items()}
     assert (failed["clean"].error, failed["clean"].text) == ("RuntimeError: down", "")
@@ -174,20 +178,22 @@ def test_a_broken_part_is_an_error_at_once(items: list[Item], tmp_path: Path) ->
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
             return [[0.0]] * (len(texts) + 1)
 
-    arm = Arm(name="g", items=items, config=CONFIG, parts=Parts(name="broken", embedder=Broken()))
+    arm = Arm(
+        name="g", items=items, config=CONFIG, components=GuardComponents(embedder=Broken(), components_name="broken")
+    )
     with pytest.raises(AdapterError, match="embedder"):
         run(ScriptedChatModel(script=["No."]), [arm], tmp_path)
 
 
 def test_text_alone_goes_through_the_guard_and_is_skipped(tmp_path: Path) -> None:
-    arm = Arm(name="g", items=[Item(id="1", question="Why?")], config=CONFIG, parts=WORDS)
+    arm = Arm(name="g", items=[Item(id="1", question="Why?")], config=CONFIG, **WORDS)
     (answer,) = run(ScriptedChatModel(script=["So."]), [arm], tmp_path)["g"].values()
     assert (answer.text, answer.num_calls, answer.record["verdict"]) == ("So.", 1, "skipped")  # type: ignore[index]
 
 
 def test_an_answer_that_the_guard_withholds_is_its_refusal_text(items: list[Item], tmp_path: Path) -> None:
-    config = CONFIG.override(min_agreement=0.9, on_abstain="raise", refusal_text="I'd rather not.")
-    arm = Arm(name="g", items=items[:1], config=config, parts=WORDS)
+    config = CONFIG.override(vote={"min_agreement": 0.9, "on_abstain": "raise", "refusal_text": "I'd rather not."})
+    arm = Arm(name="g", items=items[:1], config=config, **WORDS)
     (answer,) = run(ScriptedChatModel(script=["one", "two", "three"]), [arm], tmp_path)["g"].values()
     assert (answer.text, answer.record["verdict"], answer.error) == ("I'd rather not.", "abstained", None)  # type: ignore[index]
 
@@ -199,7 +205,7 @@ def test_names_and_ids_have_to_be_their_own(items: list[Item], tmp_path: Path) -
         [Arm(name="a", items=items), Arm(name="a", items=items)],
         [Arm(name="a", items=[items[0], items[0]])],
         [Arm(name="a", items=[])],
-        [Arm(name="a", items=items, parts=WORDS)],
+        [Arm(name="a", items=items, **WORDS)],
     ):
         with pytest.raises(ConfigurationError):
             run(model, arms, tmp_path)
@@ -219,14 +225,16 @@ def test_attacked_pictures_take_the_place_of_the_first(items: list[Item], tmp_pa
 def test_a_sweep_takes_all_combinations() -> None:
     found = sweep(CONFIG, sigma=(0.1, 0.2), clusterer=("kmeans", "agglomerative"), benign_weight=(0.0,))
     assert len(found) == 4
-    assert found["sigma=0.2, clusterer=kmeans, benign_weight=0.0"] == CONFIG.override(sigma=0.2, clusterer="kmeans")
+    assert found["sigma=0.2, clusterer=kmeans, benign_weight=0.0"] == CONFIG.override(
+        sigma=0.2, vote={"clusterer": "kmeans"}
+    )
     assert sweep(CONFIG) == {}
     with pytest.raises(ConfigurationError, match="sigmas"):
         sweep(CONFIG, sigmas=(0.1,))
 
 
 def test_noise_alone_perturbs_alike_and_asks_once() -> None:
-    for config in (SmoothGuardConfig(), SmoothGuardConfig.paper(), SmoothGuardConfig(min_successes=4)):
+    for config in (SmoothGuardConfig(), SmoothGuardConfig.paper(), SmoothGuardConfig(vote=VoteConfig(min_successes=4))):
         alone = noise_alone(config)
         assert (alone.num_samples, alone.include_clean, alone.sigma) == (1, False, config.sigma)
 
@@ -251,11 +259,11 @@ def test_failures_count_in_no_rate_and_arms_are_compared_in_pairs(tmp_path: Path
 
 def test_the_shipped_model_answers_drawn_scenes(tmp_path: Path) -> None:
     bench = Pope.load(write_pope(tmp_path / "pope", num_pictures=2), splits=["popular"], complete=False)
-    config = SmoothGuardConfig.calibrated(num_samples=4, benign_weight=0.0)
+    config = SmoothGuardConfig.reference(num_samples=4, vote={"benign_weight": 0.0})
     arms = [
         Arm(name="clean", items=bench.items),
-        Arm(name="noise", items=bench.items, config=noise_alone(config), parts=WORDS),
-        Arm(name="guarded", items=bench.items, config=config, parts=WORDS),
+        Arm(name="noise", items=bench.items, config=noise_alone(config), **WORDS),
+        Arm(name="guarded", items=bench.items, config=config, **WORDS),
     ]
     answers = run("reference", arms, tmp_path / "kept")
     (clean, _, guarded), pairs = record_arms(bench, arms, answers)

@@ -22,10 +22,9 @@ from smoothguard_guardrail import (
     MediaError,
     QuorumError,
     SmoothGuardChatModel,
-    SmoothGuardConfig,
 )
-from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel, WordEmbeddings
-from tests.asking import image_block, neutral, png, question
+from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
+from tests.asking import components_of, config_of, image_block, png, question
 from tests.scripted import StandardChatModel, StreamingChatModel
 
 USAGE = {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
@@ -45,10 +44,8 @@ def paint(colour: str) -> str:
 
 
 def chat(inner: Any, parts: dict[str, Any] | None = None, **knobs: Any) -> SmoothGuardChatModel:
-    config = SmoothGuardConfig(**{"num_samples": 5, "early_stop": None, "benign_weight": 0.0} | knobs)
-    return SmoothGuardChatModel(
-        inner=inner, config=config, **{"embedder": WordEmbeddings(), "benign_scorer": neutral} | (parts or {})
-    )
+    config = config_of(**{"num_samples": 5, "early_stop": None, "benign_weight": 0.0} | knobs)
+    return SmoothGuardChatModel(inner, config=config, components=components_of(**(parts or {})))
 
 
 def answer(text: str = "", **fields: Any) -> AIMessage:
@@ -201,11 +198,11 @@ async def test_errors_pass_and_signals_are_no_failures() -> None:
     disagreeing = ScriptedChatModel(script=[answer("one"), answer("two"), answer("three")])
     guarded = chat(disagreeing, min_agreement=0.9)
     assert guarded.invoke(question()).response_metadata["smoothguard"]["verdict"] == "abstained"
-    refusing = guarded.model_copy(update={"config": guarded.config.override(on_abstain="refuse")})
+    refusing = guarded.model_copy(update={"config": guarded.config.override(vote={"on_abstain": "refuse"})})
     with get_usage_metadata_callback() as counted:
-        assert refusing.invoke(question()).text == refusing.config.refusal_text
+        assert refusing.invoke(question()).text == refusing.config.vote.refusal_text
     assert counted.usage_metadata["scripted"]["total_tokens"] == 60
-    raising = guarded.model_copy(update={"config": guarded.config.override(on_abstain="raise")})
+    raising = guarded.model_copy(update={"config": guarded.config.override(vote={"on_abstain": "raise"})})
     with pytest.raises(AbstainedError):
         raising.invoke(question())
     with pytest.raises(MediaError):
@@ -241,9 +238,9 @@ def test_no_way_around_the_guard() -> None:
     with pytest.raises(NotImplementedError):
         chat(ScriptedChatModel(script=["x"])).bind_tools([paint])
     with pytest.raises(ConfigurationError, match="temperature"):
-        SmoothGuardChatModel(inner=StandardChatModel(), temperature=0)
+        SmoothGuardChatModel(StandardChatModel(), temperature=0)
     with pytest.raises(ConfigurationError, match="chat model"):
-        SmoothGuardChatModel(inner=RunnableLambda(str))  # type: ignore[arg-type]
+        SmoothGuardChatModel(RunnableLambda(str))  # type: ignore[arg-type]
 
     class Copying(StandardChatModel):
         def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
@@ -277,7 +274,7 @@ def test_a_copy_has_its_own_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     guarded.model_copy(update={"config": guarded.config.override(num_samples=2)}).invoke(question())
     assert len(inner.received) == 7
     monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: inner)
-    assert SmoothGuardChatModel(inner="any:name").inner is inner
+    assert SmoothGuardChatModel("any:name").inner is inner
 
 
 def test_media_of_every_message_are_perturbed() -> None:

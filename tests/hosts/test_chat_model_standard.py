@@ -16,17 +16,22 @@ from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from smoothguard_guardrail import RemotePolicy, SmoothGuardChatModel, SmoothGuardConfig, UnsupportedMediaError
+from smoothguard_guardrail import (
+    MediaConfig,
+    RemotePolicy,
+    SmoothGuardChatModel,
+    SmoothGuardConfig,
+    UnsupportedMediaError,
+)
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
-from smoothguard_guardrail.testing import WordEmbeddings
-from tests.asking import image_block, neutral
+from tests.asking import components_of, image_block
 from tests.media import corpus
 from tests.models.tiny import build_qwen2_audio
 from tests.scripted import StandardChatModel
 
-CONFIG = SmoothGuardConfig(num_samples=3, remote=RemotePolicy(allow_urls=True))
-PARTS = {"config": CONFIG, "embedder": WordEmbeddings(), "benign_scorer": neutral}
+CONFIG = SmoothGuardConfig(num_samples=3, media=MediaConfig(remote=RemotePolicy(allow_urls=True)))
+PARTS: dict[str, Any] = {"config": CONFIG, "components": components_of()}
 FILES = {".png": corpus.PNG, ".wav": corpus.WAV, ".pdf": corpus.PDF}
 
 
@@ -41,11 +46,11 @@ def _files_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Guarded(SmoothGuardChatModel):
-    """Hands the standard parameters, as `temperature`, to the model that they belong to."""
+    """Hands the standard parameters, such as `temperature`, to the guarded model."""
 
     def __init__(self, **options: Any) -> None:
         own = {name: options.pop(name) for name in list(options) if name in SmoothGuardChatModel.model_fields}
-        super().__init__(**{"inner": self.make(**options)} | PARTS | own)
+        super().__init__(self.make(**options), **PARTS | own)
 
     @staticmethod
     def make(**parameters: Any) -> Any:

@@ -33,8 +33,7 @@ from smoothguard_guardrail import (
     SmoothGuardConfig,
     SmoothGuardMiddleware,
 )
-from smoothguard_guardrail.testing import WordEmbeddings
-from tests.asking import image_block, neutral, pixels, png, question
+from tests.asking import components_of, config_of, image_block, pixels, png, question
 from tests.scripted import StreamingChatModel
 
 USAGE = {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
@@ -54,10 +53,9 @@ def photograph(at: str) -> list[dict[str, Any]]:
     return [{"type": "text", "text": "Taken."}, image_block(png(level=40))]
 
 
-def guard(on_abstain: Any = None, parts: dict[str, Any] | None = None, **knobs: Any) -> SmoothGuardMiddleware:
-    config = SmoothGuardConfig(**{"num_samples": 5, "early_stop": None, "benign_weight": 0.0} | knobs)
-    parts = {"embedder": WordEmbeddings(), "benign_scorer": neutral} | (parts or {})
-    return SmoothGuardMiddleware(config, on_abstain=on_abstain, **parts)
+def guard(parts: dict[str, Any] | None = None, **settings: Any) -> SmoothGuardMiddleware:
+    config = config_of(**{"num_samples": 5, "early_stop": None, "benign_weight": 0.0} | settings)
+    return SmoothGuardMiddleware(config, components=components_of(**(parts or {})))
 
 
 def call(name: str, identifier: str = "call", **arguments: Any) -> dict[str, Any]:
@@ -215,19 +213,19 @@ async def test_abstaining() -> None:
     model = StreamingChatModel(script=[answer(tool_calls=[call("photograph", at=str(index))]) for index in range(5)])
 
     def agent(on_abstain: Any) -> Any:
-        return create_agent(model, [photograph], middleware=[guard(on_abstain, min_agreement=0.5)])
+        return create_agent(model, [photograph], middleware=[guard(on_abstain=on_abstain, min_agreement=0.5)])
 
     for state in await both(agent("refuse"), {"messages": question()}):
         assert [message.type for message in state["messages"]] == ["human", "ai"]  # the turn ends, no tool is called
-        assert state["messages"][-1].text == SmoothGuardConfig().refusal_text
+        assert state["messages"][-1].text == SmoothGuardConfig().vote.refusal_text
         assert state["smoothguard"]["verdict"] == "abstained"
     with pytest.raises(AbstainedError):
         agent("raise").invoke({"messages": question()})
     with pytest.raises(AbstainedError):
         await agent("raise").ainvoke({"messages": question()})
     with pytest.raises(ConfigurationError):
-        guard("perhaps")
-    stream = agent(None).stream({"messages": question()}, stream_mode="updates")
+        guard(on_abstain="perhaps")
+    stream = agent("answer").stream({"messages": question()}, stream_mode="updates")
     assert next(stream)["model"]["messages"][0].tool_calls
 
 

@@ -14,7 +14,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
 
 from smoothguard_guardrail import SmoothGuardChatModel
-from smoothguard_guardrail.hosts._replace_models import rewired
+from smoothguard_guardrail.hosts._replace_models import replace_models
 
 KEY = SecretStr("none")
 MODELS: dict[str, Any] = {
@@ -39,14 +39,14 @@ def models_in(runnable: Runnable[Any, Any]) -> list[BaseChatModel]:
         found.append(model)
         return model
 
-    assert rewired(runnable, keep) is runnable
+    assert replace_models(runnable, keep) is runnable
     return found
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_every_model_in_it_is_guarded(make: Any) -> None:
     inner = make()
-    guarded = SmoothGuardChatModel(inner=inner)
+    guarded = SmoothGuardChatModel(inner)
     made = [guarded.bind_tools([Finding])]
     for method in ("function_calling", "json_schema"):
         made += [guarded.with_structured_output(Finding, method=method, include_raw=raw) for raw in (False, True)]

@@ -193,7 +193,7 @@ def test_media_in_dicts_and_tuples_are_guarded() -> None:
 async def test_other_inputs_are_input_errors(input: Any) -> None:
     model = ScriptedChatModel(script=["Hi."])
     for call in (guarded(model).invoke, guarded(model).guard):
-        with pytest.raises(InputError, match="the guard takes text, a prompt value or a list of messages"):
+        with pytest.raises(InputError, match="expected text, a prompt value or a list of messages"):
             call(input)
     with pytest.raises(InputError):
         await guarded(model).ainvoke(input)
@@ -280,7 +280,7 @@ def test_names_of_models_go_through_init_chat_model(monkeypatch: pytest.MonkeyPa
         SmoothGuardRunnable("nonsense")
     monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: model if name == "a:b" else None)
     assert SmoothGuardRunnable("a:b").model is model
-    with pytest.raises(ConfigurationError, match="not int"):
+    with pytest.raises(ConfigurationError, match="got int"):
         SmoothGuardRunnable(7)  # type: ignore[arg-type]
 
 
@@ -470,7 +470,7 @@ async def test_the_event_loop_runs_on_during_every_stage(monkeypatch: pytest.Mon
         return "cat"
 
     monkeypatch.setattr(guard_module, "prepare", slow_prepare)
-    parts = {"perturber": perturb, "embedder": Embeddings(), "benign_scorer": score}
+    parts = {"image_perturber": perturb, "embedder": Embeddings(), "scorer": score}
     ticker = asyncio.create_task(tick())
     result = await guarded(ScriptedChatModel(script=answer), parts=parts).aguard(question(image_block(png(1024, 1024))))
     done.set()
@@ -666,3 +666,22 @@ def test_a_guard_inside_a_guard_is_no_surprise() -> None:
     inner = guarded(model, num_samples=2)
     result = guarded(inner, num_samples=3).guard(question())
     assert (result.num_calls, len(model.received)) == (3, 6)
+
+
+@pytest.mark.parametrize("method", ["bind_tools", "with_structured_output"])
+def test_what_needs_a_chat_model_names_the_right_class(method: str) -> None:
+    runnable = guarded(ScriptedChatModel(script=["Hi."]))
+    with pytest.raises(ConfigurationError, match="SmoothGuardChatModel"):
+        getattr(runnable, method)([])
+
+
+def test_an_agent_with_tools_names_the_right_class() -> None:
+    agent = create_agent(guarded(ScriptedChatModel(script=["Hi."])), tools=[len_of])  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="SmoothGuardChatModel"):
+        agent.invoke({"messages": [("human", "Hi!")]})
+
+
+@pytest.mark.parametrize("field", ["model", "config", "components"])
+def test_a_runnable_is_frozen(field: str) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(guarded(ScriptedChatModel(script=["Hi."])), field, None)

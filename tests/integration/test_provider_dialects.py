@@ -17,7 +17,7 @@ from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
-from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
+from smoothguard_guardrail import GuardComponents, ImageConfig, SmoothGuardChatModel, SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.errors import QuorumError
 from smoothguard_guardrail.testing import WordEmbeddings
 from tests.asking import guarded, pixels
@@ -180,9 +180,13 @@ def test_structured_output_is_voted_on_as_objects(provider: str) -> None:
     with recording_server(scripted_answers(texts)) as recorder:
         model = PROVIDERS[provider](recorder.base_url)
         config = SmoothGuardConfig(
-            num_samples=NUM_SAMPLES, early_stop=None, benign_weight=0.0, sigma=SIGMA, low_pass=0.0, max_shift=0
+            num_samples=NUM_SAMPLES,
+            early_stop=None,
+            vote=VoteConfig(benign_weight=0.0),
+            sigma=SIGMA,
+            image=ImageConfig(low_pass=0.0, max_shift=0),
         )
-        chat = SmoothGuardChatModel(inner=model, config=config, embedder=WordEmbeddings())
+        chat = SmoothGuardChatModel(model, config=config, components=GuardComponents(embedder=WordEmbeddings()))
         found = chat.with_structured_output(Shape, include_raw=True).invoke(CASES["v1 base64"].messages)
         model.with_structured_output(Shape).invoke(CASES["v1 base64"].messages)
     assert isinstance(found, dict)

@@ -47,7 +47,7 @@ def questions() -> list[tuple[Any, Any, list[BaseMessage]]]:
 
 
 def test_guarded_answers_are_as_often_right_as_unguarded_ones(chat: Any, questions: Any) -> None:
-    guard = SmoothGuardRunnable(chat, config=SmoothGuardConfig.calibrated(seed=1))
+    guard = SmoothGuardRunnable(chat, config=SmoothGuardConfig.reference(seed=1))
     unguarded = [is_correct(scene, qa, str(chat.invoke(messages).content)) for scene, qa, messages in questions]
     results = [guard.guard(messages) for _, _, messages in questions]
     guarded = [
@@ -66,7 +66,7 @@ def test_guarded_answers_are_as_often_right_as_unguarded_ones(chat: Any, questio
 
 
 async def test_a_guarded_answer_has_record_and_metadata(chat: Any, questions: Any) -> None:
-    guard = SmoothGuardRunnable(chat, config=SmoothGuardConfig.calibrated(seed=1, include_clean=True))
+    guard = SmoothGuardRunnable(chat, config=SmoothGuardConfig.reference(seed=1, include_clean=True))
     collector = RunCollectorCallbackHandler()
     scene, qa, messages = questions[0]
     answer = await guard.ainvoke(messages, {"callbacks": [collector]})

@@ -18,7 +18,14 @@ from langchain_core.runnables import Runnable, RunnableLambda
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 
-from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig, SmoothGuardMiddleware, SmoothGuardRunnable
+from smoothguard_guardrail import (
+    GuardComponents,
+    SmoothGuardChatModel,
+    SmoothGuardConfig,
+    SmoothGuardMiddleware,
+    SmoothGuardRunnable,
+    VoteConfig,
+)
 from smoothguard_guardrail.testing import WordEmbeddings
 from tests.asking import neutral, question
 from tests.scripted import StreamingChatModel
@@ -27,7 +34,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::langchain_core._api.LangChainBetaWarning"
 )  # events version 3 is in beta
 
-CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, benign_weight=0.0)
+CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, vote=VoteConfig(benign_weight=0.0))
 AGENT_INPUT = {"messages": question()}
 
 
@@ -91,17 +98,19 @@ def model(**options: Any) -> StreamingChatModel:
 
 
 def guarded_runnable(embedder: VoteEmbedder, inner: Runnable[Any, Any] | None = None) -> SmoothGuardRunnable:
-    return SmoothGuardRunnable(inner or model(), config=CONFIG, embedder=embedder, benign_scorer=neutral)
+    return SmoothGuardRunnable(
+        inner or model(), config=CONFIG, components=GuardComponents(embedder=embedder, scorer=neutral)
+    )
 
 
 def guarded_chat(embedder: VoteEmbedder, **knobs: Any) -> SmoothGuardChatModel:
     return SmoothGuardChatModel(
-        inner=model(), config=CONFIG.override(**knobs), embedder=embedder, benign_scorer=neutral
+        model(), config=CONFIG.override(**knobs), components=GuardComponents(embedder=embedder, scorer=neutral)
     )
 
 
 def guarded_agent(embedder: VoteEmbedder, tools: list[Any], inner: StreamingChatModel | None = None) -> Any:
-    guard = SmoothGuardMiddleware(CONFIG, embedder=embedder, benign_scorer=neutral)
+    guard = SmoothGuardMiddleware(CONFIG, components=GuardComponents(embedder=embedder, scorer=neutral))
     return create_agent(inner or model(), tools, middleware=[guard])
 
 
@@ -258,7 +267,9 @@ async def test_token_handlers_receive_only_the_elected_answer(kind: type[Listene
     assert not listener.tokens
     assert not own.tokens
     assert listener.ends == own.ends - 1 == 10  # handlers are still notified of each sample
-    chat = SmoothGuardChatModel(inner=inner, config=CONFIG, embedder=VoteEmbedder(), benign_scorer=neutral)
+    chat = SmoothGuardChatModel(
+        inner, config=CONFIG, components=GuardComponents(embedder=VoteEmbedder(), scorer=neutral)
+    )
     chat.invoke(question(), config)
     await chat.ainvoke(question(), config)
     assert listener.tokens == ["It is all WINNER over "] * 2

@@ -102,7 +102,7 @@ def endpoint(base_url: str, **options: Any) -> ChatOpenAI:
 
 
 def guard(base_url: str, *, responses_api: bool = False, **settings: Any) -> SmoothGuardRunnable:
-    config = SmoothGuardConfig.calibrated("reference", **{"seed": 1} | settings)
+    config = SmoothGuardConfig.reference(**{"seed": 1} | settings)
     return SmoothGuardRunnable(endpoint(base_url, use_responses_api=responses_api), config=config)
 
 
@@ -124,7 +124,7 @@ def check_images_are_noisy(wire: Recorder, picture: DemoPicture, noise_sd: float
 @pytest.mark.parametrize("responses_api", [False, True], ids=["chat", "responses"])
 def test_noisy_images_arrive_and_usage_adds_up(wire: Recorder, responses_api: bool) -> None:
     result = guard(wire.base_url, responses_api=responses_api, early_stop=None).guard(messages(ATTACK))
-    assert result.num_calls == len(wire.bodies) == SmoothGuardConfig.calibrated().num_samples
+    assert result.num_calls == len(wire.bodies) == SmoothGuardConfig.reference().num_samples
     (medium,) = result.media
     assert medium.action == "perturbed"
     assert medium.noise_sd is not None
@@ -164,7 +164,7 @@ def test_answers_and_verdicts_are_right_on_clean_and_adversarial_images(wire: Re
 
 
 def test_a_model_with_streaming_on_gives_the_same_answer_and_usage(upstream: str) -> None:
-    config = SmoothGuardConfig.calibrated("reference", seed=1)
+    config = SmoothGuardConfig.reference(seed=1)
     model = endpoint(upstream, streaming=True)
     result = SmoothGuardRunnable(model, config=config).guard(messages(ATTACK))
     assert result.answer.text == guard(upstream).invoke(messages(ATTACK)).text

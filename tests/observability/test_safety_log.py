@@ -41,6 +41,7 @@ from smoothguard_guardrail import (
     SmoothGuardChatModel,
     SmoothGuardConfig,
     SmoothGuardMiddleware,
+    VoteConfig,
 )
 from smoothguard_guardrail._langchain.events import VERDICT_EVENT, areported, reported
 from smoothguard_guardrail.observability.safety_log import FileSink, handler, json_schema, sinks
@@ -54,8 +55,8 @@ VALIDATOR = Draft202012Validator(
 )
 SECRET = "the vault code is 7391"
 SCRIPT = ["A cat.", "A cat.", "A cat.", "A dog."]
-CONFIG = SmoothGuardConfig(num_samples=4, early_stop=None, benign_weight=0.0)
-PARTS: Any = {"embedder": WordEmbeddings(), "benign_scorer": neutral}
+CONFIG = SmoothGuardConfig(num_samples=4, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+PARTS: Any = {"embedder": WordEmbeddings(), "scorer": neutral}
 RESULT = GuardResult(answer=AIMessage("Hi."), verdict="passed", agreement=1.0, num_calls=1)
 
 
@@ -118,7 +119,7 @@ def test_neither_media_nor_texts_are_written(path: Path, config: RunnableConfig,
     with pytest.raises(InputError, match=SECRET):
         guarded(ScriptedChatModel(script=["Hi."])).invoke([{"text": SECRET}], config)
     with pytest.raises(AdapterError, match=SECRET):
-        guarded(ScriptedChatModel(script=[SECRET]), parts={"benign_scorer": quote}).invoke(question(), config)
+        guarded(ScriptedChatModel(script=[SECRET]), parts={"scorer": quote}).invoke(question(), config)
     written = path.read_text()
     assert len(written.splitlines()) == 5
     assert SECRET not in written
@@ -155,11 +156,11 @@ def test_concurrent_calls_are_logged_once_each(path: Path, config: RunnableConfi
 
 HOSTS: dict[str, Callable[[ScriptedChatModel], Runnable[Any, Any]]] = {
     "runnable": lambda model: guarded(model),
-    "chat model": lambda model: SmoothGuardChatModel(inner=model, config=CONFIG, **PARTS),
-    "bound chat model": lambda model: SmoothGuardChatModel(inner=model, config=CONFIG, **PARTS).bind(stop=["."]),
+    "chat model": lambda model: SmoothGuardChatModel(model, config=CONFIG, **PARTS),
+    "bound chat model": lambda model: SmoothGuardChatModel(model, config=CONFIG, **PARTS).bind(stop=["."]),
     "chat model in an agent": lambda model: (
         (lambda messages: {"messages": messages})
-        | create_agent(SmoothGuardChatModel(inner=model, config=CONFIG, **PARTS), tools=[])
+        | create_agent(SmoothGuardChatModel(model, config=CONFIG, **PARTS), tools=[])
     ),
     "middleware": lambda model: (
         (lambda messages: {"messages": messages})

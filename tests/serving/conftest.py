@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable, voting
+from smoothguard_guardrail import SmoothGuardRunnable, voting
 from smoothguard_guardrail.core import answer_vote
 from smoothguard_guardrail.serving import ServerSettings, create_app
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
+from tests.asking import config_of
 from tests.serving.servers import grey_png, running, url_of
 
 Serve = Callable[..., str]
@@ -42,7 +43,7 @@ def serve(model: AsyncScriptedChatModel) -> Iterator[Serve]:
             *, config: dict[str, Any] | None = None, chains: Any = None, callbacks: Any = (), **settings: Any
         ) -> str:
             knobs = {"num_samples": 4, "early_stop": None} | (config or {})
-            guard = SmoothGuardRunnable(model, config=SmoothGuardConfig(**knobs))
+            guard = SmoothGuardRunnable(model, config=config_of(**knobs))
             app = create_app({"scripted": guard}, chains, settings=ServerSettings(**settings), callbacks=callbacks)
             return url_of(stack.enter_context(running(app)))
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from smoothguard_guardrail import SafetyLogHandler, SmoothGuardRunnable, voting
+from smoothguard_guardrail import GuardComponents, SafetyLogHandler, SmoothGuardRunnable, voting
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.serving import ServerSettings, create_app, gate
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
@@ -258,7 +258,7 @@ def _becomes(url: str, status: str) -> int:
 
 def test_shutdown_finishes_what_is_under_way(model: AsyncScriptedChatModel, picture: str) -> None:
     model.delay = 0.7
-    app = create_app({"scripted": SmoothGuardRunnable(model, embedder=WordEmbeddings())})
+    app = create_app({"scripted": SmoothGuardRunnable(model, components=GuardComponents(embedder=WordEmbeddings()))})
     with ThreadPoolExecutor(1) as pool:
         with running(app) as server:
             url = url_of(server)

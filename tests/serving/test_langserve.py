@@ -16,7 +16,7 @@ from langserve import RemoteRunnable
 from langserve.lzstring import LZString
 
 from chains.visual_question_answering import build_chain
-from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
+from smoothguard_guardrail import GuardComponents, SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
 from tests.serving.conftest import Serve
 from tests.serving.servers import get, post
@@ -160,7 +160,7 @@ def test_failures_have_their_status_in_every_route(serve: Serve, model: AsyncScr
 
 def test_policy_answers_with_a_refusal(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.script = [RuntimeError("down")]
-    guard = SmoothGuardRunnable(model, embedder=WordEmbeddings())
+    guard = SmoothGuardRunnable(model, components=GuardComponents(embedder=WordEmbeddings()))
     text: Any = build_chain(model)
     parsed: Any = guard | JsonOutputParser()
     url = serve(chains={"pictures": text, "parsed": parsed}, on_failure="refuse", refusal_text="Not now.")

@@ -22,7 +22,7 @@ OPTIONS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 ]
-CONFIG = SmoothGuardConfig.calibrated("reference", seed=0)
+CONFIG = SmoothGuardConfig.reference(seed=0)
 PICTURE = next(picture for picture in load_demo().pictures if not picture.is_attack)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.benign_auc import auc, vader
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
-from smoothguard_guardrail.protocols import BenignScorer
+from smoothguard_guardrail.protocols import Scorer
 from smoothguard_guardrail.voting import (
     PrototypeScorer,
     default_embedder,
@@ -48,7 +48,7 @@ def test_scores_are_bounded_and_embeddings_reused(scorer: PrototypeScorer) -> No
     assert score_answers(scorer, texts, embed_answers(scorer.embedder, texts)) == pytest.approx(scores)
     assert scorer([]) == []
     assert scorer(["", " "]) == [0.0, 0.0]
-    assert isinstance(scorer, BenignScorer)
+    assert isinstance(scorer, Scorer)
 
 
 class Axes:
@@ -87,7 +87,7 @@ def test_a_sentiment_pipeline_plugs_in() -> None:
         return [{"label": "POSITIVE" if "fine" in text else "NEGATIVE", "score": 0.75} for text in texts]
 
     scorer = from_sentiment_pipeline(pipeline)
-    assert isinstance(scorer, BenignScorer)
+    assert isinstance(scorer, Scorer)
     assert score_answers(scorer, ("All fine.", "Bad.")) == [0.75, -0.75]
     moderation = from_sentiment_pipeline(pipeline, benign_labels=("negative", "neutral"))
     assert score_answers(moderation, ["Bad."]) == [0.75]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from smoothguard_guardrail import VoteConfig
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.voting import StoppingRule, WeightedVoter, cluster_answers
@@ -121,7 +122,7 @@ def test_no_early_stop_asks_all_at_once() -> None:
 
 
 def test_a_rule_from_a_configuration() -> None:
-    config = SmoothGuardConfig(num_samples=5, early_stop=0.05, min_successes=2, min_agreement=0.4)
+    config = SmoothGuardConfig(num_samples=5, early_stop=0.05, vote=VoteConfig(min_successes=2, min_agreement=0.4))
     rule = StoppingRule.of(config, WeightedVoter(0.1))
     assert rule == StoppingRule(num_samples=5, early_stop=0.05, benign_weight=0.1, min_successes=2, min_agreement=0.4)
     assert rule.needs_labels

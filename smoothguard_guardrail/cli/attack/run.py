@@ -25,7 +25,8 @@ from smoothguard_guardrail.cli.attack.record import (
     file_record,
     model_record,
 )
-from smoothguard_guardrail.core.request_perturber import GuardView, ModelFacts
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import GuardView
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.media.image import encode_image
@@ -81,7 +82,11 @@ def run(
     before = _answers(model, [HumanMessage([medium.block, text]) for text in texts])
     targets = [prompt.target or answer for prompt, answer in zip(job.prompts, before, strict=True)]
     objective = make_objective(model, medium, questions, targets)
-    view = GuardView(config=job.guard, facts=ModelFacts.of(model)) if job.guard and job.settings.through_guard else None
+    view = (
+        GuardView(config=job.guard, model_info=ModelInfo.of(model))
+        if job.guard and job.settings.through_guard
+        else None
+    )
     attack = job.settings.build(medium.kind, view)
     checkpoint = job.paths.checkpoint(job.settings.seed or 0)
     resumed = checkpoint.exists()

@@ -46,7 +46,7 @@ def demo(
             help="Folder for the images, their noisy copies and a plot of the answers; needs matplotlib.",
         ),
     ] = None,
-    preset: Annotated[presets.Preset, typer.Option(help=presets.HELP)] = "calibrated",
+    preset: Annotated[presets.Preset, typer.Option(help=presets.HELP)] = "reference",
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
 ) -> None:
     """Show what the guard does, on the shipped model and images: offline and in under a minute."""
@@ -54,7 +54,7 @@ def demo(
         if save is not None and importlib.util.find_spec("matplotlib") is None:
             raise MissingDependencyError("matplotlib", "eval")
         loading.quiet_libraries()
-        _run(save, presets.preset_config(preset, seed=seed, record_samples=True))
+        _run(save, presets.chosen_config("reference", preset, seed=seed, record_samples=True))
 
 
 def outcomes(model: BaseChatModel, config: SmoothGuardConfig, pictures: Sequence[DemoPicture]) -> Iterator[Outcome]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from smoothguard_guardrail.core.request_perturber import ModelFacts, RequestPerturber
+from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.evaluation.report import project_answers
 from smoothguard_guardrail.evaluation.report.plots import drawing_style, new_figure
 from smoothguard_guardrail.media import prepare
@@ -77,9 +78,11 @@ def _save_images(folder: Path, model: BaseChatModel, config: SmoothGuardConfig, 
 
 def _noisy_copies(model: BaseChatModel, config: SmoothGuardConfig, outcome: Outcome) -> list[NDArray[np.float64]]:
     """Return noisy copies that the guard made for this request, as (height, width, 3) in [0, 1]."""
-    prepared = prepare([outcome.picture.message()], on_unsupported="error", limits=config.limits, remote=config.remote)
+    prepared = prepare(
+        [outcome.picture.message()], on_unsupported="error", limits=config.media.limits, remote=config.media.remote
+    )
     seed = outcome.result.seed or 0
-    perturber = RequestPerturber(prepared, config=config, facts=ModelFacts.of(model), seed=seed)
+    perturber = RequestPerturber(prepared, config=config, model_info=ModelInfo.of(model), seed=seed)
     requests = perturber.render(0, NUM_COPIES + config.include_clean)
     blocks: list[Any] = [request[0].content[0] for request in requests[int(config.include_clean) :]]
     return [np.asarray(block["image"].permute(1, 2, 0), dtype=np.float64) for block in blocks]

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 def heading(config: SmoothGuardConfig) -> RenderableType:
     """Say what the guard does to every image."""
     parts = [f"noise of sigma {config.sigma:g} ({config.noise_space})"]
-    if config.low_pass:
-        parts.append(f"low-pass of sigma {config.low_pass:g} px")
-    if config.max_shift:
-        parts.append(f"shifts of up to {config.max_shift} px")
-    if config.resize_range:
-        parts.append("resizes by {:g} to {:g}".format(*config.resize_range))
+    if config.image.low_pass:
+        parts.append(f"low-pass of sigma {config.image.low_pass:g} px")
+    if config.image.max_shift:
+        parts.append(f"shifts of up to {config.image.max_shift} px")
+    if config.image.resize_range:
+        parts.append("resizes by {:g} to {:g}".format(*config.image.resize_range))
     clean = ", including the clean one" if config.include_clean else ""
     return Text(f"The guard: up to {config.num_samples} copies{clean}, {', '.join(parts)}.\n")
 

@@ -99,7 +99,7 @@ def run(
         )
         _check_attack(benchmark, attacked, attack_epsilon)
         bench = eval_data.load_benchmark(benchmark, data, reading, pictures=out / "images", limit=limit, seed=seed)
-        guard = _guard_config(model, preset, config)
+        guard = presets.chosen_config(model, preset, config)
         settings = _attack_settings(attacked, attack_epsilon, attack_steps, attack_target, guard if eot else None, seed)
         deciding = eval_plan.keeping(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
         mapper = eval_plan.make_mapper(model, workers=workers, ray=ray)
@@ -128,14 +128,6 @@ def run(
         )
         _write(out, record, plan, answers)
         _print(record, out)
-
-
-def _guard_config(model: str, preset: presets.Preset | None, file: Path | None) -> SmoothGuardConfig:
-    if file is not None:
-        if preset is not None:
-            raise ConfigurationError("give --preset or --config, not both")
-        return presets.read_config(file)
-    return presets.preset_config(preset or ("calibrated" if model == "reference" else "default"))
 
 
 def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None) -> None:

@@ -96,4 +96,4 @@ class AnswerKeeper:
 
 
 def _audio(config: SmoothGuardConfig) -> list[float | None]:
-    return [config.audio_snr_db, config.audio_sigma]
+    return [config.audio.snr_db, config.audio.sigma]

@@ -15,7 +15,7 @@ from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_it
 from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.replay import CopyAnswers, KeptEmbeddings, kept_judges, replay
+from smoothguard_guardrail.evaluation.replay import CopyAnswers, KeptEmbeddings, cached_components, replay
 from smoothguard_guardrail.evaluation.running import with_media
 from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
 
@@ -52,7 +52,10 @@ class Sweep(Record):
         return [
             [
                 base.override(
-                    sigma=sigma, max_shift=shift, low_pass=low_pass, num_samples=samples, benign_weight=weight
+                    sigma=sigma,
+                    image={"max_shift": shift, "low_pass": low_pass},
+                    num_samples=samples,
+                    vote={"benign_weight": weight},
                 )
                 for samples, weight in product(self.num_samples, self.benign_weight)
             ]
@@ -178,8 +181,8 @@ class Bench:
         copies: dict[str, list[CopyAnswers]],
         alone: Alone,
     ) -> Measured:
-        judges = kept_judges(config, embedder=self._embeddings)
-        voted = {arm: replay(config, records, judges=judges) for arm, records in copies.items()}
+        components = cached_components(config, embedder=self._embeddings)
+        voted = {arm: replay(config, records, components=components) for arm, records in copies.items()}
         outcomes = {
             arm: self._outcomes(
                 arm, items, {vote.item_id: None if vote.verdict == "failed" else vote.text for vote in voted[arm]}
@@ -241,7 +244,7 @@ class Bench:
 
 def name_of(config: SmoothGuardConfig) -> str:
     """Return a perturbation in words."""
-    return f"sigma {config.sigma:g}, shift {config.max_shift}, low-pass {config.low_pass:g}"
+    return f"sigma {config.sigma:g}, shift {config.image.max_shift}, low-pass {config.image.low_pass:g}"
 
 
 def _halved(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

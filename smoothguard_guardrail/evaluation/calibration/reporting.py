@@ -74,8 +74,9 @@ def summary(found: Calibration) -> tuple[str, ...]:
         return (*found.choice.reasons, *found.notes)
     config = chosen.config
     lines = [
-        f"Chosen: **sigma {config.sigma:g}**, **{config.num_samples} samples**, shift {config.max_shift} px, low-pass"
-        f" {config.low_pass:g} px, benign weight {config.benign_weight:g}. Robustness: {found.choice.robustness}."
+        f"Chosen: **sigma {config.sigma:g}**, **{config.num_samples} samples**, shift {config.image.max_shift} px,"
+        f" low-pass {config.image.low_pass:g} px, benign weight {config.vote.benign_weight:g}. Robustness:"
+        f" {found.choice.robustness}."
     ]
     reported, alone, rows = chosen, found.alone, "the rows that chose"
     if found.held_out is not None:

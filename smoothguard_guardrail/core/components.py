@@ -1,0 +1,112 @@
+"""The replaceable parts of a guard, in one value."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.voting import (
+    AgglomerativeClusterer,
+    KMeansClusterer,
+    PrototypeScorer,
+    WeightedVoter,
+    default_embedder,
+)
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, Voter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardComponents:
+    """Parts of your own; each that is None is the one that the configuration describes.
+
+    Functions qualify: see `smoothguard_guardrail.protocols` for what each is called with.
+
+    Args:
+        embedder: Embeds the answers: any LangChain `Embeddings`. Default: the packaged all-MiniLM-L6-v2.
+        clusterer: Groups embedded answers, instead of `config.vote.clusterer`.
+        scorer: Scores how benign answers are, in [-1, 1]. Default: similarity to example answers.
+        voter: Elects a cluster, instead of the vote weighted by `config.vote.benign_weight`.
+        image_perturber: Perturbs images, instead of shift, resize, noise and low-pass filter.
+        audio_perturber: Perturbs audio, instead of noise.
+
+    Raises:
+        ConfigurationError: If a part cannot be called, or the embedder has no `embed_documents`.
+
+    Example:
+        >>> from smoothguard_guardrail import GuardComponents
+        >>> GuardComponents(scorer=lambda texts: [0.0] * len(texts)).embedder is None
+        True
+    """
+
+    embedder: Embedder | None = None
+    clusterer: Clusterer | None = None
+    scorer: Scorer | None = None
+    voter: Voter | None = None
+    image_perturber: Perturber | None = None
+    audio_perturber: Perturber | None = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            part = getattr(self, field.name)
+            method = "embed_documents" if field.name == "embedder" else "__call__"
+            if part is not None and (isinstance(part, type) or not callable(getattr(part, method, None))):
+                expected = "an object with embed_documents" if field.name == "embedder" else "a callable"
+                found = f"the class {part.__name__}" if isinstance(part, type) else type(part).__name__
+                raise ConfigurationError(f"components.{field.name}: expected {expected}, got {found}")
+
+    def override(self, **changes: object) -> GuardComponents:
+        """Return a copy with these parts changed."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    def complete(self, config: SmoothGuardConfig) -> CompleteComponents:
+        """Return a copy in which every part of the vote is there; the default embedder is loaded on first use."""
+        embedder = _DefaultEmbedder() if self.embedder is None else self.embedder
+        return CompleteComponents(
+            embedder=embedder,
+            clusterer=_default_clusterer(config) if self.clusterer is None else self.clusterer,
+            scorer=PrototypeScorer(embedder) if self.scorer is None else self.scorer,
+            voter=WeightedVoter(config.vote.benign_weight) if self.voter is None else self.voter,
+            image_perturber=self.image_perturber,
+            audio_perturber=self.audio_perturber,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteComponents(GuardComponents):
+    """Components with every part of the vote. Perturbers may be None: the default ones depend on the medium."""
+
+    embedder: Embedder
+    clusterer: Clusterer
+    scorer: Scorer
+    voter: Voter
+
+
+def require_components(components: GuardComponents | None) -> GuardComponents:
+    """Return the components that a host was given, or none.
+
+    Raises:
+        ConfigurationError: If they are anything but `GuardComponents` or None.
+    """
+    if components is None:
+        return GuardComponents()
+    if not isinstance(components, GuardComponents):
+        raise ConfigurationError(f"components: expected GuardComponents, got {type(components).__name__}")
+    return components
+
+
+class _DefaultEmbedder:
+    """Loads the default embedder when the first text is embedded."""
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return default_embedder().embed_documents(texts)
+
+
+def _default_clusterer(config: SmoothGuardConfig) -> Clusterer:
+    if config.vote.clusterer == "kmeans":
+        return KMeansClusterer()
+    return AgglomerativeClusterer(distance_threshold=config.vote.distance_threshold)
