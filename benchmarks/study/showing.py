@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from smoothguard_guardrail.evaluation.report.pictures import difference_uri, picture_uri
 
 from benchmarks.study.attacking import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
@@ -19,7 +20,6 @@ from smoothguard_guardrail.evaluation.attacking import read_picture
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
 from smoothguard_guardrail.evaluation.report import Answers, Case, ClusterMap, Section, cluster_map
-from smoothguard_guardrail.evaluation.report.pictures import difference_uri, picture_uri
 from smoothguard_guardrail.perturbations import make_generator
 
 NUM_CASES = 3
