@@ -156,7 +156,7 @@ def draw_map(cluster_map: ClusterMap, order: Sequence[int], colours: Mapping[int
             label, count = cluster_map.labels[index], cluster_map.counts[index]
             diameter = unit * math.sqrt(count)
             colour = SERIES[colours[label] % NUM_COLOURS]
-            disc = {"clip_on": False, "zorder": 2 * number}
+            disc: dict[str, Any] = {"clip_on": False, "zorder": 2 * number}
             if label == cluster_map.winner:
                 axes.scatter(x, y, (diameter + 5) ** 2, facecolors="none", edgecolors=INK, gid=f"rim{number}", **disc)
             axes.scatter(x, y, diameter**2, c=colour, linewidths=0, gid=f"disc{number}", **disc)
@@ -182,9 +182,9 @@ def _draw_series(axes: Any, series: Series, number: int, gid: str) -> list[str]:
     known = [(point, value) for point in series.points if (value := _value(point)) is not None]
     ranges = [(point.x, *ends) for point, _ in known if isinstance(point.y, Rate) and (ends := interval(point.y))]
     if ranges:
-        xs, low, high = zip(*ranges, strict=True)
-        axes.fill_between(xs, low, high, color=colour, alpha=0.1, linewidth=0)
-        axes.vlines(xs, low, high, color=colour, linewidth=1.2, alpha=0.6)
+        places, low, high = zip(*ranges, strict=True)
+        axes.fill_between(places, low, high, color=colour, alpha=0.1, linewidth=0)
+        axes.vlines(places, low, high, color=colour, linewidth=1.2, alpha=0.6)
     xs, values = [point.x for point, _ in known], [value for _, value in known]
     axes.plot(xs, values, color=colour, linestyle=line, linewidth=2)
     axes.plot(
