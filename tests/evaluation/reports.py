@@ -1,4 +1,4 @@
-"""A report with everything in it. Its figures are made up; its pictures are the demonstration's."""
+"""A report with everything in it. Its figures are made up; its images are the demo's."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ HOSTILE = (
 
 
 def rich_report() -> Report:
+    """Return a report with every kind of content."""
     return Report(
         title="SmoothGuard on the reference model: attacks, utility and cost",
         summary=(
             "The guard lowers the success of *white-box* attacks from 93 % to 8 % at `epsilon = 8/255`, and answers"
-            " clean questions as well as the model alone: **no difference** that 400 questions could show.",
+            " clean questions as well as the unguarded model: **no difference** that 400 questions could show.",
             "It **loses** where the attack averages over the guard's own noise: success is 31 % there, and a paired"
             " test says that this is no accident (p = 0.0004).",
         ),
@@ -53,9 +54,9 @@ def rich_report() -> Report:
 
 
 def hostile_report() -> Report:
-    """Every text of it tries to break out."""
+    """Return a report in which every text tries to inject markup."""
     text = " ".join(HOSTILE)
-    picture = image_uri(Image.new("RGB", (8, 8), "red"))
+    image = image_uri(Image.new("RGB", (8, 8), "red"))
     return Report(
         title=text,
         summary=HOSTILE,
@@ -89,7 +90,7 @@ def hostile_report() -> Report:
                     Case(
                         title=text,
                         question=text,
-                        images=dict.fromkeys(HOSTILE, picture),
+                        images=dict.fromkeys(HOSTILE, image),
                         answers=(Answers(arm=text, answer=text, samples=HOSTILE, verdict=text),),
                     ),
                 ),
@@ -221,7 +222,7 @@ def _cases() -> Section:
     cases = []
     for picture in attacks[:2]:
         original, shown = DEMO_DIR / str(picture.original), DEMO_DIR / picture.file
-        pictures = {
+        images = {
             "original": image_uri(original),
             "adversarial, epsilon 8": image_uri(shown),
             "difference, times 4": difference_uri(original, shown),
@@ -238,7 +239,7 @@ def _cases() -> Section:
             Answers(arm="SmoothGuard, paper", answer="", samples=("Sure! " * 80,), verdict="abstained"),
             Answers(arm="long", answer="I see a picture.\n\n- first\n- second\n" + "word" * 90),
         ]
-        cases.append(Case(title=picture.name, question=picture.question, images=pictures, answers=tuple(answers)))
+        cases.append(Case(title=picture.name, question=picture.question, images=images, answers=tuple(answers)))
     return Section(
         title="Worst cases",
         text=("The items on which the guard did worst, chosen by agreement, not by hand.",),
