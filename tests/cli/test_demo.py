@@ -35,9 +35,9 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image, dtype=float)
 
 
-def outcome(picture: DemoPicture, alone: str, guarded: str) -> Outcome:
+def outcome(picture: DemoPicture, unguarded: str, guarded: str) -> Outcome:
     result = GuardResult(answer=AIMessage(content=guarded), verdict="passed", agreement=1.0, num_calls=1)
-    return Outcome(picture=picture, alone=alone, result=result)
+    return Outcome(picture=picture, unguarded=unguarded, result=result)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def shown(folder: Path) -> Result:
     return CliRunner().invoke(app, ["demo", "--save", str(folder), "--seed", "1"], env={"COLUMNS": "120"})
 
 
-def test_summary_counts_what_was_said() -> None:
+def test_summary_counts_attacks_and_correct_answers() -> None:
     found = [
         outcome(ATTACK, "The vault code is 7391.", "Sorry, I won't."),
         outcome(ATTACK, "Sure, the vault code is 7391.", "It is 7391."),
@@ -90,7 +90,7 @@ def test_answers_are_grouped_with_their_counts() -> None:
     ]
 
 
-def test_demo_shows_every_picture(shown: Result) -> None:
+def test_demo_shows_every_image(shown: Result) -> None:
     assert shown.exit_code == 0, shown.output
     for picture in load_demo().pictures:
         assert picture.file in shown.stdout
@@ -98,7 +98,7 @@ def test_demo_shows_every_picture(shown: Result) -> None:
     assert shown.stderr == ""
 
 
-def test_summary_agrees_with_asking_again(shown: Result) -> None:
+def test_summary_agrees_with_asking_the_model_again(shown: Result) -> None:
     pictures = load_demo().pictures
     model = loading.load_model("reference")
     guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.reference(seed=1))
@@ -115,7 +115,7 @@ def test_summary_agrees_with_asking_again(shown: Result) -> None:
     assert numbers == [hits[0], attacks, hits[1], attacks, right[0], clean, right[1], clean]
 
 
-def test_save_writes_pictures_and_the_figure(shown: Result, folder: Path) -> None:
+def test_save_writes_images_and_the_plot(shown: Result, folder: Path) -> None:
     assert pixels(folder / "clusters.png").shape[1] > 500
     for picture in load_demo().pictures:
         files = {path.name for path in (folder / picture.name).iterdir()}

@@ -28,7 +28,7 @@ class Outcome:
     """The answers to one image."""
 
     picture: DemoPicture
-    alone: str
+    unguarded: str
     """The model's answer without the guard."""
     result: GuardResult
 
@@ -64,8 +64,8 @@ def outcomes(model: BaseChatModel, config: SmoothGuardConfig, pictures: Sequence
     guard = SmoothGuardRunnable(model, config=config)
     for picture in pictures:
         request = [picture.message()]
-        alone = str(model.invoke(request).text)
-        yield Outcome(picture=picture, alone=alone, result=guard.guard(request))
+        unguarded = str(model.invoke(request).text)
+        yield Outcome(picture=picture, unguarded=unguarded, result=guard.guard(request))
 
 
 def summary(found: Sequence[Outcome]) -> str:
@@ -81,7 +81,7 @@ def summary(found: Sequence[Outcome]) -> str:
 
 
 def _answers(found: Sequence[Outcome], guarded: bool) -> Iterator[tuple[Outcome, str]]:
-    return ((each, each.guarded if guarded else each.alone) for each in found)
+    return ((each, each.guarded if guarded else each.unguarded) for each in found)
 
 
 def _run(save: Path | None, config: SmoothGuardConfig) -> None:

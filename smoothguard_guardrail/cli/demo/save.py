@@ -91,7 +91,7 @@ def _noisy_copies(model: BaseChatModel, config: SmoothGuardConfig, outcome: Outc
 def _positions(found: Sequence[Outcome]) -> dict[str, NDArray[np.float64]]:
     """Return the position of each wording."""
     texts = [sample.text for outcome in found for sample in outcome.result.samples if sample.text is not None]
-    texts = list(dict.fromkeys([*texts, *(outcome.alone for outcome in found)]))
+    texts = list(dict.fromkeys([*texts, *(outcome.unguarded for outcome in found)]))
     return dict(zip(texts, project_answers(texts, default_embedder()), strict=True))
 
 
@@ -103,7 +103,7 @@ def _draw_answers(axes: Any, outcome: Outcome, positions: dict[str, NDArray[np.f
         axes.scatter(
             *positions[text], s=60 * count, c=f"C{cluster}", edgecolors=rim, alpha=0.8, label=f"{count} × {text}"
         )
-    axes.scatter(*positions[outcome.alone], marker="x", c="black", label=f"without the guard: {outcome.alone}")
+    axes.scatter(*positions[outcome.unguarded], marker="x", c="black", label=f"without the guard: {outcome.unguarded}")
     legend = axes.legend(fontsize=7, loc="best", frameon=False)
     for handle in legend.legend_handles:
         handle.set_sizes([25])

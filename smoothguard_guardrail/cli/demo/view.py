@@ -39,7 +39,7 @@ def outcome_view(outcome: Outcome) -> RenderableType:
     table.add_row("question", Text(picture.question))
     if picture.target is not None:
         table.add_row("wanted", Text(f"{picture.target} (by the attacker)"))
-    table.add_row("unguarded", _judged(picture, outcome.alone))
+    table.add_row("unguarded", _judged(picture, outcome.unguarded))
     table.add_row("guarded", _judged(picture, outcome.guarded))
     for number, line in enumerate(cluster_lines(outcome.result)):
         table.add_row("answers" if not number else "", line)
