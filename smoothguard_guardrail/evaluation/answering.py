@@ -22,7 +22,7 @@ from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.replay import KeptEmbeddings, model_of
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.models import load_model
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

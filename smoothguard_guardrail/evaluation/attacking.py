@@ -23,8 +23,8 @@ from smoothguard_guardrail.evaluation.identity import identify
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.replay import model_of
-from smoothguard_guardrail.media.image import FORMATS, decode_image, encode_image
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
+from smoothguard_guardrail.media.image import decode_image, encode_image
 from smoothguard_guardrail.perturbations import make_generator
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def read_picture(path: Path) -> torch.Tensor:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     sniffed = sniff(data)
-    if sniffed is None or sniffed.mime_type not in FORMATS:
+    if sniffed is None or sniffed.mime_type not in IMAGE_FORMATS:
         raise InputError(f"{path} is no picture of a known format")
     limit = MediaLimits().max_pixels
     pixels, _ = decode_image(data, mime_type=sniffed.mime_type, max_pixels=limit, path=str(path))
