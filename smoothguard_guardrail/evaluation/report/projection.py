@@ -29,7 +29,7 @@ def project_answers(texts: Sequence[str], embedder: Embedder) -> NDArray[np.floa
     """
     import numpy as np
 
-    from smoothguard_guardrail.voting.embedding import embed_answers
+    from smoothguard_guardrail.voting.embedder import embed_answers
 
     positions = np.zeros((len(texts), 2))
     if len(texts) > 1:
