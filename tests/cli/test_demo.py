@@ -132,4 +132,4 @@ def test_save_without_matplotlib_names_the_extra(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     result = runner.invoke(app, ["demo", "--save", str(tmp_path)])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "smoothguard: matplotlib is needed: pip install 'smoothguard-guardrail[eval]'\n"
+    assert result.stderr == "smoothguard: matplotlib is missing: pip install 'smoothguard-guardrail[eval]'\n"

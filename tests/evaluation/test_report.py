@@ -385,7 +385,7 @@ def test_import_is_light_and_only_drawings_need_matplotlib() -> None:
         "except ImportError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "matplotlib is needed: pip install 'smoothguard-guardrail[eval]'\n"
+    assert done.stdout == "matplotlib is missing: pip install 'smoothguard-guardrail[eval]'\n"
 
 
 # --------------------------------------------------------------------------------------------- projection and images
