@@ -212,10 +212,10 @@ def _write(out: Path, record: EvaluationRecord, plan: Plan, answers: Mapping[str
 
 
 def _print(record: EvaluationRecord, out: Path) -> None:
-    from smoothguard_guardrail.evaluation.run_report import in_words
+    from smoothguard_guardrail.evaluation.run_report import arm_summary
 
     for arm in record.arms:
-        typer.echo(f"{arm.name}: {in_words(arm)}")
+        typer.echo(f"{arm.name}: {arm_summary(arm)}")
     typer.echo(f"report: {out / 'report.html'}", err=True)
 
 
