@@ -45,8 +45,7 @@ class SmoothGuardChatModel(ChatModelProxy):
 
     Raises:
         ConfigurationError: If the model is neither a chat model nor the name of one that can be loaded; if an option
-            is not a field of
-            every chat model. The model's own parameters, such as `temperature`, belong to the guarded model.
+            is not a field of every chat model. Parameters such as `temperature` belong to the guarded model.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardChatModel
