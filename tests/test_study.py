@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks.study.__main__ import run
-from benchmarks.study.attacking import Attack, attack_items
+from benchmarks.study.attacks import Attack, attack_items
 from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, Scale, guards
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import attacked, headline
 from benchmarks.study.summary import markdown
 from benchmarks.study.tasks import make_tasks, target_of
 from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.mapping import InThreads
+from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.evaluation.report import Report, Table, render_html
 from smoothguard_guardrail.evaluation.statistics import Rate
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.study.attacking import Attack, attack_items
+from benchmarks.study.attacks import Attack, attack_items
 from benchmarks.study.design import ADAPTIVE_EPSILON, NUM_COPIES, Budget, Scale
 from benchmarks.study.tasks import Tasks, is_told, make_tasks
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.arms import Arm, run_arms
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.mappers import Mapper
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies
-from smoothguard_guardrail.evaluation.running import Arm, run_arms
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 MODEL = "reference"

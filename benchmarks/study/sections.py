@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.study.attacking import Attack, random_signs
+from benchmarks.study.attacks import Attack, random_signs
 from benchmarks.study.design import (
     ADAPTIVE_EPSILON,
     EPSILONS,
@@ -17,10 +17,10 @@ from benchmarks.study.design import (
 from benchmarks.study.measure import Climb, Judgement, Study
 from benchmarks.study.tasks import is_right, is_told, is_wrong_way
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.arms import noise_alone
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, replay
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
-from smoothguard_guardrail.evaluation.running import noise_alone
 from smoothguard_guardrail.evaluation.statistics import Rate, mcnemar
 
 ADAPTIVE = f"adaptive {ADAPTIVE_EPSILON}/255"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.attacking import load_reference
+from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import Row, plain
@@ -15,7 +15,7 @@ from benchmarks.study.tasks import is_right, is_told
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import image_perturber
-from smoothguard_guardrail.evaluation.attacking import read_picture
+from smoothguard_guardrail.evaluation.attacked_images import read_picture
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
 from smoothguard_guardrail.evaluation.report import Answers, Case, ClusterMap, Section, cluster_map

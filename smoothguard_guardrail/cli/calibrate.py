@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
 
-    from smoothguard_guardrail.evaluation.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
     from smoothguard_guardrail.evaluation.calibration import Calibration, Rows
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
-    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
 NOTHING_WITHIN_LIMITS = 4
 _THREADS = 4  # calls at once to a remote model, times the samples of each
@@ -154,7 +154,7 @@ def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> Attac
 
 def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThreads | None:
     """Return where the work runs: a local model stays in this process on an accelerator, or with one worker."""
-    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
     from smoothguard_guardrail.models import ChatTransformersMultimodal
 
     if not isinstance(model, ChatTransformersMultimodal):

@@ -14,11 +14,11 @@ from pydantic import Field, JsonValue
 
 from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.arms import Arm
 from smoothguard_guardrail.evaluation.datasets.base import Benchmark
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.items import Answer
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.running import Arm
 from smoothguard_guardrail.evaluation.scores import Judge, Scores
 from smoothguard_guardrail.evaluation.statistics import PairedTest, mcnemar
 

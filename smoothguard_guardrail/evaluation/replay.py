@@ -21,7 +21,7 @@ from smoothguard_guardrail.core.flow import CallModel, Guard, Outcome, Request, 
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, ConfigurationError, QuorumError
-from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.mappers import Mapper
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.media.files import request_from_files
@@ -288,6 +288,6 @@ def item_seed(seed: int, item_id: str) -> int:
 
 def model_of(model: BaseChatModel | str) -> BaseChatModel:
     """Return a model itself; one that is given by its name is loaded once per process."""
-    from smoothguard_guardrail.evaluation.answering import loaded_once  # which imports this module
+    from smoothguard_guardrail.evaluation.tasks import loaded_once  # which imports this module
 
     return loaded_once(model) if isinstance(model, str) else model

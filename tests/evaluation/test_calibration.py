@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.evaluation.attacking import control_items, read_picture
+from smoothguard_guardrail.evaluation.attacked_images import control_items, read_picture
 from smoothguard_guardrail.evaluation.calibration import (
     Alone,
     AnswerKeeper,
@@ -28,7 +28,7 @@ from smoothguard_guardrail.evaluation.calibration import (
     read_rows,
     succeeded,
 )
-from smoothguard_guardrail.evaluation.calibration.measuring import MIN_ROWS
+from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import KeptEmbeddings

@@ -16,7 +16,7 @@ from smoothguard_guardrail.core.flow import CallModel, Guard, drive
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import image_perturber
 from smoothguard_guardrail.evaluation.items import Item
-from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 from smoothguard_guardrail.evaluation.replay import (
     CopyAnswers,
     KeptClusters,

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.evaluation.arms import Arm
     from smoothguard_guardrail.evaluation.cache import CachedJudge, KnownJudge
     from smoothguard_guardrail.evaluation.items import Item
-    from smoothguard_guardrail.evaluation.mapping import Mapper
-    from smoothguard_guardrail.evaluation.running import Arm
+    from smoothguard_guardrail.evaluation.mappers import Mapper
 
 NEED_A_JUDGE = ("llava-bench", "mm-safetybench")
 ARMS = ("clean", "noise", "guarded", "paper")
@@ -56,7 +56,7 @@ def plan_arms(
         ConfigurationError: There is no such arm or knob, or pictures and arms do not fit.
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.running import Arm, noise_alone, sweep
+    from smoothguard_guardrail.evaluation.arms import Arm, noise_alone, sweep
 
     default = "clean,noise,guarded" + ("" if attacked is None else f",{ATTACKED},{ATTACKED}-guarded")
     wanted = [name.strip() for name in (names or default).split(",") if name.strip()]
@@ -78,7 +78,7 @@ def plan_arms(
 
 
 def _shown(name: str, items: Sequence[Item], attacked: Mapping[str, Path] | None) -> tuple[Sequence[Item], str]:
-    from smoothguard_guardrail.evaluation.running import with_media
+    from smoothguard_guardrail.evaluation.arms import with_media
 
     kind = name.removeprefix(ATTACKED).removeprefix("-") if name.startswith(ATTACKED) else name
     kind = kind or "clean"
@@ -175,7 +175,7 @@ def make_mapper(model: str, *, workers: int | None, ray: bool) -> Mapper:
         ConfigurationError: The number makes no sense.
         MissingDependencyError: Ray is not installed.
     """
-    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
     if workers is not None and workers < 1:
         raise ConfigurationError(f"--workers has to be 1 or more, not {workers}")

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.cli.eval.plan import Plan
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.arms import Progress
+    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.items import Answer, Item
-    from smoothguard_guardrail.evaluation.mapping import Mapper
+    from smoothguard_guardrail.evaluation.mappers import Mapper
     from smoothguard_guardrail.evaluation.record import EvaluationRecord
-    from smoothguard_guardrail.evaluation.running import Progress
 
 _ARMS_HELP = (
     "`clean`, `noise` (one noisy copy, no vote), `guarded`, `paper`, and each on attacked pictures: `adversarial`, "
@@ -147,7 +147,7 @@ def _attack_settings(
     seed: int,
 ) -> AttackSettings | None:
     from smoothguard_guardrail.cli.eval.plan import parse_epsilon
-    from smoothguard_guardrail.evaluation.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
 
     if epsilon is None:
         if target is not None or through is not None:
@@ -168,7 +168,7 @@ def _pictures(
     out: Path,
     mapper: Mapper,
 ) -> Mapping[str, Path] | None:
-    from smoothguard_guardrail.evaluation.attacking import attack_items, attacked_files
+    from smoothguard_guardrail.evaluation.attacked_images import attack_items, attacked_files
 
     if attacked is not None:
         return attacked_files(attacked, items)
@@ -182,8 +182,8 @@ def _pictures(
 def _ask(
     model: str, plan: Plan, out: Path, mapper: Mapper, seed: int
 ) -> tuple[ModelIdentity, dict[str, dict[str, Answer]]]:
+    from smoothguard_guardrail.evaluation.arms import run_arms
     from smoothguard_guardrail.evaluation.identity import identify
-    from smoothguard_guardrail.evaluation.running import run_arms
 
     kept = out / "kept"
     identity = identify(model, memory=kept / "fingerprints.json")

@@ -65,11 +65,12 @@ def pope(
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.eval.view import print_scores
-        from smoothguard_guardrail.evaluation.datasets import joining, pope_answers
+        from smoothguard_guardrail.evaluation.datasets import answers as item_answers
+        from smoothguard_guardrail.evaluation.datasets import pope_answers
 
         reading = eval_data.DataOptions(parts=split, partial=partial, with_media=False)
         bench = cast("Pope", eval_data.load_benchmark("pope", annotations, reading))
-        if joining.holds_item_ids(answers):
+        if item_answers.holds_item_ids(answers):
             print_scores(_score_items(bench, answers, partial=partial), as_json=as_json)
             return
         if pope_answers.is_upstream_layout(answers):
@@ -111,7 +112,7 @@ def llava_bench(
         if reviews is None:
             raise ConfigurationError("give --reviews; or --answers, --data and --judge")
         from smoothguard_guardrail.evaluation.datasets import llava_reviews
-        from smoothguard_guardrail.evaluation.datasets.joining import answered_part
+        from smoothguard_guardrail.evaluation.datasets.answers import answered_part
 
         found = llava_reviews.read_reviews(reviews)
         items, notes = None, []
@@ -178,13 +179,12 @@ def compa_order(
     """Score answers to CompA-order: accuracy by number of captions; answers that name no caption are wrong."""
     with exit_codes():
         from smoothguard_guardrail.cli.eval.view import print_scores
-        from smoothguard_guardrail.evaluation.datasets import joining
         from smoothguard_guardrail.evaluation.datasets.compa_answers import read_answers
         from smoothguard_guardrail.evaluation.datasets.compa_order import CompaOrder
 
         bench = CompaOrder.load(questions, ask="every", with_media=False, complete=not partial)
-        if answers.suffix != ".json" and joining.holds_item_ids(answers):
-            bench = bench.answered(joining.read_item_answers(answers), complete=not partial)
+        if answers.suffix != ".json" and item_answers.holds_item_ids(answers):
+            bench = bench.answered(item_answers.read_item_answers(answers), complete=not partial)
             print_scores(_score_items(bench, answers, partial=partial), as_json=as_json)
             return
         found = read_answers(bench, answers)
@@ -193,7 +193,7 @@ def compa_order(
 
 def _score_items(bench: PartialBenchmark, path: Path, *, partial: bool, judge: Judge | None = None) -> Scores:
     """Score answers by item id, as `smoothguard eval run` scored them."""
-    from smoothguard_guardrail.evaluation.datasets.joining import in_order, read_item_answers
+    from smoothguard_guardrail.evaluation.datasets.answers import in_order, read_item_answers
     from smoothguard_guardrail.evaluation.record import score_answers
 
     found = read_item_answers(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from smoothguard_guardrail.evaluation.calibration.measuring import (
+from smoothguard_guardrail.evaluation.calibration.bench import (
     ADAPTIVE,
     ARMS,
     ATTACKED,

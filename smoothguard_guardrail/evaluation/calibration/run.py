@@ -8,12 +8,12 @@ from pydantic import Field, JsonValue
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.calibration.choosing import Choice, Limits, choose
-from smoothguard_guardrail.evaluation.calibration.measuring import MIN_ROWS, Alone, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS, Alone, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.calibration.measuring import Bench
+    from smoothguard_guardrail.evaluation.calibration.bench import Bench
 
 
 class HeldOut(Record):

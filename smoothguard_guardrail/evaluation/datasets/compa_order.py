@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, by_category, in_order
+from smoothguard_guardrail.evaluation.datasets.answers import answered_part, by_category, in_order
 from smoothguard_guardrail.evaluation.datasets.rows import PARTS, Row, file_in, read_csv, require_media, rows_of
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, ScoreRow, Scores

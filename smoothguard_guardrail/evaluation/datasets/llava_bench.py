@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.answers import answered_part, in_order, judged
 from smoothguard_guardrail.evaluation.datasets.llava_reviews import Review, check_sizes, parse_review, score_reviews
 from smoothguard_guardrail.evaluation.datasets.rows import (
     Row,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.joining import in_order
+from smoothguard_guardrail.evaluation.datasets.answers import in_order
 from smoothguard_guardrail.evaluation.datasets.rows import PARTS, Row, by_key, read_json_lines
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, by_category, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.answers import answered_part, by_category, in_order, judged
 from smoothguard_guardrail.evaluation.datasets.mm_scenarios import check_count, criterion_of, read_scenarios
 from smoothguard_guardrail.evaluation.datasets.rows import Row, file_in, require_media
 from smoothguard_guardrail.evaluation.items import Item

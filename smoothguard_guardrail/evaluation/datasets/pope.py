@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, by_category, in_order
+from smoothguard_guardrail.evaluation.datasets.answers import answered_part, by_category, in_order
 from smoothguard_guardrail.evaluation.datasets.rows import (
     PARTS,
     Row,

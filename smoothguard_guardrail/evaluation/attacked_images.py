@@ -30,9 +30,9 @@ from smoothguard_guardrail.perturbations import make_generator
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
+    from smoothguard_guardrail.evaluation.arms import Progress
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
-    from smoothguard_guardrail.evaluation.mapping import Mapper
-    from smoothguard_guardrail.evaluation.running import Progress
+    from smoothguard_guardrail.evaluation.mappers import Mapper
 
 _LEVELS = 255
 _ROWS_AT_ONCE = 16  # pictures times draws: more need more memory and lose more when a run is stopped

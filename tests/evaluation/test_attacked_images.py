@@ -15,9 +15,9 @@ from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardCon
 from smoothguard_guardrail.attacks import TargetLoss
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
-from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items, read_picture
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items, read_picture
 from smoothguard_guardrail.evaluation.items import Item
-from smoothguard_guardrail.evaluation.mapping import InThreads
+from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.media import prepare, scan
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models.by_name import load_model

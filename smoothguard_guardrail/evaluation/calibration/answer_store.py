@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smoothguard_guardrail._internal.files import file_sha256
-from smoothguard_guardrail.evaluation.attacking import perturbation_of
+from smoothguard_guardrail.evaluation.attacked_images import perturbation_of
 from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies, item_seed
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.items import Item
-    from smoothguard_guardrail.evaluation.mapping import Mapper
+    from smoothguard_guardrail.evaluation.mappers import Mapper
 
 
 class AnswerKeeper:

@@ -13,12 +13,12 @@ from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.answering import Task, answer
 from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
 from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.mappers import Mapper
 from smoothguard_guardrail.evaluation.replay import item_seed
+from smoothguard_guardrail.evaluation.tasks import Task, answer
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel

@@ -279,13 +279,13 @@ def test_the_shipped_model_answers_drawn_scenes(tmp_path: Path) -> None:
 def test_answers_of_another_device_are_asked_anew(
     items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from smoothguard_guardrail.evaluation import answering
+    from smoothguard_guardrail.evaluation import tasks
     from smoothguard_guardrail.models import loading
 
     arms = [Arm(name="clean", items=items)]
     for kind, answer in (("cpu", "No."), ("cuda", "Yes."), ("cpu", "No.")):
         model = ScriptedChatModel(script=[answer])
-        monkeypatch.setattr(answering, "_load", lambda spec, model=model: model)
+        monkeypatch.setattr(tasks, "_load", lambda spec, model=model: model)
         monkeypatch.setattr(loading, "pick_device", lambda device, kind=kind: torch.device(kind))
         answers = run("reference", arms, tmp_path)
         assert {each.text for each in answers["clean"].values()} == {answer}

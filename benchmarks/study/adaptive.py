@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.study.attacking import Attack, Pair, kept_pictures, load_reference
+from benchmarks.study.attacks import Attack, Pair, kept_pictures, load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Climb, Study
 from benchmarks.study.sections import Row
 from benchmarks.study.tasks import target_of
 from smoothguard_guardrail.attacks import SquareAttack, UniversalPGD
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.attacking import read_picture
+from smoothguard_guardrail.evaluation.attacked_images import read_picture
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
 from smoothguard_guardrail.media.image import encode_image

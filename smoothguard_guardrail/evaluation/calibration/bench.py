@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items, control_items
+from smoothguard_guardrail.evaluation.arms import with_media
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items, control_items
 from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, KeptEmbeddings, cached_components, replay
-from smoothguard_guardrail.evaluation.running import with_media
 from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.calibration.kept import AnswerKeeper
+    from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerKeeper
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
 
 HARMLESS, UNATTACKED, CONTROL = "harmless", "unattacked", "random signs"
