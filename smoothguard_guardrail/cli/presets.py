@@ -40,8 +40,9 @@ def chosen_config(
             raise ConfigurationError("give --config or --preset, not both")
         return SmoothGuardConfig.from_file(file, **changes)
     preset = preset or ("reference" if model == "reference" else "default")
-    base = {"paper": SmoothGuardConfig.paper, "reference": SmoothGuardConfig.reference, "default": SmoothGuardConfig}
-    return base[preset]().override(**changes)
+    if preset == "paper":
+        return SmoothGuardConfig.paper(**changes)
+    return SmoothGuardConfig.reference(**changes) if preset == "reference" else SmoothGuardConfig().override(**changes)
 
 
 def _without_none(changes: dict[str, Any]) -> dict[str, Any]:

@@ -44,14 +44,14 @@ class AttackSettings(Record):
 
     epsilon: float = Field(gt=0, le=1)
     """Radius, of values in [0, 1], as 16/255."""
-    num_steps: int = Field(100, ge=1)
+    num_steps: int = Field(default=100, ge=1)
     target: str | None = None
     """The answer to bring about, for every item; None: the `target` among the item's details, or without one away
     from the answer that the model gives by itself."""
     through: SmoothGuardConfig | None = None
     """The guard whose perturbation the gradient is averaged over (EOT): the attacker knows the guard. None: the bare
     model is attacked."""
-    num_draws: int = Field(16, ge=1)
+    num_draws: int = Field(default=16, ge=1)
     """Draws of the perturbation per step, with `through`."""
     seed: int = 0
 

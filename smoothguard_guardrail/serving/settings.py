@@ -24,17 +24,17 @@ class ServerSettings(BaseModel):
     allowed_hosts: tuple[str, ...] | None = None
     """Host names that requests may be addressed to; None: any. Without a key it keeps web pages, which a browser on
     this machine may have open, from reaching a server on loopback under a name of theirs (DNS rebinding)."""
-    max_body_bytes: int = Field(32 * 2**20, gt=0)
+    max_body_bytes: int = Field(default=32 * 2**20, gt=0)
     """Bytes of one request's body; more is a 413."""
-    max_concurrency: int = Field(16, ge=1)
+    max_concurrency: int = Field(default=16, ge=1)
     """Requests to models at once; one more is a 429."""
-    retry_after: int = Field(1, ge=1)
+    retry_after: int = Field(default=1, ge=1)
     """Seconds after which a 429 asks clients to come again."""
-    request_timeout: float = Field(120.0, gt=0)
+    request_timeout: float = Field(default=120.0, gt=0)
     """Seconds for one request, its body included; more is a 504."""
-    max_batch: int = Field(32, ge=1)
+    max_batch: int = Field(default=32, ge=1)
     """Inputs of one LangServe batch."""
-    batch_concurrency: int = Field(4, ge=1)
+    batch_concurrency: int = Field(default=4, ge=1)
     """Inputs of one LangServe batch at once."""
     on_failure: Literal["error", "refuse"] = "error"
     """What LangServe routes answer when the guard or its model fails: an error with its status, or `refusal_text`

@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from chains.guarded_agent import SYSTEM, RuleThenViewer, build_agent, main, picture_tool
 from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.core import answer_vote
+from smoothguard_guardrail.core import components
 from smoothguard_guardrail.models.reference.demo import load_demo
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import png
@@ -19,7 +19,7 @@ CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benig
 
 @pytest.fixture
 def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     path = tmp_path / "cat.png"
     path.write_bytes(png())
     return {"cat": path}

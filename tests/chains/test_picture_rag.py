@@ -8,7 +8,7 @@ from langchain_core.messages import BaseMessage
 
 from chains.picture_rag import CAPTION_QUESTION, Page, build_chain, index_pages, main
 from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.core import answer_vote
+from smoothguard_guardrail.core import components
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import pixels, png
 
@@ -34,7 +34,7 @@ def _sees(messages: list[BaseMessage]) -> str:
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
-    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     return ScriptedChatModel(script=_sees)
 
 

@@ -19,7 +19,7 @@ from chains.structured_extraction import (
     read_description,
 )
 from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.core import answer_vote
+from smoothguard_guardrail.core import components
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
@@ -35,7 +35,7 @@ CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, vote=VoteConfig(benig
 
 @pytest.fixture
 def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     path = tmp_path / "picture.png"
     path.write_bytes(png())
     return path

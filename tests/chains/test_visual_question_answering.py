@@ -8,7 +8,7 @@ from PIL import Image
 
 from chains.visual_question_answering import SYSTEM, build_chain, chain_input, main
 from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail.core import answer_vote
+from smoothguard_guardrail.core import components
 from smoothguard_guardrail.models.reference.demo import load_demo
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 
@@ -23,7 +23,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_chain_guards_the_picture_and_returns_text(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     model = ScriptedChatModel(script=["A cat.", "A dog.", "A cat."])
     chain = build_chain(model, SmoothGuardConfig(num_samples=3, early_stop=None))
     given = chain_input(picture, QUESTION)
@@ -38,7 +38,7 @@ def test_chain_guards_the_picture_and_returns_text(picture: Path, monkeypatch: p
 
 
 async def test_async_chain_gives_the_same(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     chain = build_chain(ScriptedChatModel(script=["A cat."]))
     assert await chain.ainvoke(chain_input(picture, QUESTION)) == "A cat."
 

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from smoothguard_guardrail.cli import loading
-from smoothguard_guardrail.core import answer_vote
+from smoothguard_guardrail.core import components
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 
 
@@ -37,5 +37,5 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
     """The model that every name stands for, with an embedder that loads nothing."""
     model = ScriptedChatModel(script=["A grey square."])
     monkeypatch.setattr(loading, "load_model", lambda spec: model)
-    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     return model

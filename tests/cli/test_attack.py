@@ -27,7 +27,7 @@ from smoothguard_guardrail.cli.attack.inputs import read_prompts
 from smoothguard_guardrail.cli.attack.record import AttackRecord
 from smoothguard_guardrail.cli.attack.run import contains_words
 from smoothguard_guardrail.cli.attack.settings import Settings, read_settings
-from smoothguard_guardrail.core import answer_vote
+from smoothguard_guardrail.core import components
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models import ChatTransformersMultimodal
@@ -53,7 +53,7 @@ def scene(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _light_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
 
 
 def invoke(runner: CliRunner, *arguments: str | Path) -> Any:
@@ -137,7 +137,7 @@ def test_the_recorded_command_repeats_the_attack(runner: CliRunner, scene: Path)
 
 def test_an_adaptive_attack_uses_the_named_guard(runner: CliRunner, tmp_path: Path, scene: Path) -> None:
     guard = tmp_path / "guard.json"
-    guard.write_text(json.dumps({"sigma": 0.1, "num_samples": 3, "max_shift": 1}))
+    guard.write_text(json.dumps({"sigma": 0.1, "num_samples": 3, "image": {"max_shift": 1}}))
     out = tmp_path / "adv.png"
     file = settings_file(tmp_path, "num_draws = 4\nstep_decay = true\nseed = 1\n[guard]\nsigma = 0.05\n")
     options = ["--eot", "--num-steps", "6", "--settings", file, "--config", guard, "--seed", "2"]

@@ -60,8 +60,8 @@ def test_each_arm_asks_as_it_says(items: list[Item], tmp_path: Path) -> None:
     seen = {}
     for name, config in {"clean": None, "noise": noise_alone(CONFIG), "guarded": CONFIG}.items():
         model = ScriptedChatModel(script=["No."])
-        parts = WORDS if config else None
-        answers = run(model, [Arm(name=name, items=items, config=config, parts=parts)], tmp_path / name)
+        parts = WORDS if config else {}
+        answers = run(model, [Arm(name=name, items=items, config=config, **parts)], tmp_path / name)
         assert {key: answer.text for key, answer in answers[name].items()} == {item.id: "No." for item in items}
         assert {answer.num_calls for answer in answers[name].values()} == {3 if name == "guarded" else 1}
         seen[name] = pictures(model)
@@ -73,7 +73,7 @@ def test_each_arm_asks_as_it_says(items: list[Item], tmp_path: Path) -> None:
 
 def test_an_items_noise_is_the_same_in_every_arm_and_recorded(items: list[Item], tmp_path: Path) -> None:
     seen = []
-    for changes in ({"num_samples": 3}, {"num_samples": 3, "distance_threshold": 0.5}):
+    for changes in ({"num_samples": 3}, {"num_samples": 3, "vote": {"distance_threshold": 0.5}}):
         model = ScriptedChatModel(script=["No."])
         arm = Arm(name="guarded", items=items, config=CONFIG.override(**changes), **WORDS)
         answers = run(model, [arm], tmp_path, seed=7)["guarded"]
@@ -103,7 +103,7 @@ def test_nothing_is_asked_twice_in_whatever_arm(items: list[Item], tmp_path: Pat
     assert run(ScriptedChatModel(script=[RuntimeError("asked")]), arms, tmp_path) == answers
 
 
-@pytest.mark.parametrize("what", ["question", "picture", "knob", "seed", "parts", "model"])
+@pytest.mark.parametrize("what", ["question", "picture", "setting", "seed", "components", "model"])
 def test_whatever_an_answer_depends_on_is_asked_anew(items: list[Item], tmp_path: Path, what: str) -> None:
     (item,) = items[:1]
     changed = Arm(name="g", items=[item], config=CONFIG, **WORDS)
@@ -113,16 +113,17 @@ def test_whatever_an_answer_depends_on_is_asked_anew(items: list[Item], tmp_path
         changed = Arm(name="g", items=[item.model_copy(update={"question": "Why?"})], config=CONFIG, **WORDS)
     elif what == "picture":
         Image.new("RGB", (16, 12), "red").save(item.media[0])
-    elif what == "knob":
+    elif what == "setting":
         changed = Arm(name="g", items=[item], config=CONFIG.override(sigma=0.2), **WORDS)
     elif what == "seed":
         options["seed"] = 1
-    elif what == "parts":
+    elif what == "components":
         changed = Arm(
             name="g",
             items=[item],
             config=CONFIG,
-            components=GuardComponents(embedder=WordEmbeddings(), components_name="w"),
+            components=GuardComponents(embedder=WordEmbeddings()),
+            components_name="w",
         )
     else:
         options["identity"] = ModelIdentity(name="another")
@@ -179,7 +180,7 @@ def test_a_broken_part_is_an_error_at_once(items: list[Item], tmp_path: Path) ->
             return [[0.0]] * (len(texts) + 1)
 
     arm = Arm(
-        name="g", items=items, config=CONFIG, components=GuardComponents(embedder=Broken(), components_name="broken")
+        name="g", items=items, config=CONFIG, components=GuardComponents(embedder=Broken()), components_name="broken"
     )
     with pytest.raises(AdapterError, match="embedder"):
         run(ScriptedChatModel(script=["No."]), [arm], tmp_path)
@@ -223,14 +224,16 @@ def test_attacked_pictures_take_the_place_of_the_first(items: list[Item], tmp_pa
 
 
 def test_a_sweep_takes_all_combinations() -> None:
-    found = sweep(CONFIG, sigma=(0.1, 0.2), clusterer=("kmeans", "agglomerative"), benign_weight=(0.0,))
+    found = sweep(
+        CONFIG, {"sigma": (0.1, 0.2), "vote.clusterer": ("kmeans", "agglomerative"), "vote.benign_weight": (0.0,)}
+    )
     assert len(found) == 4
-    assert found["sigma=0.2, clusterer=kmeans, benign_weight=0.0"] == CONFIG.override(
+    assert found["sigma=0.2, vote.clusterer=kmeans, vote.benign_weight=0.0"] == CONFIG.override(
         sigma=0.2, vote={"clusterer": "kmeans"}
     )
-    assert sweep(CONFIG) == {}
+    assert sweep(CONFIG, {}) == {}
     with pytest.raises(ConfigurationError, match="sigmas"):
-        sweep(CONFIG, sigmas=(0.1,))
+        sweep(CONFIG, {"sigmas": (0.1,)})
 
 
 def test_noise_alone_perturbs_alike_and_asks_once() -> None:

@@ -95,7 +95,8 @@ def arms() -> list[Arm]:
             name="guarded",
             items=items,
             config=config,
-            components=GuardComponents(embedder=WordEmbeddings(), components_name="words"),
+            components=GuardComponents(embedder=WordEmbeddings()),
+            components_name="words",
         ),
     ]
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from smoothguard_guardrail import ConfigurationError, SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.core.answer_vote import Judges
+from smoothguard_guardrail import ConfigurationError, GuardComponents, SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core.flow import CallModel, Guard, drive
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import image_perturber
@@ -64,7 +63,7 @@ def live(config: SmoothGuardConfig, answers: list[str | None]) -> GuardResult | 
         wave = answers[effect.first_index :][: len(effect.requests)]
         return [RuntimeError("down") if text is None else AIMessage(text) for text in wave]
 
-    guard = Guard(config, components=Judges(config, embedder=WordEmbeddings()))
+    guard = Guard(config, components=GuardComponents(embedder=WordEmbeddings()))
     try:
         return drive(guard.flow(question()), call)
     except Exception as error:

@@ -284,3 +284,9 @@ def test_media_of_every_message_are_perturbed() -> None:
     sent = {json.dumps(message.content) for request in inner.received for message in request if message.type != "ai"}
     assert len(sent) == 10
     assert not any(json.dumps(message.content) in sent for message in (*question(), tool_message))
+
+
+@pytest.mark.parametrize("field", ["inner", "config", "components"])
+def test_a_guard_cannot_be_changed_after_the_fact(field: str) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(chat(ScriptedChatModel(script=["Hi."])), field, None)

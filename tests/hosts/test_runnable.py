@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
+from langchain.agents import create_agent
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
@@ -676,7 +677,12 @@ def test_what_needs_a_chat_model_names_the_right_class(method: str) -> None:
 
 
 def test_an_agent_with_tools_names_the_right_class() -> None:
-    agent = create_agent(guarded(ScriptedChatModel(script=["Hi."])), tools=[len_of])  # type: ignore[arg-type]
+    def length(text: str) -> int:
+        """Return the length of a text."""
+        return len(text)
+
+    model: Any = guarded(ScriptedChatModel(script=["Hi."]))
+    agent = create_agent(model, tools=[length])
     with pytest.raises(ConfigurationError, match="SmoothGuardChatModel"):
         agent.invoke({"messages": [("human", "Hi!")]})
 

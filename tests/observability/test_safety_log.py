@@ -46,8 +46,8 @@ from smoothguard_guardrail import (
 from smoothguard_guardrail._langchain.events import VERDICT_EVENT, areported, reported
 from smoothguard_guardrail.observability.safety_log import FileSink, handler, json_schema, sinks
 from smoothguard_guardrail.observability.safety_log.record import _plain
-from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel, WordEmbeddings
-from tests.asking import guarded, image_block, neutral, question
+from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
+from tests.asking import components_of, guarded, image_block, question
 
 SCHEMA_FILE = Path(smoothguard_guardrail.__file__).parent / "observability" / "safety_log" / "safety_log.schema.json"
 VALIDATOR = Draft202012Validator(
@@ -56,7 +56,7 @@ VALIDATOR = Draft202012Validator(
 SECRET = "the vault code is 7391"
 SCRIPT = ["A cat.", "A cat.", "A cat.", "A dog."]
 CONFIG = SmoothGuardConfig(num_samples=4, early_stop=None, vote=VoteConfig(benign_weight=0.0))
-PARTS: Any = {"embedder": WordEmbeddings(), "scorer": neutral}
+PARTS: Any = {"components": components_of()}
 RESULT = GuardResult(answer=AIMessage("Hi."), verdict="passed", agreement=1.0, num_calls=1)
 
 

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from smoothguard_guardrail import SmoothGuardRunnable, voting
-from smoothguard_guardrail.core import answer_vote
+from smoothguard_guardrail.core import components
 from smoothguard_guardrail.serving import ServerSettings, create_app
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
 from tests.asking import config_of
@@ -24,7 +24,7 @@ Serve = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _light_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answer_vote, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     monkeypatch.setattr(voting, "default_embedder", WordEmbeddings)
 
 

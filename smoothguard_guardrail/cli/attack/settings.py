@@ -45,7 +45,7 @@ class Settings(Record):
     norm: Literal["linf", "l2"] = "linf"
     targeted: bool = True
     """False: away from an answer, to any other."""
-    num_steps: int | None = Field(None, ge=1)
+    num_steps: int | None = Field(default=None, ge=1)
     """Gradient steps, by default 100, for `universal` 5000; for `square` queries, by default 1000."""
     step_size: Annotated[float | None, BeforeValidator(_number)] = None
     """Length of a step, by default epsilon / 4, for `universal` 1/255; None for methods without gradient."""
@@ -54,15 +54,15 @@ class Settings(Record):
     step_decay: bool = False
     """Whether steps shrink to a tenth, so that an attack through a guard settles."""
     random_start: bool = False
-    num_restarts: int = Field(1, ge=1)
+    num_restarts: int = Field(default=1, ge=1)
     """Random starts, of which the best wins."""
-    minibatch_size: int | None = Field(None, ge=1)
+    minibatch_size: int | None = Field(default=None, ge=1)
     """Prompts per step of a `universal` attack, by default 8."""
-    num_draws: int | None = Field(None, ge=1)
+    num_draws: int | None = Field(default=None, ge=1)
     """Draws of the guard's perturbation per step, with `through_guard` 16 by default, otherwise 1."""
-    max_batch_size: int | None = Field(32, ge=1)
+    max_batch_size: int | None = Field(default=32, ge=1)
     """Most rows in one forward pass; other sizes may round differently."""
-    seed: int | None = Field(None, ge=0)
+    seed: int | None = Field(default=None, ge=0)
     """Repeats an attack; drawn if not given."""
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from fractions import Fraction
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +65,14 @@ def plan_arms(
         raise ConfigurationError("there are attacked pictures, and no arm of --arms shows them: add adversarial")
     configs = {"clean": None, "noise": noise_alone(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
     knobs = dict(parse_sweep(each) for each in sweeps)
-    variations = sweep(config, **knobs)
+    variations = sweep(config, knobs)
     arms, swept = [], {}
     for name in wanted:
         shown, kind = _shown(name, items, attacked)
         arms.append(Arm(name=name, items=shown, config=configs[kind]))
         for label, varied in variations.items() if kind == "guarded" else ():
             arms.append(Arm(name=f"{name} {label}", items=shown, config=varied))
-            swept[f"{name} {label}"] = {knob: getattr(varied, knob) for knob in knobs}
+            swept[f"{name} {label}"] = {knob: attrgetter(knob)(varied) for knob in knobs}
     if sweeps and not swept:
         raise ConfigurationError("--sweep varies the guarded arms, and --arms has none")
     return Plan(arms=tuple(arms), swept=swept)
@@ -98,8 +99,8 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
         ConfigurationError: It is not of the form `knob=value,value`.
 
     Example:
-        >>> parse_sweep("sigma=0.1,0.2"), parse_sweep("clusterer=kmeans")
-        (('sigma', [0.1, 0.2]), ('clusterer', ['kmeans']))
+        >>> parse_sweep("sigma=0.1,0.2"), parse_sweep("vote.clusterer=kmeans")
+        (('sigma', [0.1, 0.2]), ('vote.clusterer', ['kmeans']))
     """
     knob, _, values = text.partition("=")
     if not knob or not values:

@@ -21,9 +21,9 @@ Robustness = Literal["adaptive", "attacked", "given", "not measured"]
 class Limits(Record):
     """What the guard may cost."""
 
-    max_utility_loss: float = Field(0.02, ge=0, le=1)
+    max_utility_loss: float = Field(default=0.02, ge=0, le=1)
     """Share of the right answers that may be lost, as counted."""
-    max_calls: int = Field(8, ge=1)
+    max_calls: int = Field(default=8, ge=1)
     """Model calls per request at most."""
 
 
