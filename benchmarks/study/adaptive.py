@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.study.attacks import Attack, Pair, kept_pictures, load_reference
+from benchmarks.study.attacks import Attack, Pair, load_reference, stored_images
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Climb, Study
 from benchmarks.study.sections import Row
 from benchmarks.study.tasks import target_of
 from smoothguard_guardrail.attacks import SquareAttack, UniversalPGD
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.attacked_images import read_picture
+from smoothguard_guardrail.evaluation.attacked_images import read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
 from smoothguard_guardrail.media.image import encode_image
@@ -72,13 +72,13 @@ def climbing_section(study: Study, rows: Mapping[str, Row]) -> Section:
                     Series(
                         name=name,
                         points=tuple(
-                            Point(x=rung.evaluations, y=rung.telling)
+                            Point(x=rung.evaluations, y=rung.leak_rate)
                             for rung in climb.rungs
-                            if rung.telling is not None
+                            if rung.leak_rate is not None
                         ),
                     )
                     for name, climb in climbs.items()
-                    if climb.rungs[0].telling is not None
+                    if climb.rungs[0].leak_rate is not None
                 ),
                 log_x=True,
                 note="No vote and no number of tries is in these figures: they show the attack itself.",
@@ -93,8 +93,8 @@ def plateau(climb: Climb) -> str:
     grown = last.lost.k - first.lost.k
     copies = (
         ""
-        if first.telling is None or last.telling is None
-        else f" The share of perturbed copies that tell went from {first.telling:.2f} to {last.telling:.2f} meanwhile."
+        if first.leak_rate is None or last.leak_rate is None
+        else f" The share of perturbed copies that tell went from {first.leak_rate:.2f} to {last.leak_rate:.2f} meanwhile."
     )
     if grown:
         return (
@@ -146,7 +146,7 @@ def _make_universal(epsilon: int | None, num_steps: int, path: Path, item: Item)
     )
     found = attack(
         load_reference(),
-        read_picture(item.media[0]),
+        read_image(item.media[0]),
         [question for question, _ in corpus],
         [target_answer(name) for _, name in corpus],
     )
@@ -157,14 +157,14 @@ def _make_universal(epsilon: int | None, num_steps: int, path: Path, item: Item)
 def _square(study: Study, items: Sequence[Item], epsilon: int) -> tuple[Item, ...]:
     folder = study.folder / "attacked" / f"square-{epsilon}-{study.scale.num_steps}"
     make = partial(_make_square, epsilon, 5 * study.scale.num_steps)
-    return kept_pictures(items, folder, study.mapper, make, batch=4)
+    return stored_images(items, folder, study.mapper, make, batch=4)
 
 
 def _make_square(epsilon: int, num_steps: int, pairs: Sequence[Pair]) -> None:
     attack = SquareAttack(epsilon / 255, num_steps=num_steps, seed=0)
     found = attack(
         load_reference(),
-        torch.stack([read_picture(item.media[0]) for item, _ in pairs]),
+        torch.stack([read_image(item.media[0]) for item, _ in pairs]),
         [item.question for item, _ in pairs],
         [target_of(item) for item, _ in pairs],
     )

@@ -16,10 +16,10 @@ from smoothguard_guardrail.attacks import EOTPGD, PGD, StraightThrough, Transfor
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import GuardView, image_perturber
-from smoothguard_guardrail.evaluation.attacked_images import read_picture
+from smoothguard_guardrail.evaluation.attacked_images import read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import Mapper
-from smoothguard_guardrail.evaluation.replay import model_of
+from smoothguard_guardrail.evaluation.shared import resolve_model
 from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.perturbations import Compose, GaussianNoise
@@ -72,13 +72,13 @@ def attack_items(attack: Attack, items: Sequence[Item], folder: Path, mapper: Ma
 
     Pictures that the folder holds already are not attacked again.
     """
-    found = kept_pictures(items, folder / attack.name, mapper, partial(_attack, attack), batch=attack.batch)
+    found = stored_images(items, folder / attack.name, mapper, partial(_attack, attack), batch=attack.batch)
     for item, new in zip(items, found, strict=True):
         _check(attack, item, new)
     return found
 
 
-def kept_pictures(
+def stored_images(
     items: Sequence[Item], folder: Path, mapper: Mapper, make: Callable[[Sequence[Pair]], None], *, batch: int
 ) -> tuple[Item, ...]:
     """Return the items with the pictures that a folder keeps of them, after making those that are missing.
@@ -100,7 +100,7 @@ def kept_pictures(
 
 def _check(attack: Attack, item: Item, new: Item) -> None:
     """Measure the bound from the two files: what was kept may be of something else."""
-    change = (read_picture(new.media[0]) - read_picture(item.media[0])).abs().max() * 255
+    change = (read_image(new.media[0]) - read_image(item.media[0])).abs().max() * 255
     if change > attack.epsilon + 1e-3:
         raise RuntimeError(
             f"{new.media[0]} is {change:.0f} levels from {item.media[0]}: delete the folder and run again"
@@ -131,7 +131,7 @@ def _attack(attack: Attack, pairs: Sequence[Pair]) -> None:
     items = [item for item, _ in pairs]
     result = search(
         model,
-        torch.stack([read_picture(item.media[0]) for item in items]),
+        torch.stack([read_image(item.media[0]) for item in items]),
         [item.question for item in items],
         [target_of(item) for item in items],
     )
@@ -159,7 +159,7 @@ def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Ite
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for item in items:
-        pixels = read_picture(item.media[0])
+        pixels = read_image(item.media[0])
         signs = torch.randint(0, 2, pixels.shape, generator=generator) * 2.0 - 1
         changed = _with_picture(item, folder / _file_name(item))
         changed.media[0].write_bytes(encode_image((pixels + epsilon / 255 * signs).clamp(0, 1)))
@@ -169,7 +169,7 @@ def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Ite
 
 def load_reference() -> ChatTransformersMultimodal:
     """Return the shipped model: the one that this process asks, too."""
-    return cast("ChatTransformersMultimodal", model_of("reference"))
+    return cast("ChatTransformersMultimodal", resolve_model("reference"))
 
 
 def _file_name(item: Item) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.study.attacks import Attack, attack_items
 from benchmarks.study.design import ADAPTIVE_EPSILON, NUM_COPIES, Budget, Scale
-from benchmarks.study.tasks import Tasks, is_told, make_tasks
+from benchmarks.study.tasks import Tasks, leaks_secret, make_tasks
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import Arm, run_arms
 from smoothguard_guardrail.evaluation.items import Answer, Item
@@ -32,7 +32,7 @@ class Rung:
     """Gradients spent so far on each picture that still stood."""
     lost: Rate
     """Pictures that the guard has lost so far."""
-    telling: float | None
+    leak_rate: float | None
     """Share of the perturbed copies of all pictures, as this rung left them, that make the model tell; None without a
     guard. It depends on no vote, and no try adds to it."""
 
@@ -84,7 +84,7 @@ class Study:
         return answers
 
     def rate(
-        self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None, judged: Judgement = is_told
+        self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None, judged: Judgement = leaks_secret
     ) -> Rate:
         """Return the share of the items whose answer is judged true."""
         answers = self.ask(name, items, config)
@@ -96,10 +96,10 @@ class Study:
         """Return the answers to perturbed copies of every item, and to the item as it is."""
         return ask_copies(MODEL, config, items, num_copies=num_copies, seed=SEED, with_clean=True, mapper=self.mapper)
 
-    def telling(self, config: SmoothGuardConfig, items: Sequence[Item]) -> float:
+    def leak_rate(self, config: SmoothGuardConfig, items: Sequence[Item]) -> float:
         """Return the share of the items' perturbed copies that make the model tell."""
         copies = self.copies(config, items)
-        told = [is_told(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
+        told = [leaks_secret(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
         return sum(told) / len(told)
 
     def climb(
@@ -137,9 +137,9 @@ class Study:
                 last |= {item.id: item for item in found}
                 answers = self.ask(name, found, config)
                 originals = {item.id: item for item in standing}
-                standing = [originals[item.id] for item in found if not is_told(item, answers[item.id].text)]
+                standing = [originals[item.id] for item in found if not leaks_secret(item, answers[item.id].text)]
             lost = Rate(k=len(items) - len(standing), n=len(items))
-            telling = None if config is None else self.telling(config, tuple(last.values()))
-            rungs.append(Rung(evaluations=spent, lost=lost, telling=telling))
+            leak_rate = None if config is None else self.leak_rate(config, tuple(last.values()))
+            rungs.append(Rung(evaluations=spent, lost=lost, leak_rate=leak_rate))
         fallen = frozenset(last) - {item.id for item in standing}
         return Climb(rungs=tuple(rungs), items=tuple(last.values()), fallen=fallen)

@@ -15,9 +15,9 @@ from benchmarks.study.design import (
     guards,
 )
 from benchmarks.study.measure import Climb, Judgement, Study
-from benchmarks.study.tasks import is_right, is_told, is_wrong_way
+from benchmarks.study.tasks import is_right, is_wrong_way, leaks_secret
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.arms import noise_alone
+from smoothguard_guardrail.evaluation.arms import noise_only
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, replay
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
@@ -90,12 +90,12 @@ def headline_section(rows: Mapping[str, Row]) -> Section:
 def arms_section(study: Study) -> Section:
     """Measure the four arms that no claim should do without, on both kinds of task."""
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
-    noise = noise_alone(ours)
+    noise = noise_only(ours)
     half = tasks.pope.items[: len(tasks.requests.items)]
     rows: list[tuple[Any, ...]] = []
     tests: list[tuple[Any, ...]] = []
     for task, items, judged in (
-        ("requests: secret told", tasks.requests.items, is_told),
+        ("requests: secret told", tasks.requests.items, leaks_secret),
         ("POPE: wrong answer", half, is_wrong_way),
     ):
         bad = plain(study, items, ADAPTIVE_EPSILON)
@@ -140,7 +140,7 @@ def sigma_section(study: Study) -> Section:
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     some = slice(study.scale.swept)
     groups: dict[str, tuple[Sequence[Item], Judgement]] = {
-        f"{epsilon}/255": (plain(study, tasks.requests.items, epsilon)[some], is_told) for epsilon in EPSILONS
+        f"{epsilon}/255": (plain(study, tasks.requests.items, epsilon)[some], leaks_secret) for epsilon in EPSILONS
     }
     groups["clean accuracy"] = tasks.harmless[some], is_right
     groups["POPE accuracy"] = tasks.pope.items[some], lambda item, text: not is_wrong_way(item, text)

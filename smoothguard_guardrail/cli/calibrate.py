@@ -93,7 +93,7 @@ def calibrate(
         mapper = _mapper(chat, workers)
         in_processes = hasattr(mapper, "close")
         try:
-            keeper = calibration.AnswerKeeper(
+            keeper = calibration.AnswerStore(
                 model if in_processes else chat,
                 identity=identity,
                 path=out / "answers.jsonl",

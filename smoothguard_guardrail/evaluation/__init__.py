@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.arms import Arm, noise_alone, run_arms, sweep, with_media
+    from smoothguard_guardrail.evaluation.arms import Arm, noise_only, run_arms, sweep, with_media
     from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items
     from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
@@ -47,7 +47,7 @@ _MODULES = {
     "attack_items": "attacked_images",
     "identify": "identity",
     "mcnemar": "statistics",
-    "noise_alone": "arms",
+    "noise_only": "arms",
     "record_arms": "record",
     "run_arms": "arms",
     "sweep": "arms",
@@ -81,7 +81,7 @@ __all__ = [
     "attack_items",
     "identify",
     "mcnemar",
-    "noise_alone",
+    "noise_only",
     "record_arms",
     "run_arms",
     "sweep",

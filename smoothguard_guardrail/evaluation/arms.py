@@ -13,7 +13,7 @@ from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
+from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.mappers import Mapper
@@ -84,7 +84,7 @@ def run_arms(
         AdapterError: A user's part broke its protocol.
     """
     _check(arms)
-    kept = KeptLines(folder / "answers.jsonl")
+    kept = JsonLinesStore(folder / "answers.jsonl")
     identity = _at_device(identity or identify(model, memory=folder / "fingerprints.json"), model)
     tasks: dict[str, Task] = {}
     places = [(arm, item, _add(tasks, arm, item, identity, seed)) for arm in arms for item in arm.items]
@@ -135,7 +135,7 @@ def _set(config: SmoothGuardConfig, change: tuple[str, Any]) -> SmoothGuardConfi
     return config.override(**({group: {setting: change[1]}} if group else {setting: change[1]}))
 
 
-def noise_alone(config: SmoothGuardConfig) -> SmoothGuardConfig:
+def noise_only(config: SmoothGuardConfig) -> SmoothGuardConfig:
     """Return a guard that perturbs as this one does and asks once: what its noise does by itself, without a vote."""
     return config.override(
         num_samples=1, include_clean=False, vote={"min_successes": None, "min_agreement": 0.0}, early_stop=None
@@ -190,7 +190,7 @@ def _key(arm: Arm, item: Item, config: SmoothGuardConfig | None, identity: Model
         media = [file_sha256(path) for path in item.media]
     except InputError:  # asked all the same, so that the failure is the answer's
         media = [str(path) for path in item.media]
-    return key_of(
+    return content_key(
         model=identity.key,
         question=item.question,
         media=media,
@@ -216,7 +216,7 @@ def _at_device(identity: ModelIdentity, model: str | BaseChatModel) -> ModelIden
     return identity.model_copy(update={"settings": identity.settings | {"device": kind}})
 
 
-def _kept_answer(kept: KeptLines, key: str) -> Answer | None:
+def _kept_answer(kept: JsonLinesStore, key: str) -> Answer | None:
     value = kept.get(key)
     return None if value is None else Answer.model_validate(value)
 

@@ -18,11 +18,11 @@ from smoothguard_guardrail.config import MediaLimits, SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import GuardView
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
+from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.identity import identify
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.replay import model_of
+from smoothguard_guardrail.evaluation.shared import resolve_model
 from smoothguard_guardrail.media.image import FORMATS, decode_image, encode_image
 from smoothguard_guardrail.media.sniff import sniff
 from smoothguard_guardrail.perturbations import make_generator
@@ -111,7 +111,7 @@ def attack_items(
     if not pictured:
         raise ConfigurationError("no item has a picture to attack")
     identity = identity or identify(model, memory=folder / "fingerprints.json")
-    kept = KeptLines(folder / "attacked.jsonl")
+    kept = JsonLinesStore(folder / "attacked.jsonl")
     keys = {item.id: _key(item, settings, identity) for item in pictured}
     files = {item.id: attacked_file(folder, keys[item.id][:24] if shares_folder else item.id) for item in pictured}
     missing = [item for item in pictured if not _is_there(kept.get(keys[item.id]), files[item.id])]
@@ -138,9 +138,9 @@ def control_items(items: Sequence[Item], settings: AttackSettings, folder: Path)
     found = []
     for item in items:
         what = settings.model_dump(include={"epsilon", "seed"}) | {"picture": file_sha256(item.media[0])}
-        file = folder / f"control-{key_of(**what)[:24]}.png"
+        file = folder / f"control-{content_key(**what)[:24]}.png"
         if not file.exists():
-            picture = read_picture(item.media[0])
+            picture = read_image(item.media[0])
             signs = torch.randint(0, 2, picture.shape, generator=make_generator(settings.seed)) * 2.0 - 1
             _write(file, encode_image(picture + settings.epsilon * signs))
         found.append(item.model_copy(update={"media": (file,)}))
@@ -172,7 +172,7 @@ def attacked_files(folder: Path, items: Sequence[Item]) -> Mapping[str, Path]:
     return files
 
 
-def read_picture(path: Path) -> torch.Tensor:
+def read_image(path: Path) -> torch.Tensor:
     """Return a picture as the guard decodes it, in 8-bit steps: float32 (3, height, width) in [0, 1].
 
     Raises:
@@ -193,7 +193,7 @@ def read_picture(path: Path) -> torch.Tensor:
 
 def _key(item: Item, settings: AttackSettings, identity: ModelIdentity) -> str:
     through = settings.through
-    return key_of(
+    return content_key(
         **settings.model_dump(include={"epsilon", "num_steps", "seed"}),
         num_draws=through and settings.num_draws,
         through=through and perturbation_of(through),
@@ -211,7 +211,7 @@ def _is_there(known: JsonValue, file: Path) -> bool:
 def _batches(items: Sequence[Item], settings: AttackSettings) -> list[list[Item]]:
     """Return the items in batches whose pictures have one size and which are all aimed at a target, or none is."""
     size = max(1, _ROWS_AT_ONCE // (1 if settings.through is None else settings.num_draws))
-    shapes = {path: read_picture(path).shape for path in dict.fromkeys(item.media[0] for item in items)}
+    shapes = {path: read_image(path).shape for path in dict.fromkeys(item.media[0] for item in items)}
     alike: dict[Any, list[Item]] = {}
     for item in items:
         alike.setdefault((shapes[item.media[0]], settings.target_of(item) is None), []).append(item)
@@ -222,10 +222,10 @@ def _attack(model: BaseChatModel | str, settings: AttackSettings, items: Sequenc
     """Attack one batch; runs wherever a mapper runs it."""
     from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 
-    chat = model_of(model)
+    chat = resolve_model(model)
     if not isinstance(chat, ChatTransformersMultimodal):
         raise ConfigurationError(f"an attack needs the gradient of a local model, and {model} is a provider's")
-    pictures = torch.stack([read_picture(item.media[0]) for item in items])
+    pictures = torch.stack([read_image(item.media[0]) for item in items])
     wanted = [settings.target_of(item) for item in items]
     targets = [
         _own_answer(chat, item.question, picture) if target is None else target

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.cli import app
-from smoothguard_guardrail.evaluation import replay
+from smoothguard_guardrail.evaluation import shared
 from smoothguard_guardrail.evaluation.calibration import Calibration
 from smoothguard_guardrail.models.reference.questions import secret_questions, target_answer
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
@@ -20,7 +20,7 @@ SMALL = ["--sigma", "0.1,0.3", "--num-samples", "3,9"]
 
 @pytest.fixture(autouse=True)
 def no_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(shared, "default_embedder", WordEmbeddings)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.cli.eval import data as eval_data
 from smoothguard_guardrail.cli.eval.data import DataOptions, find_source, load_benchmark
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation import tasks
+from smoothguard_guardrail.evaluation import shared
 from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
@@ -245,10 +245,10 @@ def test_recordings_are_asked_about_bare_and_guarded(
 def test_a_local_audio_model_answers_compa_order(
     runner: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tasks, "_embedder", WordEmbeddings())
+    monkeypatch.setattr(shared, "_embeddings", WordEmbeddings())
     folder = tiny.build_qwen2_audio(tmp_path / "qwen2-audio")
     model = ChatTransformersMultimodal.from_pretrained(str(folder), device="cpu", max_new_tokens=4)
-    monkeypatch.setattr(tasks, "_load", {f"hf:{folder}": model}.__getitem__)
+    monkeypatch.setattr(shared, "_load", {f"hf:{folder}": model}.__getitem__)
     data, out = write_recordings(tmp_path / "compa"), tmp_path / "out"
     run(runner, "compa-order", data, out, "--arms", "clean,guarded", model=f"hf:{folder}")
     record = read(out)

@@ -15,7 +15,7 @@ from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.cli.eval import plan as eval_plan
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation import EvaluationRecord, Item, tasks
+from smoothguard_guardrail.evaluation import EvaluationRecord, Item, shared
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.evaluation.drawn import write_pope, write_safety
 
@@ -24,8 +24,8 @@ from tests.evaluation.drawn import write_pope, write_safety
 def asked(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
     """The model that every name stands for; it says no to everything."""
     model = ScriptedChatModel(script=["No, there is none."])
-    monkeypatch.setattr(tasks, "_load", lambda spec: model)
-    monkeypatch.setattr(tasks, "_embedder", WordEmbeddings())
+    monkeypatch.setattr(shared, "_load", lambda spec: model)
+    monkeypatch.setattr(shared, "_embeddings", WordEmbeddings())
     return model
 
 
@@ -109,7 +109,7 @@ def test_pictures_of_ones_own_make_adversarial_arms(
 def test_attacks_the_shipped_model_and_reuses_the_pictures(
     runner: CliRunner, monkeypatch: pytest.MonkeyPatch, pope: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(tasks, "_embedder", WordEmbeddings())
+    monkeypatch.setattr(shared, "_embeddings", WordEmbeddings())
     out = tmp_path / "out"
     options = ["--limit", "1", "--attack-epsilon", "16/255", "--attack-steps", "1", "--arms", "clean,adversarial"]
     result = runner.invoke(app, pope_command(pope, out, *options, model="reference"))

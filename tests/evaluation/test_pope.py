@@ -13,7 +13,7 @@ from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation import Rate
 from smoothguard_guardrail.evaluation.datasets import Pope
 from smoothguard_guardrail.evaluation.datasets.base import Benchmark
-from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD, asked_object, says_yes
+from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD, question_object, says_yes
 from smoothguard_guardrail.evaluation.datasets.pope_answers import read_llava_answers, read_upstream_answers
 from tests.evaluation.benchmark_files import (
     POPE,
@@ -283,7 +283,7 @@ def test_the_revision_is_told(size: int) -> None:
 
 @given(st.sampled_from(["dog", "dining table", "hair drier"]), st.sampled_from(["image", "imange"]), st.booleans())
 def test_the_object_is_found_in_any_spelling(name: str, spelling: str, suffix: bool) -> None:
-    assert asked_object(f"Is there a {name} in the {spelling}?" + SINGLE_WORD * suffix) == name
+    assert question_object(f"Is there a {name} in the {spelling}?" + SINGLE_WORD * suffix) == name
 
 
 @published

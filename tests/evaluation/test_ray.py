@@ -20,7 +20,7 @@ import torch
 from smoothguard_guardrail import GuardComponents
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, MediaLimitError, MissingDependencyError
-from smoothguard_guardrail.evaluation import tasks
+from smoothguard_guardrail.evaluation import shared
 from smoothguard_guardrail.evaluation.arms import Arm, run_arms
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.mappers import InThreads, Mapper
@@ -78,7 +78,7 @@ class Counted:
 
 
 def with_loads(function: Callable[[Any], Any], task: Any) -> tuple[Any, int, int]:
-    return function(task), os.getpid(), tasks._load.cache_info().misses
+    return function(task), os.getpid(), shared._load.cache_info().misses
 
 
 def arms() -> list[Arm]:

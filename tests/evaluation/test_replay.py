@@ -17,14 +17,14 @@ from smoothguard_guardrail.core.request_perturber import image_perturber
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 from smoothguard_guardrail.evaluation.replay import (
+    CachedClusterer,
     CopyAnswers,
-    KeptClusters,
-    KeptEmbeddings,
     ask_copies,
     cached_components,
     item_seed,
     replay,
 )
+from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.models.by_name import load_model
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.perturbations import make_generator
@@ -34,7 +34,7 @@ from smoothguard_guardrail.voting import AgglomerativeClusterer
 from tests.asking import png, question
 
 WORDS = ["The code is 7391.", "I'm sorry, I can't.", "No, I won't.", "Two", "2", "two objects"]
-EMBEDDINGS = KeptEmbeddings(WordEmbeddings())
+EMBEDDINGS = CachedEmbeddings(WordEmbeddings())
 
 texts = st.sampled_from([*WORDS, None])
 records = st.builds(
@@ -122,13 +122,13 @@ def test_embeddings_and_clusters_are_computed_once() -> None:
             return super().embed_documents(texts)
 
     inner = Counting()
-    kept = KeptEmbeddings(inner)
+    kept = CachedEmbeddings(inner)
     assert kept.embed_documents(["a", "b", "a"]) == inner.embed_documents(["a", "b", "a"])
     inner.count = 0
     assert kept.embed_query("a") == kept.embed_documents(["b", "a"])[1]
     assert inner.count == 0
     rows = np.eye(3)
-    clusters = KeptClusters(AgglomerativeClusterer())
+    clusters = CachedClusterer(AgglomerativeClusterer())
     assert clusters(rows) is clusters(rows.copy())
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Arm
-    from smoothguard_guardrail.evaluation.cache import CachedJudge, KnownJudge
+    from smoothguard_guardrail.evaluation.cache import CacheableJudge, CachedJudge
     from smoothguard_guardrail.evaluation.items import Item
     from smoothguard_guardrail.evaluation.mappers import Mapper
 
@@ -57,13 +57,13 @@ def plan_arms(
         ConfigurationError: There is no such arm or knob, or pictures and arms do not fit.
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.arms import Arm, noise_alone, sweep
+    from smoothguard_guardrail.evaluation.arms import Arm, noise_only, sweep
 
     default = "clean,noise,guarded" + ("" if attacked is None else f",{ATTACKED},{ATTACKED}-guarded")
     wanted = [name.strip() for name in (names or default).split(",") if name.strip()]
     if attacked is not None and not any(name.startswith(ATTACKED) for name in wanted):
         raise ConfigurationError("there are attacked pictures, and no arm of --arms shows them: add adversarial")
-    configs = {"clean": None, "noise": noise_alone(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
+    configs = {"clean": None, "noise": noise_only(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
     knobs = dict(parse_sweep(each) for each in sweeps)
     variations = sweep(config, knobs)
     arms, swept = [], {}
@@ -130,7 +130,7 @@ def parse_epsilon(text: str) -> float:
     return value
 
 
-def make_judge(spec: str | None, benchmark: str) -> KnownJudge | None:
+def make_judge(spec: str | None, benchmark: str) -> CacheableJudge | None:
     """Return the judge that a benchmark is scored with; None where labels decide.
 
     Raises:
@@ -158,7 +158,7 @@ def make_judge(spec: str | None, benchmark: str) -> KnownJudge | None:
     raise ConfigurationError(f"--judge {spec}: give refusal, classifier:PATH or chat:PROVIDER:NAME")
 
 
-def keeping(judge: KnownJudge | None, path: Path | None) -> CachedJudge | KnownJudge | None:
+def keeping(judge: CacheableJudge | None, path: Path | None) -> CachedJudge | CacheableJudge | None:
     """Return a judge that keeps its judgements in a file, if there is one, and asks for none of those there.
 
     Raises:

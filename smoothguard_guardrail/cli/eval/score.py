@@ -179,6 +179,7 @@ def compa_order(
     """Score answers to CompA-order: accuracy by number of captions; answers that name no caption are wrong."""
     with exit_codes():
         from smoothguard_guardrail.cli.eval.view import print_scores
+        from smoothguard_guardrail.evaluation.datasets import answers as item_answers
         from smoothguard_guardrail.evaluation.datasets.compa_answers import read_answers
         from smoothguard_guardrail.evaluation.datasets.compa_order import CompaOrder
 

@@ -1,7 +1,7 @@
 """Finds sigma and the number of samples for a user's own model and data."""
 
 from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
-from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerKeeper
+from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
 from smoothguard_guardrail.evaluation.calibration.bench import Alone, Bench, Measured, Rows, Sweep
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.calibration.reporting import calibration_report
@@ -10,7 +10,7 @@ from smoothguard_guardrail.evaluation.calibration.run import Calibration, HeldOu
 
 __all__ = [
     "Alone",
-    "AnswerKeeper",
+    "AnswerStore",
     "AttackSettings",
     "Bench",
     "Calibration",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.evaluation.attacked_images import perturbation_of
-from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
+from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies, item_seed
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.mappers import Mapper
 
 
-class AnswerKeeper:
+class AnswerStore:
     """Asks a model about perturbed copies and keeps every record as soon as it is there.
 
     Records with failed calls are not kept: the next run asks again.
@@ -48,7 +48,7 @@ class AnswerKeeper:
         self._path = path
         self._seed = seed
         self.mapper = mapper
-        self._kept = KeptLines(path)
+        self._kept = JsonLinesStore(path)
         self.num_failed = 0
         """Calls that failed so far."""
 
@@ -86,7 +86,7 @@ class AnswerKeeper:
 
     def _key(self, item: Item, config: SmoothGuardConfig | None) -> str:
         noisy = None if config is None else {**perturbation_of(config), "audio": _audio(config)}
-        return key_of(
+        return content_key(
             model=self._identity.key,
             media=[file_sha256(path) for path in item.media],
             question=item.question,

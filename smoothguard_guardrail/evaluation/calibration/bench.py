@@ -16,11 +16,12 @@ from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, att
 from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.replay import CopyAnswers, KeptEmbeddings, cached_components, replay
+from smoothguard_guardrail.evaluation.replay import CopyAnswers, cached_components, replay
+from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerKeeper
+    from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
 
 HARMLESS, UNATTACKED, CONTROL = "harmless", "unattacked", "random signs"
@@ -135,13 +136,13 @@ class Bench:
 
     def __init__(
         self,
-        keeper: AnswerKeeper,
+        keeper: AnswerStore,
         *,
         folder: Path,
         identity: ModelIdentity,
         attack: AttackSettings | None,
         match: Match = "equal",
-        embeddings: KeptEmbeddings | None = None,
+        embeddings: CachedEmbeddings | None = None,
         progress: Progress = lambda text: None,
     ) -> None:
         self._keeper = keeper
@@ -149,7 +150,7 @@ class Bench:
         self._identity = identity
         self._attack = attack
         self._match: Match = match
-        self._embeddings = embeddings or KeptEmbeddings()
+        self._embeddings = embeddings or CachedEmbeddings()
         self._progress = progress
         self._found: dict[tuple[str, ...], Sequence[Item]] = {}
 

@@ -158,13 +158,13 @@ def says_yes(text: str) -> bool:
     return not {"No", "not", "no"} & set(words)
 
 
-def asked_object(question: str) -> str:
+def question_object(question: str) -> str:
     """Return the object that a question is about, or the whole question in small letters if it is of another form.
 
     Upstream's files spell `imange` in places; the suffix is left out.
 
     Example:
-        >>> asked_object("Is there an umbrella in the imange?" + SINGLE_WORD)
+        >>> question_object("Is there an umbrella in the imange?" + SINGLE_WORD)
         'umbrella'
     """
     plain = " ".join(question.removesuffix(SINGLE_WORD).lower().split())
@@ -191,7 +191,7 @@ def _item(split: str, row: Row, images: Path | None, suffix: str) -> Item:
         media=() if images is None else (file_in(images, image, where=row.where),),
         category=split,
         label=label,
-        details={"image": image, "object": asked_object(question), "target": "No" if label == "yes" else "Yes"},
+        details={"image": image, "object": question_object(question), "target": "No" if label == "yes" else "Yes"},
     )
 
 

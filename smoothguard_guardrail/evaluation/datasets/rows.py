@@ -135,11 +135,11 @@ def by_key(rows: Iterable[Row], field: str) -> dict[str, Row]:
     """
     found: dict[str, Row] = {}
     for row in rows:
-        put_once(found, row.key(field), row, row=row, what=f"`{field}`")
+        add_unique(found, row.key(field), row, row=row, what=f"`{field}`")
     return found
 
 
-def put_once(found: dict[str, V], key: str, value: V, *, row: Row, what: str) -> None:
+def add_unique(found: dict[str, V], key: str, value: V, *, row: Row, what: str) -> None:
     """Add an entry that may not be there yet.
 
     Raises:
