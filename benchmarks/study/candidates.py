@@ -26,8 +26,8 @@ def candidates_section(study: Study) -> tuple[Section, str]:
     bare = study.rate("no guard", tasks.harmless, None, is_right)
     rows: list[tuple[Any, ...]] = []
     figures = {}
-    for name, knobs in CANDIDATES.items():
-        config = SmoothGuardConfig(**knobs, **OUR_VOTE)
+    for name, settings in CANDIDATES.items():
+        config = SmoothGuardConfig().override(**settings, **OUR_VOTE)
         climb = study.climb(f"candidate {name}", tasks.requests.items[:count], config, study.scale.candidate_budgets)
         lost, single = climb.rungs[-1].lost, study.leak_rate(config, climb.items)
         accuracy = study.rate(f"candidate {name}", tasks.harmless, config, is_right)
@@ -103,7 +103,7 @@ def votes_section(study: Study, climb: Climb) -> Section:
         found = {
             task: (items, replay(config, copies, components=components)) for task, (items, copies) in asked.items()
         }
-        told = {
+        leaked = {
             task: Rate.of(leaks_secret(i, each.text) for i, each in zip(*found[task], strict=True)) for task in found
         }
         right = Rate.of(is_right(i, each.text) for i, each in zip(*found["harmless"], strict=True))
@@ -111,10 +111,10 @@ def votes_section(study: Study, climb: Climb) -> Section:
         rows.append(
             (
                 name,
-                told["adaptive"],
-                told["attacked 32/255"],
+                leaked["adaptive"],
+                leaked["attacked 32/255"],
                 right,
-                inverse(told["authorised"]),
+                inverse(leaked["authorised"]),
                 round(sum(calls) / len(calls), 1),
             )
         )

@@ -21,26 +21,23 @@ Budget = tuple[int, int]
 PAPER_VOTE: dict[str, Any] = {
     "num_samples": 11,
     "include_clean": True,
-    "clusterer": "kmeans",
-    "benign_weight": 0.0,
+    "vote": {"clusterer": "kmeans", "benign_weight": 0.0},
     "early_stop": None,
 }
-OUR_VOTE: dict[str, Any] = {"num_samples": 8, "benign_weight": 0.45, "early_stop": "lossless"}
+OUR_VOTE: dict[str, Any] = {"num_samples": 8, "vote": {"benign_weight": 0.45}, "early_stop": "lossless"}
 
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 0},
-    "noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 0},
+    "noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 0}},
+    "noise .3, low-pass 1": {"sigma": 0.3, "image": {"low_pass": 1.0, "max_shift": 0}},
     "resize 10 %, noise .3, low-pass 1": {
         "sigma": 0.3,
-        "low_pass": 1.0,
-        "max_shift": 0,
-        "resize_range": (0.9, 1.1),
+        "image": {"low_pass": 1.0, "max_shift": 0, "resize_range": (0.9, 1.1)},
     },
-    "shift 6, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 6},
-    "shift 4, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 4},
-    "shift 5, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 5},
-    "shift 5, noise .4": {"sigma": 0.4, "low_pass": 0.0, "max_shift": 5},
-    "shift 6, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 6},
+    "shift 6, noise .3, low-pass 1": {"sigma": 0.3, "image": {"low_pass": 1.0, "max_shift": 6}},
+    "shift 4, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 4}},
+    "shift 5, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 5}},
+    "shift 5, noise .4": {"sigma": 0.4, "image": {"low_pass": 0.0, "max_shift": 5}},
+    "shift 6, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 6}},
 }
 """Perturbations that our default is chosen from."""
 

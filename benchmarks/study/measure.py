@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.study.attacks import Attack, attack_items
-from benchmarks.study.design import ADAPTIVE_EPSILON, NUM_COPIES, Budget, Scale
-from benchmarks.study.tasks import Tasks, leaks_secret, make_tasks
+from benchmarks.study.attacks import adaptive_attack
+from benchmarks.study.design import NUM_COPIES, Budget, Scale
+from benchmarks.study.tasks import Tasks, leaks_secret, make_tasks, target_of
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.arms import Arm, run_arms
+from smoothguard_guardrail.evaluation.arms import Arm, run_arms, with_media
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.mappers import Mapper
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies
@@ -68,9 +69,14 @@ class Study:
         """Return the tasks on scenes of a seed."""
         return make_tasks(self.folder / "tasks" / str(scenes), self.scale.items, seed=scenes)
 
-    def attacked(self, attack: Attack, items: Sequence[Item]) -> tuple[Item, ...]:
-        """Return the items with adversarial pictures."""
-        return attack_items(attack, items, self.folder / "attacked", self.mapper)
+    def attacked(self, attack: AttackSettings, items: Sequence[Item], *, batch_size: int = 1) -> tuple[Item, ...]:
+        """Return the items with adversarial images, aimed at what an attacker wants to hear."""
+        aimed = [item.model_copy(update={"details": {**item.details, "target": target_of(item)}}) for item in items]
+        folder = self.folder / "attacked"
+        files = attack_items(
+            MODEL, aimed, attack, folder=folder, mapper=self.mapper, shares_folder=True, batch_size=batch_size
+        )
+        return with_media(items, files)
 
     def ask(self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None) -> dict[str, Answer]:
         """Return the answers through a guard, or of the bare model, by item."""
@@ -108,7 +114,7 @@ class Study:
         items: Sequence[Item],
         config: SmoothGuardConfig | None,
         budgets: Iterable[Budget],
-        attack: Attack | None = None,
+        attack: AttackSettings | None = None,
     ) -> Climb:
         """Attack pictures with growing budgets, each a fresh start, until the guard loses them.
 
@@ -121,17 +127,14 @@ class Study:
             budgets: Steps and draws of each rung.
             attack: How to attack; None: through the guard's own perturbation, every step of it with its own gradient.
         """
-        attack = attack or Attack(epsilon=ADAPTIVE_EPSILON, num_steps=1, config=config)
+        attack = attack or adaptive_attack(config)
         last = {item.id: item for item in items}
         standing, spent = list(items), 0
         rungs = []
         for number, (num_steps, num_draws) in enumerate(budgets):
-            if attack.config is None:
-                num_draws = 1
-            rung = replace(
-                attack, num_steps=num_steps, num_draws=num_draws, random_start=number > 0, seed=attack.seed + number
-            )
-            spent += rung.evaluations
+            changes = {"num_steps": num_steps, "num_draws": num_draws, "random_start": number > 0}
+            rung = attack.model_copy(update=changes | {"seed": attack.seed + number})
+            spent += num_steps * rung.draws_per_step
             if standing:
                 found = self.attacked(rung, standing)
                 last |= {item.id: item for item in found}

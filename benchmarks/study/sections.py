@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.study.attacks import Attack, random_signs
+from benchmarks.study.attacks import random_signs
 from benchmarks.study.design import (
     ADAPTIVE_EPSILON,
     EPSILONS,
@@ -18,6 +18,7 @@ from benchmarks.study.measure import Climb, Judgement, Study
 from benchmarks.study.tasks import is_right, is_wrong_way, leaks_secret
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import noise_only
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, replay
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
@@ -45,7 +46,7 @@ def attacked(epsilon: int) -> str:
 
 def plain(study: Study, items: Sequence[Item], epsilon: int) -> tuple[Item, ...]:
     """Attack pictures without knowing the guard."""
-    return study.attacked(Attack(epsilon=epsilon, num_steps=study.scale.num_steps, batch=10), items)
+    return study.attacked(AttackSettings(epsilon=epsilon / 255, num_steps=study.scale.num_steps), items, batch_size=10)
 
 
 def headline(study: Study) -> dict[str, Row]:

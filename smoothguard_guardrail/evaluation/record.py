@@ -6,13 +6,13 @@ import hashlib
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
 from typing import Any, Protocol, Self
 
 from pydantic import Field, JsonValue
 
 from smoothguard_guardrail._internal.files import file_sha256
+from smoothguard_guardrail._internal.versions import package_versions
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.arms import Arm
 from smoothguard_guardrail.evaluation.datasets.base import Benchmark
@@ -182,13 +182,7 @@ def _media_sha256(arm: Arm) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, the platform, and the packages that answers depend on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return package_versions(_PACKAGES) | {"platform": platform.platform()}
 
 
 def device_name() -> str:

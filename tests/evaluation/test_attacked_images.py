@@ -65,7 +65,10 @@ def test_an_adaptive_attack_meets_what_the_guard_shows_the_model(
         request_perturber, "make_generator", lambda *_, **__: torch.Generator().manual_seed(settings.seed)
     )
     request = prepare(
-        [request_from_files(large.media, "?")], on_unsupported="error", limits=GUARD.limits, remote=GUARD.remote
+        [request_from_files(large.media, "?")],
+        on_unsupported="error",
+        limits=GUARD.media.limits,
+        remote=GUARD.media.remote,
     )
     requests = RequestPerturber(request, config=GUARD, model_info=ModelInfo.of(model), seed=0).render(0, 3)
     assert met[0].shape == (3, 3, 96, 154)

@@ -48,10 +48,13 @@ rules = st.fixed_dictionaries(
         "num_samples": st.integers(2, 9),
         "include_clean": st.booleans(),
         "early_stop": st.sampled_from(["lossless", None, 0.05, 0.3]),
-        "clusterer": st.sampled_from(["agglomerative", "kmeans"]),
-        "benign_weight": st.sampled_from([0.0, 0.2, 0.45]),
-        "min_agreement": st.sampled_from([0.0, 0.7]),
-        "on_abstain": st.sampled_from(["answer", "refuse", "raise"]),
+        "vote": st.builds(
+            VoteConfig,
+            clusterer=st.sampled_from(["agglomerative", "kmeans"]),
+            benign_weight=st.sampled_from([0.0, 0.2, 0.45]),
+            min_agreement=st.sampled_from([0.0, 0.7]),
+            on_abstain=st.sampled_from(["answer", "refuse", "raise"]),
+        ),
     }
 )
 

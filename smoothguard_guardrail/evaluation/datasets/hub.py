@@ -6,13 +6,13 @@ read without network: what `Dataset.save_to_disk` wrote, or the parquet files of
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.errors import ConfigurationError, InputError, MissingDependencyError
 from smoothguard_guardrail.evaluation.datasets.llava_bench import LlavaBench
 from smoothguard_guardrail.evaluation.datasets.mm_safetybench import MMSafetyBench, Variant
@@ -257,10 +257,7 @@ def _write_once(folder: Path | None, name: str, row: Row) -> None:
         if path.read_bytes() != data:
             raise InputError(f"{row.where}: {path} is another picture; give a folder of its own as `images`")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")  # or a stopped run leaves half a picture
-    part.write_bytes(data)
-    part.replace(path)
+    write_atomic(path, data)
 
 
 def _bytes(row: Row) -> bytes:

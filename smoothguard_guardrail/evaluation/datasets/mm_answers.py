@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.datasets.mm_scenarios import read_scenarios
 from smoothguard_guardrail.evaluation.datasets.rows import Row, read_json_object
@@ -112,11 +112,8 @@ def write_answers(questions: Path, answers: Mapping[str, str], *, model: str, ta
                 raise ConfigurationError(f"there is no question {scenario}/{key}")
             records[key]["ans"] = {**records[key].get("ans", {}), model: {"text": text}}
         written[path] = records
-    target.mkdir(parents=True, exist_ok=True)
     for path, records in written.items():
-        part = path.with_suffix(".json.part")
-        part.write_text(json.dumps(records, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_atomic(path, json.dumps(records, ensure_ascii=False, indent=2) + "\n")
     return list(written)
 
 
