@@ -130,7 +130,7 @@ def test_attacks_that_share_a_folder_keep_each_others_pictures(tmp_path: Path) -
 def test_what_cannot_be_attacked_is_refused(tmp_path: Path) -> None:
     one, text = item(tmp_path, "a"), tmp_path / "words.txt"
     text.write_text("words")
-    with pytest.raises(ConfigurationError, match="no item has a picture"):
+    with pytest.raises(ConfigurationError, match="expected items with an image"):
         attack_items("reference", [Item(id="a", question="?")], QUICK, folder=tmp_path)
     with pytest.raises(ConfigurationError, match="gradient of a local model"):
         attack_items(ScriptedChatModel(script=["Red."]), [one], QUICK, folder=tmp_path)

@@ -236,8 +236,8 @@ def item(folder: Path, name: str, **values: Any) -> Item:
 
 
 def bench_of(model: Any, folder: Path, attack: AttackSettings | None = None) -> Bench:
-    keeper = AnswerStore(model, identity=IDENTITY, path=folder / "answers.jsonl", seed=1)
-    return Bench(keeper, folder=folder / "attacked", identity=IDENTITY, attack=attack, embeddings=EMBEDDINGS)
+    store = AnswerStore(model, identity=IDENTITY, path=folder / "answers.jsonl", seed=1)
+    return Bench(store, folder=folder / "attacked", identity=IDENTITY, attack=attack, embeddings=EMBEDDINGS)
 
 
 SWEEP = Sweep(sigma=(0.1, 0.3), num_samples=(3, 4))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from fractions import Fraction
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,21 +112,6 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def parse_epsilon(text: str) -> float:
-    """Read a radius, as `16/255` or `0.05`.
-
-    Raises:
-        ConfigurationError: It is no number in (0, 1].
-    """
-    try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError) as error:
-        raise ConfigurationError(f"--attack-epsilon {text}: give a number in (0, 1], as 16/255") from error
-    if not 0 < value <= 1:
-        raise ConfigurationError(f"--attack-epsilon {text}: values lie in [0, 1], so 16 levels are 16/255")
-    return value
 
 
 def make_judge(spec: str | None, benchmark: str) -> CacheableJudge | None:

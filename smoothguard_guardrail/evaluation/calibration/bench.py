@@ -125,7 +125,7 @@ class Bench:
     """Measures candidates of one model.
 
     Args:
-        keeper: Asks and keeps answers.
+        store: Asks and keeps answers.
         folder: Keeps attacked pictures.
         identity: Of the model.
         attack: How rows are attacked; None where they are not: there are none, or the model is not local.
@@ -136,7 +136,7 @@ class Bench:
 
     def __init__(
         self,
-        keeper: AnswerStore,
+        store: AnswerStore,
         *,
         folder: Path,
         identity: ModelIdentity,
@@ -145,7 +145,7 @@ class Bench:
         embeddings: CachedEmbeddings | None = None,
         progress: Progress = lambda text: None,
     ) -> None:
-        self._keeper = keeper
+        self._store = store
         self._folder = folder
         self._identity = identity
         self._attack = attack
@@ -159,7 +159,7 @@ class Bench:
         outcomes: dict[str, Outcomes] = {}
         for arm, items in self._shared_arms(rows):
             self._progress(f"{arm}: {len(items)} rows without the guard")
-            outcomes[arm] = self._outcomes(arm, items, self._keeper.clean(items, config))
+            outcomes[arm] = self._outcomes(arm, items, self._store.clean(items, config))
         return Alone(rates={arm: Rate.of(rows.values()) for arm, rows in outcomes.items()}, outcomes=outcomes)
 
     def measure(self, configs: Sequence[SmoothGuardConfig], rows: Rows, alone: Alone) -> list[Measured]:
@@ -172,7 +172,7 @@ class Bench:
         copies = {}
         for arm, items in arms.items():
             self._progress(f"{arm}: {len(items)} rows, {num_copies} copies each, {name_of(first)}")
-            copies[arm] = self._keeper.copies(items, first, num_copies)
+            copies[arm] = self._store.copies(items, first, num_copies)
         return [self._voted(config, arms, copies, alone) for config in configs]
 
     def _voted(
@@ -231,11 +231,11 @@ class Bench:
         if key not in self._found:
             self._progress(f"attacking {len(rows.attack)} rows through {through}")
             files = attack_items(
-                self._keeper.model,
+                self._store.model,
                 rows.attack,
                 self._attack.model_copy(update={"through": config}),
                 folder=self._folder,
-                mapper=self._keeper.mapper,
+                mapper=self._store.mapper,
                 identity=self._identity,
                 shares_folder=True,
             )
