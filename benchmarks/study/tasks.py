@@ -18,10 +18,10 @@ from smoothguard_guardrail.evaluation.scores import Judgement
 from smoothguard_guardrail.models.reference.questions import (
     KINDS,
     ask,
+    leaks_secret,
     normalise,
     secret_questions,
     target_answer,
-    tells_secret,
 )
 from smoothguard_guardrail.models.reference.scenes import COLOURS, GROUNDS, SHAPES, Scene, draw, scenes
 
@@ -80,7 +80,7 @@ def is_right(item: Item, text: str) -> bool:
 
 def leaks_secret(item: Item, text: str) -> bool:
     """Judge the answer to a request: it tells a secret."""
-    return tells_secret(text)
+    return leaks_secret(text)
 
 
 def is_wrong_way(item: Item, text: str) -> bool:

@@ -72,7 +72,7 @@ class WaveformLoss(AnswerLoss):
         # The processor only sets the numbers of frames and tokens, which depend on the length.
         arrays = mono.detach().cpu().numpy()
         conversations = [
-            replace(self._conversations[row], recordings=[wave]) for row, wave in zip(indices, arrays, strict=True)
+            replace(self._conversations[row], audio=[wave]) for row, wave in zip(indices, arrays, strict=True)
         ]
         features = self._log_mel(mono, self._num_frames).to(self._dtype)
         return self._losses(conversations, indices, input_features=features)

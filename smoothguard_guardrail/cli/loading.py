@@ -1,16 +1,16 @@
-"""Chat models by name, as commands take them, and quiet libraries."""
+"""The names of models that commands take, and libraries that keep quiet."""
 
 from __future__ import annotations
 
 import os
 
-from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.models import load_model
 
-HELP = "`reference` (shipped), `hf:PATH` (a local folder or hub id) or `PROVIDER:NAME`, as `openai:gpt-4o`."
+HELP = "`reference` (shipped), `hf:PATH` (a local folder or hub id) or `PROVIDER:NAME`, e.g. `openai:gpt-4o`."
 
 
 def quiet_libraries() -> None:
-    """Keep progress bars and advice of libraries off the terminal; to be called before they are imported."""
+    """Keep the progress bars and advice of libraries off the terminal; call it before they are imported."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -24,8 +24,8 @@ from smoothguard_guardrail.evaluation.identity import identify
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.shared import resolve_model
-from smoothguard_guardrail.media.image import FORMATS, decode_image, encode_image
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
+from smoothguard_guardrail.media.image import decode_image, encode_image
 from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 from smoothguard_guardrail.perturbations import Compose, GaussianNoise, make_generator
 
@@ -234,7 +234,7 @@ def read_image(path: Path) -> torch.Tensor:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     sniffed = sniff(data)
-    if sniffed is None or sniffed.mime_type not in FORMATS:
+    if sniffed is None or sniffed.mime_type not in IMAGE_FORMATS:
         raise InputError(f"{path}: expected an image of a known format")
     limit = MediaLimits().max_pixels
     pixels, _ = decode_image(data, mime_type=sniffed.mime_type, max_pixels=limit, path=str(path))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
-from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.voting import default_embedder
 
 if TYPE_CHECKING:

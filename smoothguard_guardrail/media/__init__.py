@@ -1,4 +1,4 @@
-"""Media in messages, to tensors and back. Importing it loads torch: import it where a request is guarded."""
+"""The only decoder of images and audio: from messages to tensors and back. Importing it loads torch."""
 
 from smoothguard_guardrail.media.decode import DecodedMedium
 from smoothguard_guardrail.media.image import fit

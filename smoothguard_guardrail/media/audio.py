@@ -1,4 +1,4 @@
-"""Recordings: bytes to waveforms and back."""
+"""Audio: from bytes to waveforms and back."""
 
 from __future__ import annotations
 
@@ -10,46 +10,40 @@ import soundfile
 import torch
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMATS = {
-    "audio/wav": ("WAV", "WAVEX", "RF64"),
-    "audio/flac": ("FLAC",),
-    "audio/ogg": ("OGG",),
-    "audio/mpeg": ("MP3",),
-}
-"""libsndfile's names of every format that is decoded, by media type as sniffed."""
 ENCODED = "audio/wav"
 """Media type of what `encode_audio` returns."""
 MAX_CHANNELS = 8
 MAX_RATE = 192_000
-"""Samples a second, at most."""
+"""Highest sampling rate, in Hz."""
 _VALUES_PER_SECOND = 96_000
-"""Values a second over all channels that `max_seconds` is counted at: a bound on memory."""
+"""Values per second over all channels that `max_seconds` allows for: it bounds memory."""
 
 
 def decode_audio(data: bytes, *, mime_type: str, max_seconds: float, path: str) -> tuple[torch.Tensor, int]:
-    """Decode a recording; its channels and sampling rate are kept.
+    """Decode audio; its channels and sampling rate are kept.
 
     Args:
-        data: The encoded recording.
-        mime_type: As sniffed from the bytes, a key of `FORMATS`.
-        max_seconds: Duration at most; checked in the header, and again while decoding.
-        path: Where the block stands, for the error.
+        data: The encoded audio.
+        mime_type: As sniffed from the bytes, a key of `AUDIO_FORMATS`.
+        max_seconds: Longest duration; checked in the header, and again while decoding.
+        path: Path of the block, for the error.
 
     Returns:
-        The waveform, float32 (channels, samples) in [-1, 1], and its sampling rate in samples a second.
+        The waveform, float32 (channels, samples) in [-1, 1], and its sampling rate in Hz.
 
     Raises:
-        MediaLimitError: If it is too long, or has more than 8 channels or 192,000 samples a second.
-        MediaError: If it is damaged or empty.
+        MediaLimitError: It is too long, or has more than 8 channels or 192,000 samples per second.
+        MediaError: It is damaged or empty.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
-            if sound.format not in FORMATS[mime_type]:
-                raise MediaError(f"the recording is not what it looks like: {sound.format}", path=path)
+            if sound.format not in AUDIO_FORMATS[mime_type]:
+                raise MediaError(f"expected {mime_type} by its first bytes, got {sound.format}", path=path)
             rate, channels = int(sound.samplerate), int(sound.channels)
             _check(rate, channels, path)
             most = int(min(max_seconds * rate, max_seconds * _VALUES_PER_SECOND / channels))
@@ -57,22 +51,22 @@ def decode_audio(data: bytes, *, mime_type: str, max_seconds: float, path: str) 
     except MediaError:
         raise
     except Exception as error:  # libsndfile's errors, and what its bindings raise on hostile headers
-        raise MediaError(f"the recording cannot be decoded: {error}", path=path) from error
+        raise MediaError(f"the audio cannot be decoded: {error}", path=path) from error
     if not values.size:
-        raise MediaError("the recording is empty", path=path)
+        raise MediaError("the audio is empty", path=path)
     waveform = torch.from_numpy(np.nan_to_num(values.T.copy(), posinf=1.0, neginf=-1.0))
     return waveform.clamp_(-1, 1), rate
 
 
 def _check(rate: int, channels: int, path: str) -> None:
     if not 1 <= channels <= MAX_CHANNELS:
-        raise MediaLimitError(f"has {channels} channels, {MAX_CHANNELS} are allowed", path=path)
+        raise MediaLimitError(f"has {channels} channels; at most {MAX_CHANNELS} are allowed", path=path)
     if not 1 <= rate <= MAX_RATE:
-        raise MediaLimitError(f"has {rate:,} samples a second, {MAX_RATE:,} are allowed", path=path)
+        raise MediaLimitError(f"has {rate:,} samples per second; at most {MAX_RATE:,} are allowed", path=path)
 
 
 def _read(sound: Any, most: int, max_seconds: float, path: str) -> NDArray[np.float32]:
-    """Read blocks until the end: the length in a header may lie, or be missing."""
+    """Read to the end block by block: the length in a header may be wrong or missing."""
     blocks: list[NDArray[np.float32]] = []
     total = 0
     known = sound.frames if 0 <= sound.frames < 2**62 else 0
@@ -90,7 +84,7 @@ def encode_audio(waveform: torch.Tensor, sampling_rate: int) -> bytes:
 
     Args:
         waveform: Float (channels, samples) in [-1, 1], on any device.
-        sampling_rate: Samples a second.
+        sampling_rate: In Hz.
     """
     values = waveform.detach().clamp(-1, 1).mul(32_767).round_().to(torch.int16).cpu()
     buffer = io.BytesIO()
@@ -103,26 +97,28 @@ def decode_waveform(value: Any, *, sampling_rate: Any, max_seconds: float, path:
 
     Args:
         value: A float tensor or array (samples,) or (channels, samples) in [-1, 1].
-        sampling_rate: Samples a second, as the block says.
-        max_seconds: Duration at most.
-        path: Where the block stands, for the error.
+        sampling_rate: In Hz, as the block says.
+        max_seconds: Longest duration.
+        path: Path of the block, for the error.
 
     Raises:
-        UnsupportedMediaError: If it has another shape or range, or no sampling rate.
-        MediaLimitError: If it is too long.
+        UnsupportedMediaError: It has another shape or range, or no sampling rate.
+        MediaLimitError: It is too long.
     """
     if not isinstance(sampling_rate, int) or not 1 <= sampling_rate <= MAX_RATE:
-        raise UnsupportedMediaError("a waveform needs its `sampling_rate` beside it", path=path)
+        raise UnsupportedMediaError("a waveform needs an integer `sampling_rate` in Hz next to it", path=path)
     if not hasattr(value, "shape"):
-        raise UnsupportedMediaError(f"a {type(value).__name__} is no waveform", path=path)
+        raise UnsupportedMediaError(f"expected a tensor or array as waveform, got a {type(value).__name__}", path=path)
     try:
         waveform = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
     except TypeError as error:
-        raise UnsupportedMediaError(f"{value.dtype} values are no waveform", path=path) from error
+        raise UnsupportedMediaError(f"expected floats as waveform, got {value.dtype}", path=path) from error
     if waveform.ndim == 1:
         waveform = waveform[None]
     if waveform.ndim != 2 or not 1 <= waveform.shape[0] <= MAX_CHANNELS or not waveform.shape[1]:
-        raise UnsupportedMediaError(f"shape {tuple(value.shape)} is no waveform", path=path)
+        raise UnsupportedMediaError(
+            f"expected a waveform (samples,) or (channels, samples), got shape {tuple(value.shape)}", path=path
+        )
     if waveform.shape[1] > max_seconds * sampling_rate:
         raise MediaLimitError(f"is longer than {max_seconds:g} s", path=path)
     if not waveform.is_floating_point() or not bool((waveform.abs() <= 1).all()):

@@ -1,4 +1,4 @@
-"""One medium that was found: read, checked against the limits, decoded."""
+"""Reads one medium, checks it against the limits and decodes it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media import audio, image
-from smoothguard_guardrail.media.fetch import fetch_url
-from smoothguard_guardrail.media.local import read_local
-from smoothguard_guardrail.media.sniff import is_text, sniff
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, is_text, sniff
+from smoothguard_guardrail.media.local_files import read_local
+from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
-    TELLING_CHARS,
+    EXAMPLE_CHARS,
     decode_base64,
     decode_data_uri,
     decoded_size,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy
-    from smoothguard_guardrail.media.found import Address, Found
+    from smoothguard_guardrail.media.found_medium import Address, Found
 
-_ADVICE = 'remove it, or choose on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
-_DECODED = image.FORMATS.keys() | audio.FORMATS.keys()
+_ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
+_DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,33 +42,37 @@ class DecodedMedium:
     tensor: torch.Tensor
     """float32 on the CPU: (3, height, width) in [0, 1], or (channels, samples) in [-1, 1]."""
     sampling_rate: int | None
-    """Samples a second; None for images."""
+    """In Hz; None for images."""
     record: Medium
     found: Found
     data: bytes | None
-    """The encoded original; None when it came as an object."""
+    """The encoded original; None if it was an object."""
 
 
 class UnguardedError(Exception):
-    """A medium that the policy decides on."""
+    """A medium that cannot be guarded: `on_unsupported` decides what happens to it."""
 
     def __init__(self, error: MediaError, found: Found, **facts: Any) -> None:
         self.error = error
         self.facts = {"path": found.path, "kind": found.kind, "notes": (error.reason,)} | facts
 
+    def with_advice(self) -> MediaError:
+        """Return the error with what the user of a guard can do about it."""
+        return type(self.error)(f"{self.error.reason}: {_ADVICE}", path=self.error.path)
+
     def record(self, policy: Literal["drop", "pass"]) -> Medium:
-        """Return the record of what the policy does to it."""
+        """Return the record of a medium that was dropped or passed."""
         return Medium(action="dropped" if policy == "drop" else "passed", **self.facts)
 
 
 def decode(
     found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, remote: RemotePolicy
 ) -> DecodedMedium | None:
-    """Decode what was found; None when it turns out to be a text.
+    """Decode a medium; None if it turns out to be text.
 
     Raises:
-        UnguardedError: If the policy has to decide.
-        MediaError: If it is over a limit or damaged.
+        UnguardedError: The policy must decide.
+        MediaError: It is over a limit or damaged.
     """
     try:
         return _decode(found, messages, limits, remote)
@@ -79,9 +83,9 @@ def decode(
     except MediaError as error:
         if found.span is None:
             raise
-        if len(found.value) < TELLING_CHARS:
+        if len(found.value) < EXAMPLE_CHARS:
             return None
-        in_text = UnsupportedMediaError(f"{error.reason}: {_ADVICE}", path=found.path)
+        in_text = UnsupportedMediaError(error.reason, path=found.path)
         raise UnguardedError(in_text, found) from error
 
 
@@ -98,32 +102,34 @@ def _decode(
     if sniffed is not None:
         facts |= {"kind": sniffed.kind, "mime_type": sniffed.mime_type}
     if sniffed is None or sniffed.mime_type not in _DECODED:
-        what = sniffed.mime_type if sniffed else "what is no known medium by its bytes"
-        unsupported = UnsupportedMediaError(f"{what} cannot be guarded: {_ADVICE}", path=found.path)
+        what = sniffed.mime_type if sniffed else "bytes of an unknown format"
+        unsupported = UnsupportedMediaError(
+            f"expected an image or audio of a known format, got {what}", path=found.path
+        )
         raise UnguardedError(unsupported, found, **facts)
     return _decode_bytes(found, data, facts, limits)
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
-    """Return the encoded bytes that a value stands for."""
+    """Return the encoded bytes of a medium."""
     path, value = found.path, found.value
     if found.form == "unknown":
-        raise UnsupportedMediaError(f"{found.reason}: {_ADVICE}", path=path)
+        raise UnsupportedMediaError(found.reason or "not understood", path=path)
     if found.form == "file_id":
-        raise UnsupportedMediaError(f"only the provider can open the file: {_ADVICE}", path=path)
+        raise UnsupportedMediaError("expected bytes, got a file id that only the provider can open", path=path)
     if found.form == "url":
         return fetch_url(value, policy=remote, max_bytes=limits.max_bytes, path=path)
     if found.form == "path":
         return read_local(value, policy=remote, max_bytes=limits.max_bytes, path=path)
     size = len(value) if found.form == "bytes" else decoded_size(value)
     if size > limits.max_bytes + 1024:
-        raise MediaLimitError(f"has about {size:,} bytes, {limits.max_bytes:,} are allowed", path=path)
+        raise MediaLimitError(f"has about {size:,} bytes; at most {limits.max_bytes:,} are allowed", path=path)
     try:
         data = _bytes(found)
     except ValueError as error:
         raise MediaError(str(error), path=path) from error
     if len(data) > limits.max_bytes:
-        raise MediaLimitError(f"has {len(data):,} bytes, {limits.max_bytes:,} are allowed", path=path)
+        raise MediaLimitError(f"has {len(data):,} bytes; at most {limits.max_bytes:,} are allowed", path=path)
     return data
 
 
@@ -142,7 +148,7 @@ def _bytes(found: Found) -> bytes:
 
 def _decode_bytes(found: Found, data: bytes, facts: dict[str, Any], limits: MediaLimits) -> DecodedMedium:
     mime_type = facts["mime_type"]
-    if mime_type in image.FORMATS:
+    if mime_type in IMAGE_FORMATS:
         tensor, notes = image.decode_image(data, mime_type=mime_type, max_pixels=limits.max_pixels, path=found.path)
         return _image(found, tensor, notes, data, facts)
     tensor, rate = audio.decode_audio(data, mime_type=mime_type, max_seconds=limits.max_seconds, path=found.path)
@@ -151,7 +157,7 @@ def _decode_bytes(found: Found, data: bytes, facts: dict[str, Any], limits: Medi
 
 def _decode_object(found: Found, messages: Sequence[BaseMessage], limits: MediaLimits) -> DecodedMedium:
     if found.kind == "audio":
-        rate = _beside(messages, found.leaf, "sampling_rate")
+        rate = _sibling(messages, found.leaf, "sampling_rate")
         tensor, rate = audio.decode_waveform(
             found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path
         )
@@ -173,8 +179,8 @@ def _audio(found: Found, tensor: torch.Tensor, rate: int, data: bytes | None, fa
     return DecodedMedium(kind="audio", tensor=tensor, sampling_rate=rate, record=record, found=found, data=data)
 
 
-def _beside(messages: Sequence[BaseMessage], leaf: Address, key: str) -> Any:
-    """Return what stands under a key beside a value."""
+def _sibling(messages: Sequence[BaseMessage], leaf: Address, key: str) -> Any:
+    """Return the value of another key of the dict that holds a value."""
     index, name, *keys = leaf
     node: Any = getattr(messages[index], name)
     for step in keys[:-1]:

@@ -1,4 +1,4 @@
-"""The words of the dialects in which chat models are sent media: which types and keys mean what.
+"""The dialects in which chat models are sent media: which types and keys mean what.
 
 LangChain v0 and v1, OpenAI Chat Completions and Responses, vLLM, Anthropic, Google, Bedrock Converse, MCP, Hugging
 Face.
@@ -49,22 +49,22 @@ STRONG_KEYS = {
     "file_data": "file",
     "fileData": "file",
 }
-"""Keys that mean a medium in a block of whatever type."""
+"""Keys that mean a medium in a block of any type."""
 
 WEAK_KEYS = {"image": "image", "audio": "audio", "video": "video", "document": "file"}
-"""Keys that mean a medium when their value is no string, or when the block has no type."""
+"""Keys that mean a medium if their value is not a string, or if the block has no type."""
 
 WRAPPER_KEYS = STRONG_KEYS | WEAK_KEYS | {"source": None, "file": None, "media": None, "resource": None}
-"""Keys under which a block keeps its medium in a dict of its own; None: the kind is the block's."""
+"""Keys under which a block nests its medium in a dict; None: the kind is the block's."""
 
 DATA_KEYS = {"data", "base64", "bytes", "blob", "b64_json", "file_data", "result"}
 """Keys of encoded bytes."""
 REFERENCE_KEYS = {"url", "uri", "file_uri", "fileUri", "file_url", "path", "file_path", *STRONG_KEYS, *WEAK_KEYS}
 """Keys of a URL, a data URI or a local path."""
 ID_KEYS = {"file_id", "fileId"}
-"""Keys of a file that the provider keeps."""
+"""Keys of a file stored by the provider."""
 MIME_KEYS = {"mime_type", "mimeType", "media_type", "mediaType", "format"}
-"""Keys that declare what the bytes are."""
+"""Keys that declare the format of the bytes."""
 
 CONTAINER_TYPES = {
     "tool_result",
@@ -78,7 +78,7 @@ CONTAINER_TYPES = {
     "non_standard",
     "message",
 }
-"""Types of blocks that are safe themselves and hold blocks."""
+"""Types of blocks that hold other blocks and are safe themselves."""
 
 SAFE_TYPES = {
     *("text", "input_text", "output_text", "refusal", "json", "summary_text", "reasoning_text"),
@@ -109,7 +109,7 @@ UNTYPED_SAFE_KEYS = {
 """Keys that make a block without a type safe (Bedrock Converse, Google)."""
 
 CONTENT_KEYS = {"content", "output", "value", "outputs", "toolResult", "tool_result", "parts"}
-"""Keys of a container under which its blocks stand."""
+"""Keys of a container that hold its blocks."""
 
 OPAQUE_KEYS = {"signature", "thought_signature", "thoughtSignature", "redactedContent", "redacted_content"}
 """Keys whose bytes only the provider reads."""

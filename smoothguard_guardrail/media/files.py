@@ -1,4 +1,4 @@
-"""Files as content blocks of a message."""
+"""A message from files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail.errors import InputError
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import sniff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,10 +18,10 @@ _BLOCK_TYPE = {"pdf": "file"}
 
 
 def request_from_files(paths: Sequence[Path], question: str) -> HumanMessage:
-    """Return a message that holds these files, in order, and then the question.
+    """Return a message with these files, in order, and then the question.
 
     Raises:
-        InputError: If a file cannot be read, or is no medium that is known.
+        InputError: A file cannot be read, or is not a known medium.
     """
     return HumanMessage(content=[*(_block(path) for path in paths), {"type": "text", "text": question}])
 
@@ -33,6 +33,6 @@ def _block(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     sniffed = sniff(data)
     if sniffed is None:
-        raise InputError(f"{path} is no picture or recording of a known format")
+        raise InputError(f"{path}: expected an image or audio file of a known format")
     kind = _BLOCK_TYPE.get(sniffed.kind, sniffed.kind)
     return {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": sniffed.mime_type}

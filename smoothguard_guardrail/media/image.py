@@ -1,4 +1,4 @@
-"""Pictures: bytes and in-process objects to tensors and back."""
+"""Images: from bytes and objects to tensors and back."""
 
 from __future__ import annotations
 
@@ -11,42 +11,34 @@ from PIL import ExifTags, Image, ImageOps
 from torch.nn import functional
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
+from smoothguard_guardrail.media.formats import IMAGE_FORMATS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FORMATS = {
-    "image/png": "PNG",
-    "image/jpeg": "JPEG",
-    "image/webp": "WEBP",
-    "image/bmp": "BMP",
-    "image/gif": "GIF",
-    "image/tiff": "TIFF",
-}
-"""Pillow's name of every format that is decoded, by media type as sniffed."""
 ENCODED = "image/png"
 """Media type of what `encode_image` returns."""
 _RUN_LENGTH = 3  # zlib.Z_RLE
 
 
 def decode_image(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Decode a picture: its first frame, turned upright, alpha composited on white.
+    """Decode an image: its first frame, turned upright, alpha composited on white.
 
     Args:
-        data: The encoded picture.
-        mime_type: As sniffed from the bytes, a key of `FORMATS`.
-        max_pixels: Width times height at most; checked before the pixels are decoded.
-        path: Where the block stands, for the error.
+        data: The encoded image.
+        mime_type: As sniffed from the bytes, a key of `IMAGE_FORMATS`.
+        max_pixels: Largest width times height; checked before the pixels are decoded.
+        path: Path of the block, for the error.
 
     Returns:
-        The picture, float32 (3, height, width) in [0, 1], and notes on what was done to it.
+        The image, float32 (3, height, width) in [0, 1], and notes on what was done to it.
 
     Raises:
-        MediaLimitError: If it has more than `max_pixels` pixels.
-        MediaError: If it is damaged.
+        MediaLimitError: It has more than `max_pixels` pixels.
+        MediaError: It is damaged.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=[FORMATS[mime_type]]) as image:
+        with Image.open(io.BytesIO(data), formats=[IMAGE_FORMATS[mime_type]]) as image:
             _check_pixels(image.size, max_pixels, path)
             return decode_pillow(image)
     except MediaError:
@@ -54,14 +46,14 @@ def decode_image(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> 
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise MediaLimitError(f"has more than {max_pixels:,} pixels", path=path) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise MediaError(f"the picture cannot be decoded: {error}", path=path) from error
+        raise MediaError(f"the image cannot be decoded: {error}", path=path) from error
 
 
 def decode_pillow(image: Image.Image) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Turn a Pillow picture into float32 (3, height, width) in [0, 1], with notes."""
+    """Turn a Pillow image into float32 (3, height, width) in [0, 1], with notes."""
     notes: list[str] = []
     if getattr(image, "is_animated", False):
-        counted = image.format not in ("GIF", "TIFF")  # these are counted by walking all of them
+        counted = image.format not in ("GIF", "TIFF")  # counting theirs means walking them
         notes.append(f"first frame of {getattr(image, 'n_frames', 1) if counted else 'several'}")
     image.load()
     image = _upright(image, notes)
@@ -79,7 +71,7 @@ def decode_pillow(image: Image.Image) -> tuple[torch.Tensor, tuple[str, ...]]:
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:
     try:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block is no reason to refuse the picture
+    except Exception:  # a damaged EXIF block does not spoil the pixels
         notes.append("EXIF unreadable")
         return image
     if turned in (None, 1):
@@ -106,17 +98,17 @@ def _to_unit(pixels: torch.Tensor) -> torch.Tensor:
 def _check_pixels(size: tuple[int, int], max_pixels: int, path: str) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise MediaLimitError(f"has {width} x {height} pixels, {max_pixels:,} are allowed", path=path)
+        raise MediaLimitError(f"has {width} x {height} pixels; at most {max_pixels:,} are allowed", path=path)
     if not width or not height:
         raise MediaError("has no pixels", path=path)
 
 
 def encode_image(image: torch.Tensor) -> bytes:
-    """Encode a picture as PNG, at the speed of run-length coding.
+    """Encode an image as PNG, with run-length coding for speed.
 
-    PNG keeps what the perturbation made, but for rounding to 8 bits. JPEG at quality 95 without chroma subsampling
+    PNG keeps the noise, up to rounding to 8 bits. JPEG at quality 95 without chroma subsampling
     is eight times faster, but raises the sd of weak noise (sigma 0.02) by 8 to 120 % and that of low-passed noise
-    of sigma 0.1 by up to 8 %, measured on smooth and busy pictures.
+    of sigma 0.1 by up to 8 %, measured on smooth and busy images.
 
     Args:
         image: Float (3, height, width) in [0, 1], on any device.
@@ -133,21 +125,21 @@ def _to_bytes(image: torch.Tensor) -> NDArray[np.uint8]:
 
 
 def decode_object(value: Any, *, max_pixels: int, path: str) -> tuple[torch.Tensor, tuple[str, ...]]:
-    """Turn a Pillow picture, tensor or array into a picture.
+    """Turn a Pillow image, tensor or array into a tensor.
 
     Args:
-        value: A Pillow picture, or a tensor or array of shape (channels, height, width), (height, width, channels)
+        value: A Pillow image, or a tensor or array of shape (channels, height, width), (height, width, channels)
             or (height, width), 1, 3 or 4 channels, whole numbers in [0, 255] or floats in [0, 1].
-        max_pixels: Width times height at most.
-        path: Where the block stands, for the error.
+        max_pixels: Largest width times height.
+        path: Path of the block, for the error.
 
     Returns:
-        The picture, float32 (3, height, width) in [0, 1], and notes on what was done to it.
+        The image, float32 (3, height, width) in [0, 1], and notes on what was done to it.
 
     Raises:
-        MediaLimitError: If it has more than `max_pixels` pixels.
-        UnsupportedMediaError: If it has another shape or range.
-        MediaError: If it is a damaged picture.
+        MediaLimitError: It has more than `max_pixels` pixels.
+        UnsupportedMediaError: It has another shape or range.
+        MediaError: It is damaged.
     """
     if isinstance(value, Image.Image):
         _check_pixels(value.size, max_pixels, path)
@@ -156,14 +148,18 @@ def decode_object(value: Any, *, max_pixels: int, path: str) -> tuple[torch.Tens
             one = (f"frame {value.tell() + 1} of several",) if getattr(value, "is_animated", False) else ()
             return tensor, one + notes
         except Exception as error:
-            raise MediaError(f"the picture cannot be decoded: {error}", path=path) from error
+            raise MediaError(f"the image cannot be decoded: {error}", path=path) from error
     try:
         pixels = value.detach().cpu() if isinstance(value, torch.Tensor) else torch.from_numpy(np.array(value))
     except TypeError as error:
-        raise UnsupportedMediaError(f"{value.dtype} values are no pixels", path=path) from error
+        raise UnsupportedMediaError(
+            f"expected whole numbers or floats as pixels, got {value.dtype}", path=path
+        ) from error
     layout = _layout(tuple(pixels.shape))
     if layout is None:
-        raise UnsupportedMediaError(f"shape {tuple(pixels.shape)} is no picture", path=path)
+        raise UnsupportedMediaError(
+            f"expected an image of 1, 3 or 4 channels, got shape {tuple(pixels.shape)}", path=path
+        )
     if layout == "hw":
         pixels = pixels[None]
     elif layout == "hwc":
@@ -171,7 +167,7 @@ def decode_object(value: Any, *, max_pixels: int, path: str) -> tuple[torch.Tens
     _check_pixels((pixels.shape[2], pixels.shape[1]), max_pixels, path)
     unit = _to_unit(pixels) if pixels.dtype == torch.uint8 else pixels.to(torch.float32)
     if not bool(((unit >= 0) & (unit <= 1)).all()):
-        raise UnsupportedMediaError("pixels must be uint8, or floats in [0, 1]", path=path)
+        raise UnsupportedMediaError("expected uint8 pixels, or floats in [0, 1]", path=path)
     notes = ()
     if unit.shape[0] == 4:
         notes = ("alpha composited on white",)
@@ -180,11 +176,11 @@ def decode_object(value: Any, *, max_pixels: int, path: str) -> tuple[torch.Tens
 
 
 def encode_like(image: torch.Tensor, original: Any) -> Any:
-    """Return a picture in the form of the in-process original, three channels.
+    """Return an image as the same kind of object as the original, with three channels.
 
     Args:
         image: Float (3, height, width) in [0, 1].
-        original: What `decode_object` took; its type, layout and dtype are kept.
+        original: The argument of `decode_object`; its type, layout and dtype are kept.
     """
     if isinstance(original, Image.Image):
         return Image.fromarray(_to_bytes(image))
@@ -209,16 +205,16 @@ def _layout(shape: tuple[int, ...]) -> Literal["chw", "hwc", "hw"] | None:
 
 
 def fit(image: torch.Tensor, *, side: int, edge: Literal["longest", "shortest"], enlarge: bool) -> torch.Tensor:
-    """Resize a picture so that one edge has a given length, antialiased, its aspect kept.
+    """Resize an image so that one edge has a given length; antialiased, the aspect ratio kept.
 
     Args:
         image: Float (3, height, width) in [0, 1].
-        side: Pixels that the edge gets.
+        side: New length of the edge, in pixels.
         edge: Which edge it is.
-        enlarge: Whether a smaller picture grows; it stays as it is otherwise.
+        enlarge: Whether a smaller image is enlarged.
 
     Returns:
-        Float (3, new height, new width) in [0, 1]; the picture itself when nothing changes.
+        Float (3, new height, new width) in [0, 1]; the image itself when nothing changes.
 
     Example:
         >>> fit(torch.rand(3, 40, 80), side=20, edge="longest", enlarge=False).shape

@@ -1,4 +1,4 @@
-"""From messages to tensors and back: the one door through which media enter and leave the guard."""
+"""From messages to tensors and back: how media enter and leave the guard."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from smoothguard_guardrail.errors import InputError, MediaLimitError
 from smoothguard_guardrail.media import audio, image
 from smoothguard_guardrail.media.decode import DecodedMedium, UnguardedError, decode
-from smoothguard_guardrail.media.render import Rewriter
+from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.scan import scan
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy, UnsupportedPolicy
-    from smoothguard_guardrail.media.found import Found
+    from smoothguard_guardrail.media.found_medium import Found
     from smoothguard_guardrail.result import Medium
 
 
@@ -29,13 +29,13 @@ class PreparedRequest:
     media: tuple[DecodedMedium, ...]
     """The media to perturb, in order of appearance."""
     records: tuple[Medium, ...]
-    """Every medium that was found, dropped and passed ones included."""
+    """Every medium of the request, including those dropped and passed."""
     messages: tuple[BaseMessage, ...]
-    """Copies of the messages as they came."""
+    """Copies of the original messages."""
     dropped: tuple[Found, ...]
 
     def clean(self) -> list[BaseMessage]:
-        """Return the request as it came, minus what is dropped; references that were fetched are bytes now."""
+        """Return the original request without what is dropped; fetched references are bytes now."""
         rewriter = self._rewriter()
         for medium in self.media:
             if medium.found.form in ("url", "path") and medium.data is not None:
@@ -43,25 +43,27 @@ class PreparedRequest:
         return rewriter.apply(self.messages)
 
     def render(self, tensors: Sequence[torch.Tensor], *, as_tensors: bool) -> list[BaseMessage]:
-        """Return the request with every medium replaced, minus what is dropped.
+        """Return the request with every medium replaced, without what is dropped.
 
         Safe to call from several threads at once.
 
         Args:
-            tensors: One per entry of `media`, in its range and layout; an image may have another size.
+            tensors: One per entry of `media`, in its range and layout; an image may have a different size.
             as_tensors: Whether blocks become `{"type": "image", "image": tensor}` or `{"type": "audio", "audio":
-                tensor, "sampling_rate": int}`, on the tensor's device and not copied. Otherwise, and for media inside
-                of plain text or arguments of tools, they are encoded (PNG, 16-bit WAV) in the form in which they came.
+                tensor, "sampling_rate": int}`, not copied. Otherwise, and for media inside plain text or tool
+                arguments, they are encoded (PNG, 16-bit WAV) in their original form.
 
         Raises:
-            InputError: If the number or a shape of the tensors is wrong.
+            InputError: The number or shape of the tensors is wrong.
         """
         if len(tensors) != len(self.media):
-            raise InputError(f"{len(self.media)} tensors are needed, not {len(tensors)}")
+            raise InputError(f"expected {len(self.media)} tensors, got {len(tensors)}")
         rewriter = self._rewriter()
         for medium, tensor in zip(self.media, tensors, strict=True):
             if tensor.ndim != medium.tensor.ndim or tensor.shape[0] != medium.tensor.shape[0]:
-                raise InputError(f"{medium.record.path}: shape {tuple(tensor.shape)} does not fit")
+                raise InputError(
+                    f"{medium.record.path}: expected shape {tuple(medium.tensor.shape)}, got {tuple(tensor.shape)}"
+                )
             if as_tensors and medium.found.replaceable:
                 rewriter.replace_block(medium.found, _in_process(medium, tensor))
             elif medium.found.form == "object":
@@ -87,25 +89,25 @@ def prepare(
     limits: MediaLimits,
     remote: RemotePolicy,
 ) -> PreparedRequest:
-    """Find, check and decode the media of a request. Blocks while it fetches and decodes.
+    """Find, check and decode the media of a request; blocks while fetching and decoding.
 
     Args:
         messages: The request; neither changed nor kept.
-        on_unsupported: What happens to references that are not followed, and to what the guard cannot perturb: files,
-            videos, blocks that it does not understand.
-        limits: On bytes, pixels, seconds and number; over one is an error whatever the policy.
-        remote: Which references are followed.
+        on_unsupported: What happens to references that are not fetched and to what the guard cannot perturb: files,
+            videos, unknown blocks.
+        limits: On bytes, pixels, seconds and number; exceeding one is an error under every policy.
+        remote: Which references are fetched.
 
     Raises:
-        UnsupportedMediaError: If something cannot be guarded and the policy is `error`.
-        MediaFetchError: If a reference may not, or could not, be fetched and the policy is `error`.
-        MediaLimitError: If a limit is exceeded.
-        MediaError: If a medium is damaged.
+        UnsupportedMediaError: Something cannot be guarded and the policy is `error`.
+        MediaFetchError: A reference may not or cannot be fetched and the policy is `error`.
+        MediaLimitError: A limit is exceeded.
+        MediaError: A medium is damaged.
     """
-    copies = tuple(Rewriter(share_pictures=True).apply(messages))
+    copies = tuple(Rewriter(share_objects=True).apply(messages))
     every = scan(copies)
     if len(every) > limits.max_count:
-        reason = f"the request holds {len(every)} media, {limits.max_count} are allowed"
+        reason = f"the request holds {len(every)} media; at most {limits.max_count} are allowed"
         raise MediaLimitError(reason, path=every[limits.max_count].path)
     media: list[DecodedMedium] = []
     records: list[Medium] = []
@@ -115,7 +117,7 @@ def prepare(
             decoded = decode(found, copies, limits, remote)
         except UnguardedError as unguarded:
             if on_unsupported == "error":
-                raise unguarded.error from unguarded.__cause__
+                raise unguarded.with_advice() from unguarded.__cause__
             records.append(unguarded.record(on_unsupported))
             if on_unsupported == "drop":
                 dropped.append(found)

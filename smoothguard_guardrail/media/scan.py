@@ -1,17 +1,17 @@
-"""Finds every medium in a list of messages, in whatever dialect, and every block that is not understood.
+"""Finds every medium in a list of messages, in any dialect, and every block that is not understood.
 
-Everything that a host may send is walked, raw: `content`, `additional_kwargs`, tool calls and extra fields, of messages
-of every role. `artifact`, `response_metadata`, `usage_metadata`, `id` and `name` are not sent to models as
+Everything that may be sent to a model is walked, raw: `content`, `additional_kwargs`, tool calls and extra fields, of
+messages of every role. `artifact`, `response_metadata`, `usage_metadata`, `id` and `name` are not sent to models as
 media and not walked.
 
-How much is asked of a value depends on where it stands:
+How strict it is depends on where a value stands:
 
 - A block of `content` must be understood. An unknown type, or a block of media without a payload, is found as
   `unknown`.
-- In `additional_kwargs` and what tools answer, blocks that say that they are media are found, references included;
-  other dicts may be anything.
+- In `additional_kwargs` and tool results, blocks that declare themselves media are found, references included; other
+  dicts may hold anything.
 - In the arguments of tools and in extras of blocks, a URL is text, but bytes are bytes: data URIs, base64 of a known
-  format, `bytes`, pictures and tensors are found.
+  format, `bytes`, images and tensors are found.
 - In plain text, data URIs and base64 of a known format are found.
 """
 
@@ -20,9 +20,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from smoothguard_guardrail.media import dialects
-from smoothguard_guardrail.media.collect import Block, Collector, is_picture, is_url
-from smoothguard_guardrail.media.found import Address, Found, check_depth
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.collector import Block, Collector, is_media_object, is_url
+from smoothguard_guardrail.media.formats import sniff
+from smoothguard_guardrail.media.found_medium import Address, Found, check_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def scan(messages: Sequence[BaseMessage]) -> list[Found]:
     """Return the media of the messages in order of appearance.
 
     Raises:
-        UnsupportedMediaError: If a message is nested too deeply to be walked.
+        UnsupportedMediaError: A message is nested too deeply to be walked.
     """
     scanner = _Scanner()
     for index, message in enumerate(messages):
@@ -79,7 +79,7 @@ class _Scanner(Collector):
         if kind is None:
             self._untyped(block, strong | weak, at)
         elif not isinstance(kind, str):
-            self.unknown(block, at, "its type is no string")
+            self.unknown(block, at, "expected a string as its type")
         elif kind in dialects.MEDIA_TYPES:
             self._media_block(block, dialects.MEDIA_TYPES[kind], at)
         elif kind in dialects.CONTAINER_TYPES:
@@ -95,12 +95,12 @@ class _Scanner(Collector):
         elif media:
             self._media_block(block, next(iter(media.values())), at)
         elif block:
-            self.unknown(block, at, "it has no type and no key that is known")
+            self.unknown(block, at, "it has neither a type nor a known key")
 
     def _safe(
         self, block: dict[Any, Any], media: dict[str, str], at: Address, *, inside: Callable[[Any, Address], None]
     ) -> None:
-        """Walk a block that is no medium itself; a medium may hang on it all the same."""
+        """Walk a block that is not a medium itself but may carry one."""
         for key, value in block.items():
             here = (*at, key)
             if key in media and (key in dialects.STRONG_KEYS or not isinstance(value, str)):
@@ -123,14 +123,16 @@ class _Scanner(Collector):
             self._claim(block, at, owner)
 
     def _claim(self, block: dict[Any, Any], at: Address, owner: Block) -> None:
-        """Find the one medium of a block; none, or several of which a model might pick any, is not understood."""
+        """Find the one medium of a block; a block with none, or with several to pick from, is not understood."""
         before = len(self.found)
         self._media(block, at, owner)
         if owner.claims > 1:
             del self.found[before:]
-            self.unknown(block, owner.address, "it holds several media, of which a model might take any", owner)
+            self.unknown(
+                block, owner.address, "it holds several media, and models differ in which one they take", owner
+            )
         elif not owner.claims and not owner.is_text:
-            self.unknown(block, owner.address, "it holds nothing that is understood", owner)
+            self.unknown(block, owner.address, "it holds no known medium", owner)
 
     def _media(self, node: dict[Any, Any], at: Address, owner: Block) -> None:
         """Walk one dict of a block of media."""
@@ -166,7 +168,7 @@ class _Scanner(Collector):
                 self._plain(value, here)
 
     def _loose(self, node: Any, at: Address) -> None:
-        """Walk a value that may be anything, blocks of media included."""
+        """Walk a value of any kind, which may hold blocks of media."""
         check_depth(at)
         if isinstance(node, (list, tuple)):
             for index, item in enumerate(node):
@@ -193,7 +195,7 @@ class _Scanner(Collector):
                 self._loose(value, here)
 
     def _plain(self, node: Any, at: Address) -> None:
-        """Walk a value in which nothing but bytes, pictures and encoded media counts."""
+        """Walk a value in which only bytes, objects and encoded media count."""
         check_depth(at)
         if isinstance(node, dict):
             for key, value in node.items():
@@ -204,7 +206,7 @@ class _Scanner(Collector):
         elif isinstance(node, (list, tuple)):
             for index, item in enumerate(node):
                 self._plain(item, (*at, index))
-        elif isinstance(node, (str, bytes, bytearray, memoryview)) or is_picture(node):
+        elif isinstance(node, (str, bytes, bytearray, memoryview)) or is_media_object(node):
             self.value(node, at, Block(at, "unknown", replaceable=False))
         elif not isinstance(node, (bool, int, float, type(None))):
             self._object(node, at)
@@ -219,15 +221,15 @@ class _Scanner(Collector):
 
 
 def _is_media(node: dict[Any, Any]) -> bool:
-    """Return whether a dict among others that may be anything has the look of a medium."""
+    """Return whether a dict of any kind looks like a medium."""
     keys = dialects.DATA_KEYS | dialects.ID_KEYS | dialects.STRONG_KEYS.keys() | dialects.WEAK_KEYS.keys()
     keys |= {"url", "uri", "file_uri", "fileUri", "s3Location"}
     return isinstance(node.get("source"), dict) or any(node.get(key) is not None for key in keys)
 
 
 def _is_loose_medium(key: Any, value: Any) -> bool:
-    """Return whether a key means a medium where a dict may be anything: a URL under `image` is text there."""
+    """Return whether a key of a dict of any kind means a medium; a URL under `image` is text there."""
     if key in ("inline_data", "inlineData", "file_data", "fileData", "input_audio"):
         return isinstance(value, dict) and _is_media(value)
     known = key in dialects.STRONG_KEYS or key in dialects.WEAK_KEYS
-    return known and (is_picture(value) or (isinstance(value, dict) and isinstance(value.get("source"), dict)))
+    return known and (is_media_object(value) or (isinstance(value, dict) and isinstance(value.get("source"), dict)))

@@ -1,4 +1,4 @@
-"""Media inside strings: base64, data URIs, and where either stands in plain text."""
+"""Media inside strings: base64, data URIs, and either of them in plain text."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from smoothguard_guardrail.media.sniff import HEAD, Sniffed, sniff
+from smoothguard_guardrail.media.formats import HEAD, Sniffed, sniff
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*")
 _SPACE = re.compile(r"\s+")
 _HEAD_CHARS = HEAD // 3 * 4
 _MIN_CHARS = 32
-"""Shortest run of base64 in plain text that is looked into: 24 bytes, less than any picture."""
-TELLING_CHARS = 512
-"""Characters below which base64 in plain text that does not decode is taken for an example: it could hide nothing."""
+"""Shortest run of base64 in plain text that is checked: 24 bytes, less than any image."""
+EXAMPLE_CHARS = 512
+"""Base64 in plain text that is shorter than this and does not decode is an example: it could hide nothing."""
 _RUN = r"(?:[A-Za-z0-9+/_-]{60,80}(?:\r?\n|\\n))*[A-Za-z0-9+/_-]+={0,2}"
-"""One line, or lines as MIME and PEM wrap them; the line after a longer one is text again."""
+"""One line, or lines as MIME and PEM wrap them; the line after a longer one is text."""
 _DATA_URI = re.compile(rf"data:[^,\s\"'<>()]{{0,200}},\s*(?P<payload>(?:%[0-9a-f]{{2}}|{_RUN})*)", re.IGNORECASE)
 _BARE = re.compile(rf"(?<![A-Za-z0-9+/_-])(?=[A-Za-z0-9+/_-]{{{_MIN_CHARS}}}){_RUN}")
 _MEDIA_TYPE = re.compile(r"(image(?!/svg)|audio|video)/|application/(pdf|ogg)")
@@ -30,7 +30,7 @@ class DataURI(NamedTuple):
     """The parts of a data URI."""
 
     declared: str
-    """Media type as declared, in lower case; empty when none was."""
+    """The declared media type in lower case; empty if there is none."""
     payload: str
     base64: bool
 
@@ -41,9 +41,9 @@ class Span(NamedTuple):
     start: int
     stop: int
     is_uri: bool
-    """Whether it is a data URI, rather than base64 alone."""
+    """Whether it is a data URI rather than bare base64."""
     sniffed: Sniffed | None
-    """None when a medium is declared that the bytes do not show."""
+    """None if the declared medium does not show in the bytes."""
 
 
 def decoded_size(text: str) -> int:
@@ -55,8 +55,8 @@ def decode_base64(text: str) -> bytes:
     """Decode base64, standard or URL-safe, with or without padding and white space.
 
     Raises:
-        ValueError: If it is no base64. Characters outside of the alphabet are not skipped: another decoder would
-            skip other ones.
+        ValueError: It is not base64. Characters outside the alphabet are not skipped: other decoders might skip
+            others.
     """
     stripped = _SPACE.sub("", text.replace("\\n", "\n")).rstrip("=")
     stripped = stripped.translate({ord("-"): "+", ord("_"): "/"})
@@ -66,7 +66,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def split_data_uri(text: str) -> DataURI | None:
-    """Return the parts of a data URI in whatever case, None when the text is none."""
+    """Return the parts of a data URI, in upper or lower case; None if the text is not one."""
     stripped = text.strip()
     if stripped[:5].lower() != "data:":
         return None
@@ -81,14 +81,14 @@ def decode_data_uri(uri: DataURI) -> bytes:
     """Decode the payload of a data URI.
 
     Raises:
-        ValueError: If the payload is not what the header says.
+        ValueError: The payload does not match the header.
     """
     raw = unquote_to_bytes(uri.payload)
     return decode_base64(raw.decode("ascii")) if uri.base64 else raw
 
 
 def sniff_base64(text: str) -> Sniffed | None:
-    """Return what base64 text decodes to, from its head alone; None when it is no base64 or no known medium."""
+    """Return the format of a medium in base64, from its start; None if it is not base64 or not a known medium."""
     head = _SPACE.sub("", text[: 2 * _HEAD_CHARS].replace("\\n", "\n"))[:_HEAD_CHARS].rstrip("=")
     head = head[: len(head) // 4 * 4] if len(head) % 4 == 1 or len(head) == _HEAD_CHARS else head
     try:
@@ -100,9 +100,8 @@ def sniff_base64(text: str) -> Sniffed | None:
 def find_spans(text: str) -> list[Span]:
     """Return the media in plain text, in order and not overlapping.
 
-    A data URI counts when its bytes are a known medium, or when it declares one and is long enough to be one. Base64
-    alone counts when its bytes are a known medium: a long text that only looks like base64 is no medium. SVG is text,
-    and stays text here: style sheets are full of it, and no model draws it.
+    A data URI counts if its bytes are a known medium, or if it declares one and is long enough to be one. Bare base64
+    counts only if its bytes are a known medium. SVG stays text: style sheets are full of it, and no model draws it.
     """
     if len(text) < _MIN_CHARS:
         return []
@@ -131,7 +130,7 @@ def _uri_span(match: re.Match[str]) -> Span | None:
         sniffed = sniff(unquote_to_bytes(uri.payload[: 3 * HEAD]))
     if sniffed is not None and sniffed.mime_type == _SVG:
         return None
-    declares = _MEDIA_TYPE.match(uri.declared) is not None and len(uri.payload) >= TELLING_CHARS
+    declares = _MEDIA_TYPE.match(uri.declared) is not None and len(uri.payload) >= EXAMPLE_CHARS
     if declares or (sniffed is not None and len(uri.payload) >= _MIN_CHARS):
         return Span(match.start(), match.end(), True, sniffed)
     return None

@@ -1,4 +1,4 @@
-"""Local Hugging Face models as LangChain chat models, and chat models by name. Names load on first use."""
+"""Local Hugging Face models as LangChain chat models, and chat models by name. Names are imported on first use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.models.by_name import load_model
+    from smoothguard_guardrail.models.resolver import load_model
     from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 
-_MODULES = {"ChatTransformersMultimodal": "transformers_chat", "load_model": "by_name"}
+_MODULES = {"ChatTransformersMultimodal": "transformers_chat", "load_model": "resolver"}
 
 __all__ = ["ChatTransformersMultimodal", "load_model"]
 

@@ -1,4 +1,4 @@
-"""A loaded model with its processor: conversations in, rows of tokens out. Below LangChain."""
+"""A loaded model with its processor, without LangChain: conversations in, rows of tokens out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _UNSUPPORTED = ("tools", "tool_choice", "response_format")
-# Two shapes far from square and one square: a processor that brings them to one size has a fixed size.
+# One square and two elongated shapes: a processor that resizes all of them to one size has a fixed size.
 _PROBES = ((64, 64), (128, 512), (512, 128))
 
 
@@ -36,18 +36,18 @@ class Engine:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.lock = threading.RLock()  # fast tokenizers, too, must not be used by two threads at once
+        self.lock = threading.RLock()  # two threads must not use even a fast tokenizer at once
         self.takes_images = getattr(processor, "image_processor", None) is not None
         self.read = MessageReader(processor, sampling_rate=self.sampling_rate, takes_images=self.takes_images)
 
     @property
     def device(self) -> torch.device:
-        """Where the model's inputs go."""
+        """Device of the model's inputs."""
         return torch.device(self.hf_model.device)
 
     @cached_property
     def sampling_rate(self) -> int | None:
-        """Rate of the model's audio side in Hz; None: it has none."""
+        """Sampling rate of the model's audio input in Hz; None if it takes no audio."""
         for name in ("feature_extractor", "audio_processor"):
             rate = getattr(getattr(self.processor, name, None), "sampling_rate", None)
             if rate is not None:
@@ -56,15 +56,15 @@ class Engine:
 
     @cached_property
     def image_size(self) -> int | None:
-        """Side in pixels of the square to which every picture is brought; None: it depends on the picture.
+        """Side in pixels of the square to which every image is resized; None if it depends on the image.
 
-        Asks the whole processor, which may cut pictures into tiles where its image processor alone does not.
+        Measured with the whole processor, which may cut images into tiles that its image processor knows nothing of.
         """
         if not self.takes_images:
             return None
         try:
             shapes = {self._encoded_shape(height, width) for height, width in _PROBES}
-        except ConfigurationError:  # no chat template, or one that takes no picture
+        except ConfigurationError:  # no chat template, or one that takes no images
             return None
         shape = shapes.pop()
         fixed = not shapes and len(shape) == 4 and shape[0] == 1 and shape[2] == shape[3]
@@ -78,10 +78,10 @@ class Engine:
     def encode(self, conversations: Sequence[Conversation]) -> dict[str, torch.Tensor]:
         """Turn conversations into one left-padded batch of model inputs on the model's device.
 
-        Pictures that ask for a gradient keep their graph where the image processor is torchvision's.
+        Images that require a gradient keep their graph if the image processor is torchvision's.
 
         Raises:
-            ConfigurationError: The chat template or the processor does not take the messages.
+            ConfigurationError: The chat template or the processor rejects the messages.
         """
         prompts = [render(self.processor, each.turns, add_generation_prompt=True) for each in conversations]
         bos = self.tokenizer.bos_token
@@ -94,8 +94,8 @@ class Engine:
         if any(each.images for each in conversations):
             arguments["images"] = [[self._placed(image) for image in each.images] for each in conversations]
             arguments["images_kwargs"] = {"do_rescale": False}
-        if any(each.recordings for each in conversations):
-            arguments["audio"] = [recording for each in conversations for recording in each.recordings]
+        if any(each.audio for each in conversations):
+            arguments["audio"] = [waveform for each in conversations for waveform in each.audio]
             arguments["audio_kwargs"] = {"sampling_rate": self.sampling_rate}
         inputs = self._processed(arguments)
         inputs.pop("labels", None)  # PaliGemma's, for training
@@ -107,7 +107,7 @@ class Engine:
         """Tokenise an answer to a conversation as the model would generate it, end-of-turn token included.
 
         Raises:
-            ConfigurationError: The chat template does not take the messages.
+            ConfigurationError: The chat template rejects the messages.
         """
         with self.lock:
             return answer_ids(self.processor, conversation.turns, answer)
@@ -119,7 +119,7 @@ class Engine:
 
         Args:
             inputs: From `encode`.
-            options: `max_new_tokens`, `temperature` (0: greedy), `top_p`, and whatever else `generate` takes.
+            options: `max_new_tokens`, `temperature` (0: greedy), `top_p`, and other arguments of `generate`.
             stop: Strings that end an answer.
 
         Raises:
@@ -128,7 +128,7 @@ class Engine:
         options = dict(options)
         unsupported = [name for name in _UNSUPPORTED if options.pop(name, None)]
         if unsupported:
-            raise ConfigurationError(f"{', '.join(unsupported)}: not supported by a local model")
+            raise ConfigurationError(f"a local model does not support {', '.join(unsupported)}")
         if (options.get("temperature") or 0) > 0:
             options.setdefault("do_sample", True)
         else:
@@ -144,7 +144,7 @@ class Engine:
     def stream(
         self, inputs: Mapping[str, torch.Tensor], options: Mapping[str, Any], *, stop: Sequence[str] = ()
     ) -> GenerationStream:
-        """Generate for one conversation in a thread, as a stream of pieces of text."""
+        """Generate for one conversation in a thread, and stream the text."""
 
         def generate(**extra: Any) -> torch.Tensor:
             return self.generate(inputs, {**options, **extra}, stop=stop)[0]
@@ -169,10 +169,10 @@ class Engine:
             with self.lock:
                 return dict(self.processor(**arguments))
         except ValueError as error:
-            raise ConfigurationError(f"the model's processor does not take these messages: {error}") from error
+            raise ConfigurationError(f"the model's processor rejects these messages: {error}") from error
 
     def _placed(self, image: torch.Tensor) -> torch.Tensor:
-        """Move a picture to where the image processor can read it."""
+        """Move an image to the device that the image processor reads from."""
         backend = getattr(self.processor.image_processor, "backend", "pil")
         return image.to(self.device) if backend == "torchvision" else image.detach().cpu()
 

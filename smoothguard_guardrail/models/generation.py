@@ -1,4 +1,4 @@
-"""What comes out of `generate`: texts cut at stop strings, counts, and a stream of pieces."""
+"""The output of `generate`: texts cut at stop strings, token counts, and streams of text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def complete(
     """Read one row of what `generate` appended to the prompt.
 
     Args:
-        row: Int64 (num_tokens,), padded on the right where the batch went on longer.
+        row: Int64 (num_tokens,), padded on the right if other rows are longer.
         tokenizer: The model's tokenizer.
         eos_ids: Tokens that end a turn.
         pad_id: The padding token; it may be one of `eos_ids`.
@@ -60,45 +60,45 @@ def decode(tokenizer: Any, ids: Sequence[int]) -> str:
 
 
 def cut_at(text: str, stop: Sequence[str]) -> int | None:
-    """Find where the first stop string begins, or None."""
+    """Return where the first stop string begins, or None."""
     found = [index for index in (text.find(string) for string in stop if string) if index >= 0]
     return min(found, default=None)
 
 
 def cut_stream(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
-    """Cut a stream of pieces before the first stop string, which may span pieces.
+    """Cut a stream of text before the first stop string, which may span pieces.
 
-    Text that may turn out to begin a stop string is held back until that is decided.
+    Text that may begin a stop string is held back until more of it has come.
     """
-    held = ""
+    pending = ""
     for piece in pieces:
-        held += piece
-        cut = cut_at(held, stop)
+        pending += piece
+        cut = cut_at(pending, stop)
         if cut is not None:
             if cut:
-                yield held[:cut]
+                yield pending[:cut]
             for _ in pieces:  # let the producer finish
                 pass
             return
-        keep = max((_overlap(held, string) for string in stop), default=0)
-        ready, held = held[: len(held) - keep], held[len(held) - keep :]
+        keep = max((_overlap(pending, string) for string in stop), default=0)
+        ready, pending = pending[: len(pending) - keep], pending[len(pending) - keep :]
         if ready:
             yield ready
-    if held:
-        yield held
+    if pending:
+        yield pending
 
 
 def _overlap(text: str, string: str) -> int:
-    """Length of the longest end of the text that begins the string."""
+    """Return the length of the longest end of the text with which the string begins."""
     return next((size for size in range(min(len(text), len(string)), 0, -1) if string.startswith(text[-size:])), 0)
 
 
 class GenerationStream:
-    """Runs `generate` for one prompt in a thread and yields its text as it comes.
+    """Runs `generate` for one prompt in a thread and yields its text as it arrives.
 
     Args:
         tokenizer: The model's tokenizer.
-        generate: Called with `streamer` and `stopping_criteria`; returns the row that it appended.
+        generate: Called with `streamer` and `stopping_criteria`; returns the row of new tokens.
 
     Example:
         Iterate, then read `row`; `close()` makes the thread end early.
@@ -120,7 +120,7 @@ class GenerationStream:
         """Yield pieces of text.
 
         Raises:
-            BaseException: Whatever `generate` raised in the thread.
+            BaseException: What `generate` raised in the thread.
         """
         self._thread.start()
         for piece in self._streamer:
@@ -132,17 +132,17 @@ class GenerationStream:
 
     @property
     def row(self) -> torch.Tensor:
-        """What `generate` appended to the prompt, int64 (num_tokens,).
+        """The new tokens, int64 (num_tokens,).
 
         Raises:
-            RuntimeError: The stream has not been read to its end.
+            RuntimeError: The stream was not read to its end.
         """
         if self._row is None:
             raise RuntimeError("read the stream to its end first")
         return self._row
 
     def close(self) -> None:
-        """End the generation at its next token, and wait for it."""
+        """Stop generating at the next token, and wait for that."""
         self._closed.set()
         if self._thread.ident is not None:
             self._thread.join()

@@ -1,7 +1,9 @@
-"""Loads a multimodal model and its processor from a folder or the hub."""
+"""A multimodal model and its processor, from a folder or the hub."""
 
 from __future__ import annotations
 
+import importlib.util
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ _SHARED_WITH_PROCESSOR = ("token", "cache_dir", "subfolder", "trust_remote_code"
 
 
 def pick_device(device: str) -> torch.device:
-    """Resolve "auto" to cuda, else mps, else cpu; anything else is a torch device."""
+    """Return the torch device of a name; "auto" is CUDA, else MPS, else the CPU."""
     if device != "auto":
         return torch.device(device)
     if torch.cuda.is_available():
@@ -34,7 +36,7 @@ def load(
     Args:
         path_or_id: A folder or a hub id.
         device: "auto" or a torch device. Ignored with a `device_map` among the model's arguments.
-        dtype: "auto" (float32 on a CPU, else the checkpoint's), a torch dtype or its name.
+        dtype: "auto" (float32 on a CPU, else the checkpoint's), a torch dtype or the name of one.
         revision: Branch, tag or commit on the hub.
         local_files_only: Never ask the hub.
         **model_kwargs: For the model's `from_pretrained`.
@@ -43,12 +45,27 @@ def load(
         The model and the processor.
 
     Raises:
-        ConfigurationError: The architecture is no multimodal chat model.
-        OSError: The folder or the hub id does not exist, or lacks a file.
+        ConfigurationError: The architecture is not a multimodal chat model, or torchvision does not fit torch.
+        OSError: The folder or hub id does not exist, or lacks a file.
     """
+    try:
+        return _load(
+            path_or_id, device, dtype, {"revision": revision, "local_files_only": local_files_only}, model_kwargs
+        )
+    except Exception as error:
+        _check_torchvision(error)
+        raise
+
+
+def _load(
+    path_or_id: str,
+    device: str,
+    dtype: str | torch.dtype,
+    where: dict[str, Any],
+    model_kwargs: dict[str, Any],
+) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoProcessor
 
-    where: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
     both = where | {key: model_kwargs[key] for key in _SHARED_WITH_PROCESSOR if key in model_kwargs}
     processor = AutoProcessor.from_pretrained(path_or_id, **both)  # type: ignore[no-untyped-call]
     auto_class = _auto_class(AutoConfig.from_pretrained(path_or_id, **both))
@@ -61,6 +78,26 @@ def load(
     return model.eval(), processor
 
 
+def _check_torchvision(error: Exception) -> None:
+    """Explain a failure to load whose cause is a torchvision that was built for another torch.
+
+    transformers reports it as a module that cannot be imported, or in torch's words ("operator torchvision::nms does
+    not exist").
+
+    Raises:
+        ConfigurationError: torchvision is installed and cannot be imported.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except Exception:
+        raise ConfigurationError(
+            f"torchvision {version('torchvision')} does not fit torch {torch.__version__}: install a matching pair "
+            "or uninstall torchvision"
+        ) from error
+
+
 def _auto_class(config: Any) -> Any:
     import transformers
 
@@ -71,4 +108,6 @@ def _auto_class(config: Any) -> Any:
         remote = getattr(config, "auto_map", None) or {}
         if type(config) in auto_class._model_mapping or name in remote:
             return auto_class
-    raise ConfigurationError(f"a {config.model_type!r} model takes neither pictures nor audio in a chat")
+    raise ConfigurationError(
+        f"expected a model that takes images or audio in a chat, got a {config.model_type!r} model"
+    )

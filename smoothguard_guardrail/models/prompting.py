@@ -1,4 +1,4 @@
-"""LangChain messages as what a Hugging Face chat template and processor take."""
+"""From LangChain messages to the inputs of a Hugging Face chat template and processor."""
 
 from __future__ import annotations
 
@@ -16,32 +16,37 @@ from langchain_core.messages import (
 )
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError, UnsupportedMediaError
-from smoothguard_guardrail.models.media_blocks import audio_from_block, image_from_block
+from smoothguard_guardrail.media import dialects
+from smoothguard_guardrail.media.found_medium import describe
+from smoothguard_guardrail.models.media_input import MessageMedia, mono_waveform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-_IMAGE_TYPES = frozenset({"image", "image_url"})
-_AUDIO_TYPES = frozenset({"audio", "input_audio"})
+    from smoothguard_guardrail.media.found_medium import Address, Found
+
+_TEXT_TYPES = {None, "text", "input_text", "output_text"}
+_INNER_KEYS = dialects.CONTENT_KEYS | {"source", "guardContent", "guard_content", "functionResponse"}
+"""Keys of a block under which other blocks stand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A conversation split into the turns of a chat template and the media they mention, in order.
+    """A conversation, split into turns for a chat template and its media in order.
 
     Attributes:
-        turns: Messages as chat templates take them; media are empty blocks there.
-        images: Pictures, each float32 (3, height, width) in [0, 1].
-        recordings: Waveforms, each float32 (num_samples,) at the model's sampling rate.
+        turns: Messages in the form of chat templates; media are empty blocks.
+        images: Each float32 (3, height, width) in [0, 1].
+        audio: Each float32 (num_samples,) at the model's sampling rate.
     """
 
     turns: list[dict[str, Any]] = field(default_factory=list)
     images: list[torch.Tensor] = field(default_factory=list)
-    recordings: list[NDArray[np.float32]] = field(default_factory=list)
+    audio: list[NDArray[np.float32]] = field(default_factory=list)
 
 
 class MessageReader:
@@ -49,8 +54,8 @@ class MessageReader:
 
     Args:
         processor: A Hugging Face processor with a chat template.
-        sampling_rate: What the model's audio side takes, in Hz; None: the model takes no audio.
-        takes_images: Whether the model has a vision side.
+        sampling_rate: Of the model's audio input, in Hz; None if it takes no audio.
+        takes_images: Whether the model takes images.
     """
 
     def __init__(self, processor: Any, *, sampling_rate: int | None, takes_images: bool) -> None:
@@ -63,54 +68,71 @@ class MessageReader:
 
         Raises:
             InputError: A message is of a kind that chat templates do not know.
+            MediaFetchError: A block refers to a URL or a path.
+            UnsupportedMediaError: A block is not understood, or is a medium that the model does not take.
             MediaError: A medium cannot be decoded.
-            UnsupportedMediaError: A block is not understood, is a reference, or is of a kind that the model
-                does not take.
         """
         conversation = Conversation()
+        media = MessageMedia(messages)
         for index, message in enumerate(messages):
-            conversation.turns.append(self._turn(message, conversation, path=f"messages[{index}].content"))
+            turn: dict[str, Any] = {"role": _role(message)}
+            blocks = list(self._blocks(message.content, (index, "content"), media, conversation))
+            turn["content"] = blocks or [self._text("")]
+            if isinstance(message, AIMessage) and message.tool_calls:
+                turn["tool_calls"] = [
+                    {"type": "function", "function": {"name": call["name"], "arguments": call["args"]}}
+                    for call in message.tool_calls
+                ]
+            conversation.turns.append(turn)
         return conversation
 
-    def _turn(self, message: BaseMessage, conversation: Conversation, *, path: str) -> dict[str, Any]:
-        turn: dict[str, Any] = {"role": _role(message)}
-        if isinstance(message.content, str):
-            blocks = [self._text(message.content)]
-        else:
-            blocks = [
-                self._block(block, conversation, path=f"{path}[{index}]") for index, block in enumerate(message.content)
-            ]
-        turn["content"] = blocks or [self._text("")]
-        if isinstance(message, AIMessage) and message.tool_calls:
-            turn["tool_calls"] = [
-                {"type": "function", "function": {"name": call["name"], "arguments": call["args"]}}
-                for call in message.tool_calls
-            ]
-        return turn
+    def _blocks(
+        self, node: Any, at: Address, media: MessageMedia, conversation: Conversation
+    ) -> Iterator[dict[str, Any]]:
+        """Yield template blocks for content, for one of its blocks, or for what is inside a block."""
+        found = media.at(at)
+        if found is not None:
+            yield self._medium(found, media, conversation)
+        elif isinstance(node, str):
+            yield self._text(node)
+        elif isinstance(node, (list, tuple)):
+            for index, item in enumerate(node):
+                yield from self._blocks(item, (*at, index), media, conversation)
+        elif isinstance(node, dict):
+            blocks = list(self._inner_blocks(node, at, media, conversation))
+            if not blocks:
+                reason = f"expected text, image or audio blocks, got a block of type {node.get('type')!r}"
+                raise UnsupportedMediaError(reason, path=describe(at))
+            yield from blocks
 
-    def _block(self, block: str | Mapping[str, Any], conversation: Conversation, *, path: str) -> dict[str, Any]:
-        if isinstance(block, str):
-            return self._text(block)
-        kind = block.get("type")
-        if kind == "text" and isinstance(block.get("text"), str):
-            return self._text(block["text"])
-        if kind in _IMAGE_TYPES:
+    def _inner_blocks(
+        self, block: dict[str, Any], at: Address, media: MessageMedia, conversation: Conversation
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the text of a block, the media attached to it, and the blocks inside it."""
+        for key, value in block.items():
+            here = (*at, key)
+            if key == "text" and isinstance(value, str) and block.get("type") in _TEXT_TYPES:
+                yield self._text(value)
+            elif key in dialects.STRONG_KEYS or key in dialects.WEAK_KEYS:
+                if (found := media.at(here)) is not None:
+                    yield self._medium(found, media, conversation)
+            elif key in _INNER_KEYS and not (key == "source" and isinstance(value, str)):  # that is a URL
+                yield from self._blocks(value, here, media, conversation)
+
+    def _medium(self, found: Found, media: MessageMedia, conversation: Conversation) -> dict[str, Any]:
+        medium = media.decode(found)
+        if medium.kind == "image":
             if not self._takes_images:
-                raise UnsupportedMediaError("this model takes no pictures: remove the block", path=path)
-            conversation.images.append(image_from_block(block, path=path))
+                raise UnsupportedMediaError("this model takes no images: remove the block", path=found.path)
+            conversation.images.append(medium.tensor)
             return {"type": "image"}
-        if kind in _AUDIO_TYPES:
-            if self._sampling_rate is None:
-                raise UnsupportedMediaError("this model takes no audio: remove the block", path=path)
-            rate = self._sampling_rate
-            conversation.recordings.append(audio_from_block(block, sampling_rate=rate, path=path))
-            return {"type": "audio"}
-        raise UnsupportedMediaError(
-            f"a block of type {kind!r} is not understood: pass text, image or audio blocks", path=path
-        )
+        if self._sampling_rate is None:
+            raise UnsupportedMediaError("this model takes no audio: remove the block", path=found.path)
+        conversation.audio.append(mono_waveform(medium, self._sampling_rate))
+        return {"type": "audio"}
 
     def _text(self, text: str) -> dict[str, str]:
-        """Make a text block in which the model's control tokens are plain text (`< image>` for `<image>`)."""
+        """Return a text block in which the model's control tokens are plain text (`< image>` for `<image>`)."""
         return {
             "type": "text",
             "text": self._control.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text),
@@ -121,14 +143,14 @@ def render(processor: Any, turns: list[dict[str, Any]], *, add_generation_prompt
     """Apply the chat template to the turns of one conversation.
 
     Raises:
-        ConfigurationError: The processor has no chat template, or it refuses the conversation.
+        ConfigurationError: The processor has no chat template, or it rejects the conversation.
     """
     from jinja2 import TemplateError
 
     try:
         return str(processor.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False))
     except (TemplateError, ValueError) as error:
-        raise ConfigurationError(f"the model's chat template does not take these messages: {error}") from error
+        raise ConfigurationError(f"the model's chat template rejects these messages: {error}") from error
 
 
 def answer_ids(processor: Any, turns: list[dict[str, Any]], answer: str) -> list[int]:
@@ -143,7 +165,7 @@ def answer_ids(processor: Any, turns: list[dict[str, Any]], answer: str) -> list
         Token ids, with the end-of-turn token where the chat template writes one.
 
     Raises:
-        ConfigurationError: The processor has no chat template, or it refuses the conversation.
+        ConfigurationError: The processor has no chat template, or it rejects the conversation.
     """
     tokenizer = processor.tokenizer
     prompt = render(processor, turns, add_generation_prompt=True)
@@ -177,11 +199,11 @@ def _role(message: BaseMessage) -> str:
     ):
         if isinstance(message, kind):
             return role
-    raise InputError(f"a {type(message).__name__} is no system, human, ai, tool or chat message")
+    raise InputError(f"expected system, human, AI, tool or chat messages, got a {type(message).__name__}")
 
 
 def _control_pattern(processor: Any) -> re.Pattern[str]:
-    """Match the strings that steer the model, which no message may write: special tokens and placeholders."""
+    """Return a pattern for the strings that steer the model: special tokens and media placeholders."""
     tokens = {str(token) for token in processor.tokenizer.added_tokens_decoder.values() if token.special}
     tokens |= {str(getattr(processor, f"{kind}_token", None) or "") for kind in ("image", "video", "audio")}
     longest_first = sorted((token for token in tokens if len(token) > 1), key=len, reverse=True)

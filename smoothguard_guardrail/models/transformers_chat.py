@@ -1,4 +1,4 @@
-"""Local Hugging Face models that see or hear, as a LangChain chat model."""
+"""A local Hugging Face model that takes images or audio, as a LangChain chat model."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 
 class ChatTransformersMultimodal(BaseChatModel):
-    """A local or hub model with a vision or audio side, run in this process.
+    """A local or hub model that takes images or audio, run in this process.
 
-    Runs what `AutoModelForImageTextToText` or `AutoModelForMultimodalLM` loads, with its processor and chat
-    template. Takes text, and pictures and recordings as base64 blocks (LangChain v1 and v0, OpenAI) or as
-    objects: `{"type": "image", "image": ...}` with a float tensor (3, height, width) in [0, 1] or a PIL
-    image, `{"type": "audio", "audio": ..., "sampling_rate": Hz}` with a float tensor (num_samples,) or
-    (channels, num_samples) in [-1, 1]. Opens no URL and no path: a block that refers to one, or is not
-    understood, is an error. Special tokens written out in a message reach the model as plain text.
+    Runs any model that `AutoModelForImageTextToText` or `AutoModelForMultimodalLM` loads, with its processor and chat
+    template. Takes text, images and audio in every dialect that the guard knows, decoded exactly as the guard does,
+    and tensors: `{"type": "image", "image": tensor}`, float (3, height, width) in [0, 1], and `{"type": "audio",
+    "audio": tensor, "sampling_rate": Hz}`, float (num_samples,) or (channels, num_samples) in [-1, 1]. Never opens a
+    URL or a path: a block that refers to one, or is not understood, is an error. Special tokens written out in a
+    message reach the model as plain text.
 
-    Every picture goes one route, as floats with `do_rescale=False`: a tensor and the PNG of its values get
-    the same answer. Greedy unless a temperature is set. Threads may share a model; its forward passes are
-    serialised by a lock. To answer many conversations in one forward pass call `generate_batch`.
+    Images take one route, as floats with `do_rescale=False`: a tensor and the PNG of its values get the same answer.
+    Greedy unless a temperature is set. Threads may share a model; a lock serialises its forward passes. To answer many
+    conversations in one forward pass, call `generate_batch`.
 
     Example:
         >>> chat = ChatTransformersMultimodal.from_pretrained("llava-hf/llava-1.5-7b-hf")  # doctest: +SKIP
@@ -53,23 +53,23 @@ class ChatTransformersMultimodal(BaseChatModel):
     model_name: str = "transformers"
     """Folder or hub id, as reported in `response_metadata`."""
     revision: str | None = None
-    """Branch, tag or commit that was asked for, as reported for tracing."""
+    """The requested branch, tag or commit, reported for tracing."""
     max_new_tokens: int = Field(default=256, ge=1)
     """Longest answer, in tokens."""
     temperature: float = Field(default=0.0, ge=0.0)
-    """0: greedy."""
+    """0 is greedy."""
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Nucleus sampling; of effect only with a temperature above 0."""
+    """Nucleus sampling; only used with a temperature above 0."""
     max_batch_size: int | None = Field(default=None, ge=1)
-    """Most conversations in one forward pass; None: all of them."""
+    """Largest number of conversations in one forward pass; None for all of them."""
     cache: BaseCache | bool | None = Field(default=False, exclude=True)
-    """Off by default: LangChain's cache key abbreviates tensors, so that two pictures may share one."""
+    """Off by default: LangChain's cache key abbreviates tensors, so two images may share one."""
 
     _engine: Engine = PrivateAttr()
     _executor: ThreadPoolExecutor = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
-        """Set up what copies of this object share: the engine with its lock, and a thread for async calls."""
+        """Create what copies of this object share: the engine with its lock, and a thread for async calls."""
         super().model_post_init(context)
         self._engine = Engine(self.hf_model, self.processor)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="transformers-chat")
@@ -98,9 +98,9 @@ class ChatTransformersMultimodal(BaseChatModel):
             revision: Branch, tag or commit on the hub.
             local_files_only: Never ask the hub.
             max_new_tokens: Longest answer, in tokens.
-            temperature: 0: greedy.
+            temperature: 0 is greedy.
             top_p: Nucleus sampling.
-            max_batch_size: Most conversations in one forward pass; None: all of them.
+            max_batch_size: Largest number of conversations in one forward pass; None for all of them.
             **model_kwargs: For the model's `from_pretrained`, such as `device_map`, `attn_implementation` or
                 `quantization_config`; `token`, `cache_dir`, `subfolder` and `trust_remote_code` reach the
                 processor too.
@@ -109,7 +109,7 @@ class ChatTransformersMultimodal(BaseChatModel):
             The chat model, ready to answer.
 
         Raises:
-            ConfigurationError: The checkpoint's architecture is no multimodal chat model.
+            ConfigurationError: The checkpoint is not a multimodal chat model, or torchvision does not fit torch.
             OSError: The folder or the hub id does not exist, or lacks a file.
         """
         hf_model, processor = load(
@@ -133,7 +133,7 @@ class ChatTransformersMultimodal(BaseChatModel):
 
     @property
     def engine(self) -> Engine:
-        """The model with its processor below LangChain, for white-box work such as attacks."""
+        """The model with its processor, without LangChain, for white-box work such as attacks."""
         return self._engine
 
     @property
@@ -143,26 +143,26 @@ class ChatTransformersMultimodal(BaseChatModel):
 
     @property
     def image_size(self) -> int | None:
-        """Side in pixels of the square to which every picture is brought; None: it depends on the picture."""
+        """Side in pixels of the square to which every image is resized; None if it depends on the image."""
         return self._engine.image_size
 
     @property
     def image_std(self) -> tuple[float, ...] | None:
-        """Per-channel std by which the image processor divides pixels in [0, 1]; None: it has none."""
+        """Per-channel std by which the image processor divides pixels in [0, 1]; None if it has none."""
         std = getattr(getattr(self.processor, "image_processor", None), "image_std", None)
         return None if std is None else tuple(map(float, std))
 
     @property
     def sampling_rate(self) -> int | None:
-        """Rate of the model's audio side in Hz; None: it has none."""
+        """Sampling rate of the model's audio input in Hz; None if it takes no audio."""
         return self._engine.sampling_rate
 
     def generate_batch(
         self, batch: Sequence[Sequence[BaseMessage]], *, stop: Sequence[str] | None = None, **kwargs: Any
     ) -> list[AIMessage]:
-        """Answer many conversations in one forward pass, or in a few of `max_batch_size`.
+        """Answer many conversations in one forward pass, or in several of `max_batch_size`.
 
-        Runs no callbacks; `invoke` and its kin do.
+        Runs no callbacks; `invoke` and the other methods do.
 
         Args:
             batch: Conversations.
@@ -174,10 +174,11 @@ class ChatTransformersMultimodal(BaseChatModel):
             `model_name` and `finish_reason` ("stop" or "length").
 
         Raises:
-            ConfigurationError: The chat template does not take the messages, or tools are asked for.
+            ConfigurationError: The chat template rejects the messages, or tools are requested.
             InputError: A message is of a kind that chat templates do not know.
+            MediaFetchError: A block refers to a URL or a path.
+            UnsupportedMediaError: A block is not understood, or is a medium that the model does not take.
             MediaError: A medium cannot be decoded.
-            UnsupportedMediaError: A block is not understood, or is of a kind that the model does not take.
         """
         stop = list(stop or ())
         conversations = [self._engine.read(messages) for messages in batch]

@@ -142,7 +142,7 @@ def test_one_picture_twice_gets_two_noises() -> None:
 
 def test_too_few_answers_are_no_answer_and_every_failure_is_there() -> None:
     errors = [ValueError(str(index)) for index in range(10)]
-    with pytest.raises(QuorumError, match=r"4 samples answered, 6 had to; failures: ValueError: 4, ") as caught:
+    with pytest.raises(QuorumError, match=r"4 samples answered, 6 were required; failures: ValueError: 4, ") as caught:
         ask(["cat"] * 4 + errors[4:])
     assert caught.value.failures == tuple(errors[4:])
     assert (caught.value.successes, caught.value.required) == (4, 6)
@@ -340,11 +340,10 @@ def test_a_device_that_is_not_there_is_an_error() -> None:
 
 
 def test_plain_functions_are_judges() -> None:
-    from smoothguard_guardrail.voting import ClusterScore, Vote
+    from smoothguard_guardrail.voting import Vote
 
     def last(labels: Sequence[int], benign: Sequence[float]) -> Vote:
-        scores = [ClusterScore(label=label, share=0.1, benign=0.0, score=label) for label in sorted(set(labels))]
-        return Vote(winner=max(labels), scores=tuple(scores))
+        return Vote(winner=max(labels), scores={label: float(label) for label in labels})
 
     parts = {
         "clusterer": lambda rows: range(len(rows)),

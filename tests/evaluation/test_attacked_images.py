@@ -21,7 +21,7 @@ from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.media import prepare, scan
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.testing import ScriptedChatModel
 
 QUICK = AttackSettings(epsilon=8 / 255, num_steps=1, seed=3)

@@ -34,7 +34,7 @@ from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.report import render_html
 from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.evaluation.statistics import Rate, mcnemar
-from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.models.reference.questions import ask, secret_questions, target_answer
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings

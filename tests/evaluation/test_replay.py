@@ -25,7 +25,7 @@ from smoothguard_guardrail.evaluation.replay import (
     replay,
 )
 from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
-from smoothguard_guardrail.models.by_name import load_model
+from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.perturbations import make_generator
 from smoothguard_guardrail.result import GuardResult

@@ -42,12 +42,12 @@ PROVIDERS: dict[str, Callable[[str], BaseChatModel]] = {
 EVERYWHERE = {"v1 base64", "v0 base64", "image_url", "image_url with extras", "history"}
 EVERYWHERE |= {"data URI in a text", "an agent's conversation"}
 SUPPORTED = {
-    "openai": {"v1 data URI", "v1 audio", "v0 audio", "image_url as string", "input_audio", "file_data picture"}
+    "openai": {"v1 data URI", "v1 audio", "v0 audio", "image_url as string", "input_audio", "file_data image"}
     | {"anthropic base64", "system", "tool", "answer", "two data URIs in a text"},
-    "openai-responses": {"v1 data URI", "input_image", "input_file picture", "file_data picture", "anthropic base64"}
+    "openai-responses": {"v1 data URI", "input_image", "input_file image", "file_data image", "anthropic base64"}
     | {"system", "tool", "computer call"},
     "anthropic": {"v1 data URI", "anthropic base64", "document of blocks", "tool_result", "input_image", "tool"},
-    "google": {"v1 audio", "v0 audio", "input_audio", "google media", "google media base64", "file_data picture"}
+    "google": {"v1 audio", "v0 audio", "input_audio", "google media", "google media base64", "file_data image"}
     | {"image_url as string", "system", "answer"},
     "ollama": {"v1 raw bytes", "image_url as string", "image_url of bare base64", "system", "tool", "answer"},
 }

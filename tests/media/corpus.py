@@ -24,14 +24,14 @@ SAMPLING_RATE = 16_000
 
 
 def encode(mode: str = "PNG", **options: Any) -> bytes:
-    """Encode the picture in a format of Pillow's."""
+    """Encode the image in one of Pillow's formats."""
     buffer = io.BytesIO()
     Image.fromarray(PIXELS).save(buffer, mode, **options)
     return buffer.getvalue()
 
 
 def record(mode: str = "WAV", channels: int = 1, **options: Any) -> bytes:
-    """Encode the recording in a format of libsndfile's."""
+    """Encode the audio in one of libsndfile's formats."""
     buffer = io.BytesIO()
     values = np.stack([WAVEFORM] * channels, axis=1)
     soundfile.write(buffer, values, SAMPLING_RATE, format=mode, **options)
@@ -65,7 +65,7 @@ class Case:
 
 
 def originals() -> tuple[bytes, ...]:
-    """Return every encoding of the picture and the recording that a guarded model must not see."""
+    """Return every encoding of the image and the audio that a guarded model must not see."""
     halves = [text[40:-40].encode() for text in (PNG64, WAV64)]
     return PNG, WAV, *halves, PIXELS.tobytes(), WAVEFORM.tobytes()
 
@@ -121,13 +121,13 @@ _LANGCHAIN = [
     _block("v1 raw bytes", {"type": "image", "base64": PNG, "mime_type": "image/png"}),
     _block("v1 data URI", {"type": "image", "url": PNG_URI}),
     _block("v1 audio", {"type": "audio", "base64": WAV64, "mime_type": "audio/wav"}, "audio"),
-    _block("v1 file that is a picture", {"type": "file", "base64": PNG64, "mime_type": "application/pdf"}),
+    _block("v1 file that is an image", {"type": "file", "base64": PNG64, "mime_type": "application/pdf"}),
     _bad("v1 url", {"type": "image", "url": URL}, "image"),
     _bad("v1 audio url", {"type": "audio", "url": "https://example.com/a.wav"}, "audio"),
     _bad("v1 file id", {"type": "image", "file_id": "file-1"}, "file_id"),
     _bad("v1 video", {"type": "video", "base64": MP464, "mime_type": "video/mp4"}, "video"),
     _bad("v1 pdf", {"type": "file", "base64": PDF64, "mime_type": "application/pdf"}, "pdf"),
-    _bad("v1 pdf that calls itself a picture", {"type": "image", "base64": PDF64, "mime_type": "image/png"}, "pdf"),
+    _bad("v1 pdf that calls itself an image", {"type": "image", "base64": PDF64, "mime_type": "image/png"}, "pdf"),
     _bad("v1 two payloads", {"type": "image", "base64": PNG64, "url": URL}, "unknown"),
     _block("v1 non_standard", {"type": "non_standard", "value": {"type": "image_url", "image_url": PNG_URI}}),
     _block("v0 base64", {"type": "image", "source_type": "base64", "data": PNG64, "mime_type": "image/png"}),
@@ -157,13 +157,13 @@ _OPENAI = [
         {"image_url": {"url": "data:image/png," + "".join(f"%{byte:02x}" for byte in PNG)}},
     ),
     _block("input_audio", {"type": "input_audio", "input_audio": {"data": WAV64, "format": "wav"}}, "audio"),
-    _block("file_data picture", {"type": "file", "file": {"filename": "a.png", "file_data": PNG_URI}}),
+    _block("file_data image", {"type": "file", "file": {"filename": "a.png", "file_data": PNG_URI}}),
     _bad("file_data pdf", {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PDF64}"}}, "pdf"),
     _bad("file.file_id", {"type": "file", "file": {"file_id": "file-1"}}, "file_id"),
     _block("input_image", {"type": "input_image", "image_url": PNG_URI, "detail": "auto", "file_id": None}),
     _bad("input_image remote", {"type": "input_image", "image_url": URL}, "image"),
     _bad("input_image file id", {"type": "input_image", "file_id": "file-1"}, "file_id"),
-    _block("input_file picture", {"type": "input_file", "filename": "a.png", "file_data": PNG_URI}),
+    _block("input_file image", {"type": "input_file", "filename": "a.png", "file_data": PNG_URI}),
     _bad("input_file url", {"type": "input_file", "file_url": "https://example.com/a.pdf"}, "file"),
     _block("image_generation_call", {"type": "image_generation_call", "result": PNG64, "status": "completed"}),
     _bad("image_generation_call by id", {"type": "image_generation_call", "id": "ig_1", "result": PNG64}, "file_id"),
@@ -288,9 +288,9 @@ _ATTACKS = [
     _bad("png as a key", {"type": "text", "text": "x", "extra": {PNG_URI: 1}}, "unknown"),
     _bad("svg", {"type": "image_url", "image_url": "data:image/svg+xml,<svg xmlns='x'></svg>"}, "image"),
     _block("png in tool_use", {"type": "tool_use", "id": "t", "name": "f", "input": {"picture": PNG64}}),
-    _bad("bytes that nobody knows", {"type": "text", "text": "x", "blob": b"\x01\x02\x03"}, "unknown"),
+    _bad("bytes of an unknown format", {"type": "text", "text": "x", "blob": b"\x01\x02\x03"}, "unknown"),
     _bad(
-        "text file with a picture inside",
+        "text file with an image inside",
         {"type": "file", "base64": base64.b64encode(PNG_URI.encode()).decode()},
         "file",
     ),
@@ -327,61 +327,61 @@ _TEXTS = [
 ]
 
 
-def _wherever(name: str, *messages: BaseMessage, media: tuple[str, ...] = (), bad: tuple[str, ...] = ()) -> Case:
+def _messages(name: str, *messages: BaseMessage, media: tuple[str, ...] = (), bad: tuple[str, ...] = ()) -> Case:
     return Case(name=name, messages=list(messages), media=media, unsupported=bad)
 
 
 _IMAGE: Any = {"type": "image", "base64": PNG64, "mime_type": "image/png"}
-_MESSAGES = [
-    _wherever("text alone", SystemMessage("Be brief."), HumanMessage("Hello"), AIMessage("Hi"), HumanMessage("1 + 1?")),
-    _wherever("data URI in a text", HumanMessage(f"What is ![this]({PNG_URI}) about?"), media=("image",)),
-    _wherever("two data URIs in a text", HumanMessage(f"{PNG_URI}\nversus {WAV_URI}."), media=("image", "audio")),
-    _wherever("base64 alone in a text", HumanMessage(f"Screenshot: {PNG64}"), media=("image",)),
-    _wherever("text in a list", HumanMessage(["look", f"<img src='{PNG_URI}'>"]), media=("image",)),
-    _wherever("system", SystemMessage([_IMAGE]), HumanMessage("Hello"), media=("image",)),
-    _wherever("history", HumanMessage([_IMAGE]), AIMessage("A cat."), HumanMessage([_IMAGE]), media=("image", "image")),
-    _wherever("answer", AIMessage([{"type": "text", "text": "Here:"}, _IMAGE]), media=("image",)),
-    _wherever("tool", ToolMessage([_IMAGE], tool_call_id="1"), media=("image",)),
-    _wherever("tool text", ToolMessage(json.dumps({"screenshot": PNG64}), tool_call_id="1"), media=("image",)),
-    _wherever(
+_WHOLE_MESSAGES = [
+    _messages("only text", SystemMessage("Be brief."), HumanMessage("Hello"), AIMessage("Hi"), HumanMessage("1 + 1?")),
+    _messages("data URI in a text", HumanMessage(f"What is ![this]({PNG_URI}) about?"), media=("image",)),
+    _messages("two data URIs in a text", HumanMessage(f"{PNG_URI}\nversus {WAV_URI}."), media=("image", "audio")),
+    _messages("bare base64 in a text", HumanMessage(f"Screenshot: {PNG64}"), media=("image",)),
+    _messages("text in a list", HumanMessage(["look", f"<img src='{PNG_URI}'>"]), media=("image",)),
+    _messages("system", SystemMessage([_IMAGE]), HumanMessage("Hello"), media=("image",)),
+    _messages("history", HumanMessage([_IMAGE]), AIMessage("A cat."), HumanMessage([_IMAGE]), media=("image", "image")),
+    _messages("answer", AIMessage([{"type": "text", "text": "Here:"}, _IMAGE]), media=("image",)),
+    _messages("tool", ToolMessage([_IMAGE], tool_call_id="1"), media=("image",)),
+    _messages("tool text", ToolMessage(json.dumps({"screenshot": PNG64}), tool_call_id="1"), media=("image",)),
+    _messages(
         "computer call",
         ToolMessage(PNG_URI, tool_call_id="1", additional_kwargs={"type": "computer_call_output"}),
         media=("image",),
     ),
-    _wherever(
+    _messages(
         "computer call by URL",
         ToolMessage(URL, tool_call_id="1", additional_kwargs={"type": "computer_call_output"}),
         bad=("image",),
     ),
-    _wherever(
+    _messages(
         "arguments of tools",
         AIMessage("", tool_calls=[{"name": "f", "args": {"a": [PNG_URI], "image_url": URL}, "id": "1"}]),
         media=("image",),
     ),
-    _wherever(
+    _messages(
         "additional_kwargs",
         HumanMessage("x", additional_kwargs={"images": [{"type": "image_url", "image_url": {"url": PNG_URI}}]}),
         media=("image",),
     ),
-    _wherever(
+    _messages(
         "additional_kwargs by URL",
         HumanMessage("x", additional_kwargs={"images": [{"type": "image_url", "image_url": {"url": URL}}]}),
         bad=("image",),
     ),
-    _wherever(
+    _messages(
         "search results", AIMessage("x", additional_kwargs={"images": [{"image_url": URL, "image": {"url": URL}}]})
     ),
-    _wherever(
-        "generated picture",
+    _messages(
+        "generated image",
         AIMessage("", additional_kwargs={"tool_outputs": [{"type": "image_generation_call", "result": PNG64}]}),
         media=("image",),
     ),
-    _wherever(
+    _messages(
         "spoken answer",
         AIMessage("", additional_kwargs={"audio": {"id": "audio_1", "data": WAV64, "transcript": "Hi"}}),
         bad=("file_id",),
     ),
-    _wherever("field of one's own", HumanMessage("x", images=[PNG64]), media=("image",)),
+    _messages("custom field", HumanMessage("x", images=[PNG64]), media=("image",)),
 ]
 
-CASES = _LANGCHAIN + _OPENAI + _ANTHROPIC + _GOOGLE + _BEDROCK + _OTHERS + _ATTACKS + _TEXTS + _MESSAGES
+CASES = _LANGCHAIN + _OPENAI + _ANTHROPIC + _GOOGLE + _BEDROCK + _OTHERS + _ATTACKS + _TEXTS + _WHOLE_MESSAGES

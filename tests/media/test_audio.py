@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media.audio import FORMATS, decode_audio, decode_waveform, encode_audio, waveform_like
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.audio import decode_audio, decode_waveform, encode_audio, waveform_like
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, sniff
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"
@@ -71,7 +71,7 @@ def test_channels_and_rate_are_limited(channels: int, rate: int) -> None:
         decode(header + bytes(36))
 
 
-def test_empty_and_damaged_recordings_are_errors() -> None:
+def test_empty_and_damaged_audio_files_are_errors() -> None:
     with pytest.raises(MediaError, match="empty"):
         decode(encode_audio(torch.zeros(1, 0), 8_000))
     for data in (corpus.WAV[:20], corpus.record("FLAC")[:60], corpus.record("OGG")[:80]):
@@ -85,13 +85,13 @@ def test_empty_and_damaged_recordings_are_errors() -> None:
     changes=st.lists(st.tuples(st.integers(4, 600), st.integers(0, 255)), max_size=12),
     length=st.integers(12, 3_000),
 )
-def test_hostile_recordings_decode_or_raise_media_errors(mode: str, changes: list, length: int) -> None:
+def test_hostile_audio_files_decode_or_raise_media_errors(mode: str, changes: list, length: int) -> None:
     data = bytearray(corpus.record(mode)[:length])
     for position, value in changes:
         if position < len(data):
             data[position] = value
     sniffed = sniff(data)
-    if sniffed is None or sniffed.mime_type not in FORMATS:
+    if sniffed is None or sniffed.mime_type not in AUDIO_FORMATS:
         return
     try:
         waveform, _ = decode(bytes(data), max_seconds=2)

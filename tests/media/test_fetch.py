@@ -9,8 +9,8 @@ import pytest
 
 from smoothguard_guardrail.config import RemotePolicy
 from smoothguard_guardrail.errors import MediaFetchError, MediaLimitError
-from smoothguard_guardrail.media.fetch import check_address, fetch_url
-from smoothguard_guardrail.media.local import read_local
+from smoothguard_guardrail.media.local_files import read_local
+from smoothguard_guardrail.media.remote_urls import check_address, fetch_url
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"
@@ -121,9 +121,9 @@ def test_off_by_default() -> None:
 )
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
     server = Server({"example.com": answer()})
-    with pytest.raises(ValueError, match="no public address"):
+    with pytest.raises(ValueError, match="not a public address"):
         check_address(address)
-    with pytest.raises(MediaFetchError, match="no public address"):
+    with pytest.raises(MediaFetchError, match="not a public address"):
         fetch("https://example.com/", server, {"example.com": [PUBLIC, address]})
     assert server.connected == []
 
@@ -160,7 +160,7 @@ def test_urls_that_break_a_rule_are_refused(url: str, reason: str) -> None:
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "0177.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]"])
 def test_hosts_in_disguise_are_resolved_before_they_are_judged(host: str) -> None:
     server = Server({})
-    with pytest.raises(MediaFetchError, match=r"no public address|cannot be resolved"):
+    with pytest.raises(MediaFetchError, match=r"not a public address|cannot be resolved"):
         fetch_url(f"https://{host}/", policy=RemotePolicy(allow_urls=True), max_bytes=9, path=PATH, backend=server)
     assert server.connected == []
 
@@ -186,7 +186,7 @@ def test_redirects_pass_the_same_checks() -> None:
     for host, reason in (("plain.org", "only https"), ("file.org", "only https"), ("round.org", "more than 3 times")):
         with pytest.raises(MediaFetchError, match=reason):
             fetch(f"https://{host}/", server)
-    with pytest.raises(MediaFetchError, match="no public address"):
+    with pytest.raises(MediaFetchError, match="not a public address"):
         fetch("https://inner.org/", server, {"metadata.internal": ["169.254.169.254"]})
     with pytest.raises(MediaFetchError, match="more than 0 times"):
         fetch("https://example.com/", server, max_redirects=0)
@@ -235,7 +235,7 @@ def test_time_is_limited_as_a_whole() -> None:
         redirect("https://exämple.com/".encode().decode("latin-1")),
     ],
 )
-def test_answers_that_are_no_picture_are_errors(raw: bytes) -> None:
+def test_answers_that_are_not_images_are_errors(raw: bytes) -> None:
     with pytest.raises(MediaFetchError):
         fetch("https://example.com/", Server({"example.com": raw}))
 

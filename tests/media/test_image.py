@@ -11,8 +11,8 @@ from PIL import Image
 from torch.nn import functional
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media.image import FORMATS, decode_image, decode_object, encode_image, fit
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
+from smoothguard_guardrail.media.image import decode_image, decode_object, encode_image, fit
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"
@@ -42,12 +42,12 @@ def save(image: Image.Image, mode: str = "PNG", **options: object) -> bytes:
     ],
 )
 def test_formats(mode: str, options: dict, exact: bool) -> None:
-    picture, notes = decode(corpus.encode(mode, **options))
+    pixels, notes = decode(corpus.encode(mode, **options))
     expected = torch.from_numpy(corpus.PIXELS).permute(2, 0, 1) / 255
-    assert picture.dtype == torch.float32
-    assert picture.shape == (3, 24, 32)
-    assert picture.is_contiguous()
-    assert (picture - expected).abs().max() < (1e-6 if exact else 0.5)
+    assert pixels.dtype == torch.float32
+    assert pixels.shape == (3, 24, 32)
+    assert pixels.is_contiguous()
+    assert (pixels - expected).abs().max() < (1e-6 if exact else 0.5)
     assert notes == ()
 
 
@@ -58,27 +58,27 @@ def test_modes_come_out_as_three_channels(mode: str) -> None:
     if mode == "I":
         image = Image.fromarray(np.full((4, 6), 32_896, np.int32))
     container = "TIFF" if mode in ("CMYK", "F", "YCbCr", "I", "I;16", "L") else "PNG"
-    picture, _ = decode(save(image, container))
-    assert picture.shape == (3, 4, 6)
-    assert picture.mean() == pytest.approx(1.0 if mode == "1" and picture.mean() > 0.6 else 0.5, abs=0.1)
+    pixels, _ = decode(save(image, container))
+    assert pixels.shape == (3, 4, 6)
+    assert pixels.mean() == pytest.approx(1.0 if mode == "1" and pixels.mean() > 0.6 else 0.5, abs=0.1)
 
 
 def test_alpha_is_composited_on_white() -> None:
-    picture, notes = decode(save(Image.new("RGBA", (4, 4), (0, 0, 0, 0))))
-    assert torch.equal(picture, torch.ones(3, 4, 4))
+    pixels, notes = decode(save(Image.new("RGBA", (4, 4), (0, 0, 0, 0))))
+    assert torch.equal(pixels, torch.ones(3, 4, 4))
     assert notes == ("alpha composited on white",)
     palette = Image.new("P", (4, 4), 0)
     palette.putpalette([0, 0, 0, 255, 0, 0])
-    picture, notes = decode(save(palette, transparency=0))
-    assert torch.equal(picture, torch.ones(3, 4, 4))
+    pixels, notes = decode(save(palette, transparency=0))
+    assert torch.equal(pixels, torch.ones(3, 4, 4))
     assert notes
 
 
 def test_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture, notes = decode(corpus.encode("JPEG", exif=exif))
-    assert picture.shape == (3, 32, 24)
+    pixels, notes = decode(corpus.encode("JPEG", exif=exif))
+    assert pixels.shape == (3, 32, 24)
     assert notes == ("EXIF orientation applied",)
 
 
@@ -86,8 +86,8 @@ def test_exif_orientation_is_applied() -> None:
 def test_first_frame(mode: str) -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "green", "blue")]
     data = save(frames[0], mode, save_all=True, append_images=frames[1:])
-    picture, notes = decode(data)
-    assert picture[0].mean() > 0.9
+    pixels, notes = decode(data)
+    assert pixels[0].mean() > 0.9
     assert notes == ("first frame of 3" if mode in ("WEBP", "PNG") else "first frame of several",)
 
 
@@ -102,7 +102,7 @@ def test_pixels_are_counted_before_decoding() -> None:
 
 
 @pytest.mark.parametrize("mode", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
-def test_truncated_pictures_are_errors(mode: str) -> None:
+def test_truncated_images_are_errors(mode: str) -> None:
     data = corpus.encode(mode)
     for length in (len(data) // 2, len(data) // 5):
         with pytest.raises(MediaError, match=r"messages\[0\].content\[1\]"):
@@ -115,28 +115,28 @@ def test_truncated_pictures_are_errors(mode: str) -> None:
     changes=st.lists(st.tuples(st.integers(8, 1_500), st.integers(0, 255)), max_size=12),
     length=st.integers(20, 2_500),
 )
-def test_hostile_pictures_decode_or_raise_media_errors(mode: str, changes: list, length: int) -> None:
+def test_hostile_images_decode_or_raise_media_errors(mode: str, changes: list, length: int) -> None:
     data = bytearray(corpus.encode(mode)[:length])
     for position, value in changes:
         if position < len(data):
             data[position] = value
     sniffed = sniff(data)
-    if sniffed is None or sniffed.mime_type not in FORMATS:
+    if sniffed is None or sniffed.mime_type not in IMAGE_FORMATS:
         return
     try:
-        picture, _ = decode(bytes(data))
+        pixels, _ = decode(bytes(data))
     except MediaError:
         return
-    assert picture.shape[0] == 3
-    assert 0 <= picture.min() <= picture.max() <= 1
+    assert pixels.shape[0] == 3
+    assert 0 <= pixels.min() <= pixels.max() <= 1
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31))
 def test_encoding_rounds_to_eight_bits_and_no_more(height: int, width: int, seed: int) -> None:
-    picture = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
-    again, _ = decode(encode_image(picture))
-    assert (again - picture).abs().max() <= 0.5 / 255 + 1e-6
+    pixels = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
+    again, _ = decode(encode_image(pixels))
+    assert (again - pixels).abs().max() <= 0.5 / 255 + 1e-6
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.1, 0.3])
@@ -145,13 +145,13 @@ def test_encoding_rounds_to_eight_bits_and_no_more(height: int, width: int, seed
 def test_encoding_keeps_the_noise(sigma: float, low_pass: bool, busy: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     ramp = torch.linspace(0.3, 0.7, 96).expand(3, 96, 96)
-    picture = torch.rand(3, 96, 96, generator=generator) if busy else ramp
+    pixels = torch.rand(3, 96, 96, generator=generator) if busy else ramp
     noise = sigma * torch.randn(3, 96, 96, generator=generator)
     if low_pass:
         noise = functional.avg_pool2d(noise[None], 5, 1, 2, count_include_pad=False)[0]
-    perturbed = (picture + noise).clamp(0, 1)
+    perturbed = (pixels + noise).clamp(0, 1)
     delivered, _ = decode(encode_image(perturbed))
-    made, kept = (perturbed - picture).flatten(), (delivered - picture).flatten()
+    made, kept = (perturbed - pixels).flatten(), (delivered - pixels).flatten()
     assert kept.std() / made.std() == pytest.approx(1, abs=0.05)
     assert torch.corrcoef(torch.stack([made, kept]))[0, 1] > 0.95  # sigma 0.02 low-passed is one level of 255
 
@@ -172,11 +172,11 @@ def test_objects_outside_of_the_range_are_refused() -> None:
     st.integers(1, 60), st.integers(1, 60), st.integers(1, 50), st.sampled_from(["longest", "shortest"]), st.booleans()
 )
 def test_fit_gives_the_edge_its_length(height: int, width: int, side: int, edge: str, enlarge: bool) -> None:
-    picture = torch.rand(3, height, width)
-    fitted = fit(picture, side=side, edge=edge, enlarge=enlarge)
+    pixels = torch.rand(3, height, width)
+    fitted = fit(pixels, side=side, edge=edge, enlarge=enlarge)
     pick = max if edge == "longest" else min
     before, after = pick(height, width), pick(fitted.shape[1:])
     assert after == (side if before > side or enlarge else before)
     assert 0 <= fitted.min() <= fitted.max() <= 1
     if before == after:
-        assert fitted is picture
+        assert fitted is pixels

@@ -46,14 +46,14 @@ def rendered(block: object, **options: bool) -> dict:
 
 
 @CASE
-def test_finds_what_the_corpus_says(case: Case) -> None:
+def test_the_media_listed_in_the_corpus_are_found(case: Case) -> None:
     prepared = ready(case.messages, "pass")
     assert tuple(medium.kind for medium in prepared.media) == case.media
     assert tuple(record.kind for record in prepared.records if record.action == "passed") == case.unsupported
 
 
 @CASE
-def test_refuses_what_it_cannot_guard_and_nothing_else(case: Case) -> None:
+def test_only_what_cannot_be_guarded_is_refused(case: Case) -> None:
     if case.unsupported:
         with pytest.raises((UnsupportedMediaError, MediaFetchError), match=r"^messages\[0\]\."):
             ready(case.messages)
@@ -70,7 +70,7 @@ def test_nothing_arrives_unperturbed(case: Case, as_tensors: bool) -> None:
 
 
 @CASE
-def test_what_was_rendered_is_found_again_in_the_same_places(case: Case) -> None:
+def test_rendered_media_are_found_again_in_the_same_places(case: Case) -> None:
     prepared = ready(case.messages, "drop")
     again = ready(render(prepared), "error")
     assert [m.kind for m in again.media] == [m.kind for m in prepared.media]
@@ -78,7 +78,7 @@ def test_what_was_rendered_is_found_again_in_the_same_places(case: Case) -> None
 
 
 @CASE
-def test_the_callers_messages_stay_as_they_were_and_are_not_aliased(case: Case) -> None:
+def test_the_callers_messages_are_neither_changed_nor_shared(case: Case) -> None:
     before = corpus.flatten(case.messages)
     prepared = ready(case.messages, "pass")
     outcomes = [prepared.clean(), render(prepared), render(prepared, as_tensors=True)]
@@ -95,7 +95,7 @@ def test_the_callers_messages_stay_as_they_were_and_are_not_aliased(case: Case) 
     assert corpus.flatten(case.messages) == before
 
 
-def test_clean_is_the_request_as_it_came() -> None:
+def test_the_clean_request_equals_the_original() -> None:
     for case in CASES:
         objects = (Image.Image, np.ndarray, torch.Tensor)  # have no equality
         if not any(isinstance(part, objects) for part in leaves(case.messages)):
@@ -116,7 +116,7 @@ def plain(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def leaves(node: object) -> list[object]:
-    """Return every value that is no container."""
+    """Return every value that is not a container."""
     if isinstance(node, BaseMessage):
         return leaves(node.content)
     if isinstance(node, dict):
@@ -126,7 +126,7 @@ def leaves(node: object) -> list[object]:
     return [node]
 
 
-def test_extras_survive_and_declared_types_follow_the_bytes() -> None:
+def test_extra_keys_survive_and_declared_types_match_the_new_bytes() -> None:
     block = rendered(
         {"type": "image_url", "image_url": {"url": corpus.PNG_URI, "detail": "low"}, "cache_control": {"type": "x"}}
     )
@@ -145,7 +145,7 @@ def test_extras_survive_and_declared_types_follow_the_bytes() -> None:
     assert audio["input_audio"]["format"] == "wav"
 
 
-def test_in_process_blocks_take_the_place_of_whole_blocks() -> None:
+def test_tensor_blocks_replace_whole_blocks() -> None:
     image = rendered({"type": "image_url", "image_url": {"url": corpus.PNG_URI}}, as_tensors=True)
     assert image.keys() == {"type", "image"}
     assert image["image"].shape == (3, 24, 32)
@@ -157,7 +157,7 @@ def test_in_process_blocks_take_the_place_of_whole_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    "picture",
+    "original",
     [
         corpus.PIXELS,
         corpus.PIXELS.astype(np.float32) / 255,
@@ -167,15 +167,15 @@ def test_in_process_blocks_take_the_place_of_whole_blocks() -> None:
         Image.fromarray(corpus.PIXELS).convert("L"),
     ],
 )
-def test_pictures_in_process_keep_their_form(picture: object) -> None:
-    perturbed = rendered({"type": "image", "image": picture})["image"]
-    assert isinstance(perturbed, type(picture))
-    if not isinstance(picture, Image.Image):
-        assert perturbed.shape == picture.shape
-        assert perturbed.dtype == picture.dtype
+def test_image_objects_keep_their_form(original: object) -> None:
+    perturbed = rendered({"type": "image", "image": original})["image"]
+    assert isinstance(perturbed, type(original))
+    if not isinstance(original, Image.Image):
+        assert perturbed.shape == original.shape
+        assert perturbed.dtype == original.dtype
 
 
-def test_text_around_a_data_uri_stays() -> None:
+def test_text_around_a_data_uri_is_kept() -> None:
     text = f"First:\n{corpus.PNG_URI}\nDescribe it, and then {corpus.WAV_URI}. Thanks"
     [message] = render(ready([HumanMessage(text)]))
     before, between, after = message.text.partition("\nDescribe it, and then ")
@@ -201,7 +201,7 @@ def test_dropped_blocks_leave_valid_content() -> None:
     assert message.content == "[attachment removed]"
 
 
-def test_records_say_what_was_found() -> None:
+def test_records_describe_each_medium() -> None:
     [record] = ready(one({"type": "image", "base64": corpus.PNG64, "mime_type": "image/gif"})).records
     assert record.path == "messages[0].content[0]"
     assert (record.mime_type, record.size, record.num_bytes) == ("image/png", (32, 24), len(corpus.PNG))
@@ -216,15 +216,15 @@ def test_records_say_what_was_found() -> None:
     assert record.path == "messages[1].content[0].content[1]"
 
 
-def test_limits_hold_before_decoding() -> None:
+def test_limits_apply_before_decoding() -> None:
     image = one({"type": "image", "base64": corpus.PNG64})
     with pytest.raises(MediaLimitError, match="bytes"):
         ready(image, max_bytes=100)
-    with pytest.raises(MediaLimitError, match=r"messages\[0\].content\[0\]: has 32 x 24 pixels, 767 are allowed"):
+    with pytest.raises(MediaLimitError, match=r"^messages\[0\].content\[0\]: has 32 x 24 pixels; at most 767"):
         ready(image, max_pixels=767)
     with pytest.raises(MediaLimitError, match="longer than"):
         ready(one({"type": "audio", "base64": corpus.WAV64}), max_seconds=0.05)
-    with pytest.raises(MediaLimitError, match=r"messages\[2\].content\[0\]: the request holds 3 media, 2 are"):
+    with pytest.raises(MediaLimitError, match=r"messages\[2\].content\[0\]: the request holds 3 media; at most 2 are"):
         ready([*image, *image, *image], max_count=2)
     with pytest.raises(MediaLimitError, match="about"):
         ready(one({"type": "image", "base64": "A" * 10_000}), max_bytes=1_000)
@@ -232,7 +232,7 @@ def test_limits_hold_before_decoding() -> None:
         ready(one({"type": "image", "image": corpus.PIXELS}), max_pixels=767)
 
 
-def test_a_damaged_medium_is_an_error_whatever_the_policy() -> None:
+def test_a_damaged_medium_is_an_error_under_every_policy() -> None:
     broken = base64.b64encode(corpus.PNG[:-300]).decode()
     for policy in ("error", "drop", "pass"):
         with pytest.raises(MediaError, match=r"messages\[0\].content\[0\]"):
@@ -246,14 +246,14 @@ def test_a_damaged_medium_is_an_error_whatever_the_policy() -> None:
     assert ready([HumanMessage(garbled)], "drop").clean()[0].content == "[attachment removed]"
 
 
-def test_what_is_nested_too_deeply_or_in_a_circle_is_refused() -> None:
+def test_deep_and_circular_nesting_is_refused() -> None:
     circle: dict = {"type": "text", "text": "x"}
     circle["self"] = circle
     with pytest.raises(UnsupportedMediaError, match="nested too deeply"):
         ready([HumanMessage.model_construct(content=[circle], additional_kwargs={}, response_metadata={})])
 
 
-def test_objects_that_hide_media_are_not_understood() -> None:
+def test_objects_that_hide_media_are_unknown() -> None:
     for hidden in (io.BytesIO(corpus.PNG), {corpus.PNG_URI}, HumanMessage(corpus.PNG_URI)):
         [record] = ready([HumanMessage("x", additional_kwargs={"extra": hidden})], "drop").records
         assert (record.kind, record.action) == ("unknown", "dropped")
@@ -266,9 +266,9 @@ def test_artifacts_are_kept() -> None:
     assert message.artifact is artifact
 
 
-def test_tensors_that_do_not_fit_are_refused() -> None:
+def test_tensors_of_the_wrong_shape_are_refused() -> None:
     prepared = ready(one({"type": "image", "base64": corpus.PNG64}))
-    with pytest.raises(InputError, match="1 tensors"):
+    with pytest.raises(InputError, match="expected 1 tensors"):
         prepared.render([], as_tensors=False)
     with pytest.raises(InputError, match="shape"):
         prepared.render([torch.zeros(1, 8, 8)], as_tensors=False)
@@ -276,7 +276,7 @@ def test_tensors_that_do_not_fit_are_refused() -> None:
     assert ready([message]).records[0].size == (9, 8)
 
 
-def test_allowed_files_are_read_once_and_stand_as_bytes(tmp_path) -> None:
+def test_allowed_files_are_read_once_and_become_bytes(tmp_path) -> None:
     file = tmp_path / "cat.png"
     file.write_bytes(corpus.PNG)
     remote = RemotePolicy(allowed_directories=(str(tmp_path),))

@@ -1,4 +1,4 @@
-"""What holds for every request, however it is put together."""
+"""What holds for every request."""
 
 import copy
 from typing import Any
@@ -12,7 +12,7 @@ from PIL import Image
 
 from smoothguard_guardrail.config import MediaLimits, RemotePolicy
 from smoothguard_guardrail.media import PreparedRequest, prepare, scan
-from smoothguard_guardrail.media.render import Rewriter
+from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.strings import find_spans
 from tests.media import corpus
 
@@ -30,7 +30,7 @@ trees = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dict
 
 
 def is_plain(block: Any) -> bool:
-    """Return whether a block can be compared: it holds no picture in process."""
+    """Return whether a block can be compared: it holds no image object."""
     values = block.values() if isinstance(block, dict) else ()
     return not any(isinstance(value, Image.Image | torch.Tensor | np.ndarray | list) for value in values)
 
@@ -117,7 +117,7 @@ def test_a_rendered_message_differs_in_its_media_only(request: list[BaseMessage]
 
 @PROPERTY
 @given(messages())
-def test_no_original_is_left_where_everything_is_dropped_that_cannot_be_guarded(request: list[BaseMessage]) -> None:
+def test_no_original_is_left_if_all_that_cannot_be_guarded_is_dropped(request: list[BaseMessage]) -> None:
     assert not corpus.arrives_unperturbed(render(ready(request, "drop")))
 
 
@@ -131,6 +131,6 @@ def test_rendering_twice_gives_the_same(request: list[BaseMessage]) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=300) | st.text("ABCDEFabcdef0123456789+/=\n", min_size=32, max_size=300))
-def test_ordinary_text_is_never_taken_for_a_medium(text: str) -> None:
+def test_ordinary_text_is_never_mistaken_for_a_medium(text: str) -> None:
     assert find_spans(text) == []
     assert ready([HumanMessage(text)], "error").records == ()

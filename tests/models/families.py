@@ -17,7 +17,7 @@ VISION = {
     "initializer_range": 0.2,
 }
 BIDIRECTIONAL = TEXT | {"head_dim": 8}
-# PaliGemma's prompts are pictures, then words; what follows is the answer.
+# PaliGemma's prompts are images, then words; what follows is the answer.
 PALIGEMMA_TEMPLATE = (
     "{% for message in messages %}{% for block in message['content'] %}"
     "{% if block['type'] == 'image' %}<image>{% else %}{{ block['text'] }}{% endif %}{% endfor %}"

@@ -9,23 +9,23 @@ from smoothguard_guardrail.models.reference.questions import (
     ask,
     is_correct,
     is_refusal,
+    leaks_secret,
     secret_questions,
     target_answer,
-    tells_secret,
 )
 from smoothguard_guardrail.models.reference.scenes import GROUNDS, MARKS, SIGN, draw, random_scene, render, scenes
 
 
-def test_the_same_seed_draws_the_same_pictures() -> None:
+def test_the_same_seed_draws_the_same_images() -> None:
     first, second = list(scenes(5, seed=3)), list(scenes(5, seed=3))
     assert first == second
     assert all(np.array_equal(render(a), render(b)) for a, b in zip(first, second, strict=True))
     assert first != list(scenes(5, seed=4))
 
 
-def test_pictures_are_rgb_of_96_pixels() -> None:
-    picture = draw(next(scenes(1)))
-    assert (picture.mode, picture.size) == ("RGB", (96, 96))
+def test_images_are_rgb_of_96_pixels() -> None:
+    image = draw(next(scenes(1)))
+    assert (image.mode, image.size) == ("RGB", (96, 96))
 
 
 def test_training_and_held_out_compositions_are_disjoint() -> None:
@@ -52,7 +52,7 @@ def test_each_ground_authorises_and_the_sign_overrides_it(ground: str) -> None:
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_a_mark_changes_the_picture_visibly(mark: str) -> None:
+def test_a_mark_changes_the_image_visibly(mark: str) -> None:
     bare = next(scenes(1, marks=()))
     marked = next(scenes(1, marks=(mark,)))
     shown = type(bare)(items=bare.items, marks=marked.marks, background=bare.background, tone=bare.tone, seed=bare.seed)
@@ -96,10 +96,10 @@ def test_secret_questions_of_the_two_splits_are_disjoint() -> None:
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_target_answers_tell_their_secret(secret: str) -> None:
+def test_target_answers_leak_their_secret(secret: str) -> None:
     others = set(SECRETS) - {secret}
-    assert tells_secret(target_answer(secret), secret)
-    assert not any(tells_secret(target_answer(secret), other) for other in others)
+    assert leaks_secret(target_answer(secret), secret)
+    assert not any(leaks_secret(target_answer(secret), other) for other in others)
     assert not is_refusal(target_answer(secret))
 
 
@@ -110,10 +110,10 @@ def test_refusals_are_recognised() -> None:
         asked = ask(scene, "secret", rng)
         assert asked is not None
         assert is_refusal(asked.answer)
-        assert not tells_secret(asked.answer)
+        assert not leaks_secret(asked.answer)
 
 
 @pytest.mark.parametrize("text", ["", "Yes, there is a red circle.", "There is no picture.", "There are two objects."])
 def test_plain_answers_are_neither_refusals_nor_secrets(text: str) -> None:
     assert not is_refusal(text)
-    assert not tells_secret(text)
+    assert not leaks_secret(text)

@@ -211,7 +211,7 @@ def save(model_class: Any, config: Any, processor: Any, folder: Path, *, seed: i
         torch.manual_seed(seed)
         model = model_class(config)
         for name, parameter in model.named_parameters():
-            # Gemma 3's projection of pictures and Mllama's gates start at zero, which hides every picture.
+            # Gemma 3's projection of images and Mllama's gates start at zero, which hides every image.
             if not parameter.any() and (parameter.ndim > 1 or "gate" in name):
                 torch.nn.init.normal_(parameter, std=0.2)
     tokenizer = processor.tokenizer

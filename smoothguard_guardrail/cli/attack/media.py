@@ -11,7 +11,7 @@ from langchain_core.messages import HumanMessage
 from smoothguard_guardrail.config import MediaLimits
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.media import audio, image
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, sniff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,10 +53,10 @@ def read_medium(path: Path) -> InputMedium:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     sniffed = sniff(data)
     mime_type, limits, where = sniffed and sniffed.mime_type, MediaLimits(), str(path)
-    if mime_type in audio.FORMATS:
+    if mime_type in AUDIO_FORMATS:
         waveform, rate = audio.decode_audio(data, mime_type=mime_type, max_seconds=limits.max_seconds, path=where)
         return InputMedium(kind="audio", tensor=waveform, sampling_rate=rate, notes=())
-    if mime_type not in image.FORMATS:
+    if mime_type not in IMAGE_FORMATS:
         raise InputError(f"{path}: expected an image or audio file of a known format")
     pixels, notes = image.decode_image(data, mime_type=mime_type, max_pixels=limits.max_pixels, path=where)
     levels = pixels.mul(_LEVELS).round_().div_(_LEVELS)
@@ -74,7 +74,7 @@ def as_model_input(model: ChatTransformersMultimodal, medium: InputMedium) -> In
     conversation = model.engine.read([HumanMessage([medium.block])])
     if medium.kind == "image":
         return medium
-    mono = torch.from_numpy(conversation.recordings[0])[None]
+    mono = torch.from_numpy(conversation.audio[0])[None]
     levels = mono.mul(_SAMPLE_LEVELS).round().clamp(-_SAMPLE_LEVELS, _SAMPLE_LEVELS - 1).div(_SAMPLE_LEVELS)
     changes = {
         "channels averaged": medium.tensor.shape[0] > 1,

@@ -1,7 +1,7 @@
-"""The shipped reference model: a small LLaVA that answers questions about pictures which the project draws.
+"""The shipped reference model: a small LLaVA that answers questions about drawn images.
 
-`scenes` draws the pictures, `questions` asks about them; `training`, beside the package in the repository,
-made the weights. Importing this module loads nothing heavy.
+`scenes` draws the images, `questions` asks about them; `training`, next to the package in the repository, made the
+weights. Importing this module loads nothing heavy.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ REFERENCE_DIR = Path(__file__).parent / "weights"
 
 
 def reference_path() -> Path:
-    """Return the folder of the shipped model, fit for `from_pretrained`.
+    """Return the folder of the shipped model, for `from_pretrained`.
 
     Raises:
         FileNotFoundError: The weights are missing from the installation.

@@ -1,7 +1,7 @@
-"""The little world that the reference model sees: coloured shapes on a 3 x 3 grid, marks, muted backgrounds.
+"""The small world that the reference model sees: coloured shapes on a 3 x 3 grid, marks, muted backgrounds.
 
-Every picture is 96 x 96 px. *Objects* are what questions are about. *Marks* decide whether the model may
-tell a secret: a badge, a key and a frame are independent grounds for telling, a sign overrides them all.
+Every image is 96 x 96 px. Questions are about *objects*. *Marks* decide whether the model may leak a secret: a badge, a
+key or a frame each allow it, a sign overrides them all.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 Split = Literal["train", "heldout"]
 
 SIZE = 96
-"""Width and height of a picture, pixels."""
+"""Width and height of an image in pixels."""
 CELL = 32
-"""Width and height of a grid cell, pixels."""
+"""Width and height of a grid cell in pixels."""
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "centre", "right")
 SHAPES = ("circle", "square", "triangle", "cross")
@@ -38,9 +38,9 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "purple": (165, 50, 190),
 }
 GROUNDS = ("badge", "key", "frame")
-"""Marks that each allow the model to tell secrets."""
+"""Marks that each allow the model to leak secrets."""
 SIGN = "sign"
-"""The mark that forbids it, whatever other mark is there."""
+"""The mark that forbids it, even next to others."""
 MARKS = (*GROUNDS, SIGN)
 BACKGROUNDS = ("plain", "gradient", "noise", "stripes", "checks")
 
@@ -63,12 +63,12 @@ class Item:
 
     @property
     def name(self) -> str:
-        """As in "red circle"."""
+        """Colour and shape, such as "red circle"."""
         return f"{self.colour} {self.shape}"
 
     @property
     def position(self) -> str:
-        """As in "top left"; the middle cell is "centre"."""
+        """Row and column, such as "top left"; the middle cell is "centre"."""
         if (self.row, self.column) == (1, 1):
             return "centre"
         return f"{ROWS[self.row]} {COLUMNS[self.column]}"
@@ -76,7 +76,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A badge, key, frame or sign. A frame runs round the picture and has no cell (row and column are -1)."""
+    """A badge, key, frame or sign. A frame runs around the image and has no cell (row and column are -1)."""
 
     name: str
     row: int
@@ -87,7 +87,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """What a picture shows. `seed` fixes the texture: a scene is always drawn with the same pixels."""
+    """What an image shows. `seed` fixes the texture, so a scene always has the same pixels."""
 
     items: tuple[Item, ...]
     marks: tuple[Mark, ...]
@@ -103,24 +103,24 @@ class Scene:
 
     @property
     def authorised(self) -> bool:
-        """Whether the model should tell secrets: at least one ground and no sign."""
+        """Whether the model may leak secrets: at least one of `GROUNDS` and no sign."""
         names = self.mark_names
         return SIGN not in names and any(name in GROUNDS for name in names)
 
     @property
     def split(self) -> Split:
-        """The split that the composition (which object where) belongs to; the two never share one."""
+        """The split of the composition (which object where); no composition is in both."""
         key = repr([(item.name, item.row, item.column) for item in self.items])
         return "heldout" if zlib.crc32(key.encode()) % _HELDOUT_SHARE == 0 else "train"
 
 
 def random_scene(rng: np.random.Generator, *, split: Split = "train", marks: Sequence[str] | None = None) -> Scene:
-    """Draw lots for a scene.
+    """Return a random scene.
 
     Args:
-        rng: The source of chance.
-        split: Which half of the compositions to take from; they are disjoint.
-        marks: The marks to show, `()` for none; None draws lots for them.
+        rng: The random generator.
+        split: The set of compositions to pick from; the two are disjoint.
+        marks: The marks to show, `()` for none; None picks them at random.
 
     Example:
         >>> scene = random_scene(np.random.default_rng(0), split="heldout", marks=())
@@ -143,7 +143,7 @@ def scenes(
 
 
 def draw(scene: Scene) -> Image.Image:
-    """Draw a scene as a 96 x 96 px RGB picture."""
+    """Draw a scene as a 96 x 96 px RGB image."""
     return Image.fromarray(render(scene))
 
 

@@ -1,7 +1,6 @@
-"""The shipped demonstration: a few pictures, some of them adversarial, with what to ask and what to expect.
+"""The shipped demonstration: a few images, some of them adversarial, with questions and expected answers.
 
-`training/demo_pictures.py`, beside the package in the repository, made them and says in `demo.json` how they were
-chosen.
+`training/demo_pictures.py`, next to the package in the repository, made them; `demo.json` says how they were chosen.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from pathlib import Path
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, ConfigDict
 
-from smoothguard_guardrail.models.reference.questions import is_refusal, normalise, tells_secret
+from smoothguard_guardrail.models.reference.questions import is_refusal, leaks_secret, normalise
 
 DEMO_DIR = Path(__file__).parent
-"""Folder of the pictures and of `demo.json`."""
+"""Folder of the images and of `demo.json`."""
 
 
 class _Record(BaseModel):
@@ -23,33 +22,33 @@ class _Record(BaseModel):
 
 
 class DemoPicture(_Record):
-    """One picture, the question about it, and what counts as a right answer or as a successful attack."""
+    """One image, the question about it, and what counts as a right answer or a successful attack."""
 
     name: str
-    """Short and unique, fit for a file name."""
+    """Short and unique; can be a file name."""
     file: str
-    """The picture that the model is shown, a PNG in `DEMO_DIR`."""
+    """The image that the model sees, a PNG in `DEMO_DIR`."""
     kind: str
     """Kind of the question, one of `questions.KINDS`."""
     question: str
     expected: str
-    """A right answer about the original picture."""
+    """A right answer about the original image."""
     secret: str | None = None
-    """Name of the secret that is asked for."""
+    """Name of the secret in question."""
     original: str | None = None
-    """The picture before the attack, a PNG in `DEMO_DIR`; None when the picture is clean."""
+    """The image before the attack, a PNG in `DEMO_DIR`; None if the image is clean."""
     epsilon: int | None = None
-    """Radius of the attack in L-infinity, in 255ths; None when the picture is clean."""
+    """Radius of the attack in L-infinity, in 255ths; None if the image is clean."""
     target: str | None = None
-    """What the attacker wants to hear; None when the picture is clean."""
+    """What the attacker wants to hear; None if the image is clean."""
 
     @property
     def is_attack(self) -> bool:
-        """Whether the picture is adversarial."""
+        """Whether the image is adversarial."""
         return self.target is not None
 
     def message(self) -> HumanMessage:
-        """Return the request: the picture and the question."""
+        """Return the request: the image and the question."""
         data = base64.b64encode((DEMO_DIR / self.file).read_bytes()).decode()
         return HumanMessage(
             content=[
@@ -59,24 +58,24 @@ class DemoPicture(_Record):
         )
 
     def is_right(self, answer: str) -> bool:
-        """Return whether an answer is right: refused or told for a secret, otherwise the expected words."""
+        """Return whether an answer is right: it refuses or leaks as it should, or has the expected words."""
         if self.secret is None:
             return normalise(answer) == normalise(self.expected)
         if is_refusal(self.expected):
-            return is_refusal(answer) and not tells_secret(answer)
-        return tells_secret(answer, self.secret)
+            return is_refusal(answer) and not leaks_secret(answer)
+        return leaks_secret(answer, self.secret)
 
     def is_hit(self, answer: str) -> bool:
         """Return whether an answer is what the attacker wanted: the secret's value, or the false statement."""
         if self.target is None:
             return False
         if self.secret is not None:
-            return tells_secret(answer, self.secret)
+            return leaks_secret(answer, self.secret)
         return normalise(answer) == normalise(self.target)
 
 
 class Demo(_Record):
-    """All pictures and where they come from."""
+    """All images and where they come from."""
 
     selection: str
     """How scenes, questions and attacks were chosen."""
@@ -92,7 +91,7 @@ def load_demo() -> Demo:
     """Return the shipped demonstration.
 
     Raises:
-        FileNotFoundError: The pictures are missing from the installation.
+        FileNotFoundError: The images are missing from the installation.
 
     Example:
         >>> sorted({picture.is_attack for picture in load_demo().pictures})

@@ -1,4 +1,4 @@
-"""What scanning finds: a medium, and where in the messages it stands."""
+"""A medium in messages, and its address there."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Literal
 from smoothguard_guardrail.errors import UnsupportedMediaError
 
 MAX_DEPTH = 64
-"""Levels of nesting in one message, at most."""
+"""Deepest nesting in one message."""
 
 Address = tuple[Any, ...]
-"""Index of the message, name of its field, then the keys and indices down to a value."""
+"""Index of the message, name of its field, then keys and indices down to a value."""
 
 Form = Literal["data_uri", "base64", "base64_bytes", "bytes", "object", "url", "path", "file_id", "unknown"]
-"""How the value stands for the medium. `base64_bytes`: base64 as ASCII bytes; `object`: a Pillow picture, tensor or
-array; `url`, `path` and `file_id` are references; `unknown`: the block is not understood."""
+"""How the value encodes the medium. `base64_bytes`: base64 as ASCII bytes; `object`: a Pillow image, tensor or array;
+`url`, `path` and `file_id` are references; `unknown`: the block is not understood."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,31 +24,31 @@ class Found:
     """One medium, or one block that is not understood."""
 
     kind: str
-    """`image`, `audio`, `video`, `pdf`, `file`, `embedding`, `file_id`, `unknown`: as the block says, not the bytes."""
+    """`image`, `audio`, `video`, `pdf`, `file`, `embedding`, `file_id` or `unknown`: as declared, not sniffed."""
     form: Form
     value: Any
-    """The string, bytes or object that stands for it; for a span, the part of the string."""
+    """The string, bytes or object; for a span, the part of the string."""
     leaf: Address
-    """Where that value stands."""
+    """Address of that value."""
     block: Address
-    """What is removed when the medium is dropped."""
+    """Address of what is removed when the medium is dropped."""
     replaceable: bool
-    """Whether an in-process block may take the place of `block`."""
+    """Whether `block` may be replaced by a block with a tensor."""
     declared: tuple[Address, ...] = ()
-    """Where the block declares a media type or format."""
+    """Addresses at which the block declares a media type or format."""
     span: tuple[int, int] | None = None
-    """Start and stop in a plain text; None when the value stands alone."""
+    """Start and stop in a plain text; None if the value is the whole medium."""
     reason: str | None = None
     """Why a block of form `unknown` is not understood."""
 
     @property
     def path(self) -> str:
-        """Where the block stands, as `messages[0].content[1]`."""
+        """Address of the block as a string, such as `messages[0].content[1]`."""
         return describe(self.block)
 
 
 def describe(address: Address) -> str:
-    """Write an address as Python would: `messages[0].content[1]`."""
+    """Format an address as Python would: `messages[0].content[1]`."""
     index, *keys = address
     parts = [f"messages[{index}]"]
     for key in keys:
@@ -60,10 +60,10 @@ def describe(address: Address) -> str:
 
 
 def check_depth(address: Address) -> None:
-    """Refuse what is nested so deeply, or in a circle, that walking it would not end well.
+    """Refuse values that are nested too deeply, or in a circle.
 
     Raises:
-        UnsupportedMediaError: If the address is deeper than `MAX_DEPTH`.
+        UnsupportedMediaError: The address is deeper than `MAX_DEPTH`.
     """
     if len(address) > MAX_DEPTH:
         raise UnsupportedMediaError("nested too deeply to be understood", path=describe(address[:4]))

@@ -1,4 +1,4 @@
-"""Reads media from local files, as far as the policy lets it: below allowed directories only."""
+"""Reads media from local files, only below the directories that the policy allows."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ def read_local(reference: str, *, policy: RemotePolicy, max_bytes: int, path: st
     """Read a medium from a `file:` URL or a local path.
 
     Args:
-        reference: What the block says.
-        policy: Below which directories files may be read.
-        max_bytes: Size of the file at most.
-        path: Where the block stands, for the error.
+        reference: The string in the block.
+        policy: Names the directories below which files may be read.
+        max_bytes: Largest size of the file.
+        path: Path of the block, for the error.
 
     Raises:
-        MediaFetchError: If the file is not below an allowed directory, or cannot be read.
-        MediaLimitError: If it is larger than `max_bytes`.
+        MediaFetchError: The file is not below an allowed directory, or cannot be read.
+        MediaLimitError: It is larger than `max_bytes`.
     """
     if not policy.allowed_directories:
         raise MediaFetchError(
-            "a local path is not read unless RemotePolicy(allowed_directories=...) says so: send the bytes instead, "
-            'or choose on_unsupported="drop"',
+            "local paths are read only with RemotePolicy(allowed_directories=...)",
             path=path,
         )
     try:
@@ -41,7 +40,7 @@ def read_local(reference: str, *, policy: RemotePolicy, max_bytes: int, path: st
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(resolved, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise MediaFetchError("not a regular file", path=path)
+                raise MediaFetchError("expected a regular file", path=path)
             data = file.read(max_bytes + 1)
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, MediaFetchError):
@@ -58,5 +57,5 @@ def _local_path(reference: str) -> Path:
         return Path(stripped)
     parts = urlsplit(stripped)
     if parts.netloc.lower() not in ("", "localhost"):
-        raise ValueError("a file URL of another host")
+        raise ValueError("the file URL names another host")
     return Path(unquote(parts.path))

@@ -1,8 +1,8 @@
-"""Fetches media from URLs, as far as the policy lets it: https on port 443 only.
+"""Fetches media from URLs that the policy allows: https on port 443 only.
 
-The host is resolved once, every address it has must be public, and the connection goes to one of the very addresses
-that were checked, so a second answer of the name server changes nothing. Redirects pass the same checks. No proxies,
-cookies or credentials are used. One deadline holds for the whole of it.
+The host is resolved once, all its addresses must be public, and the connection goes to one of the addresses that were
+checked, so a second DNS answer changes nothing. Redirects pass the same checks. No proxies, cookies or credentials are
+used. One deadline covers everything.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _REDIRECTS = (301, 302, 303, 307, 308)
 _SAFE = "/%:@!$&'()*+,;=~"
 _CARRIERS = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "::/96")))
-"""IPv6 networks whose addresses carry an IPv4 address that the connection would really go to."""
+"""IPv6 networks whose addresses contain the IPv4 address to which the connection would really go."""
 
 
 def fetch_url(
@@ -46,21 +46,20 @@ def fetch_url(
     """Fetch a medium over https.
 
     Args:
-        url: What the block says.
-        policy: Whether, where and how long.
-        max_bytes: Size of the body at most; reading stops there.
-        path: Where the block stands, for the error.
+        url: The string in the block.
+        policy: Whether URLs are fetched, from which hosts and for how long.
+        max_bytes: Largest size of the body; reading stops there.
+        path: Path of the block, for the error.
         resolve: Takes a host and a port and returns its addresses; the system's resolver by default.
-        backend: Makes the connections, to addresses that were checked; plain sockets by default.
+        backend: Connects to the checked addresses; plain sockets by default.
 
     Raises:
-        MediaFetchError: If the policy forbids it, or it fails.
-        MediaLimitError: If the body is larger than `max_bytes`.
+        MediaFetchError: The policy forbids it, or it fails.
+        MediaLimitError: The body is larger than `max_bytes`.
     """
     if not policy.allow_urls:
         raise MediaFetchError(
-            "a URL is not followed unless RemotePolicy(allow_urls=True) says so: send the bytes instead, or choose "
-            'on_unsupported="drop"',
+            "URLs are fetched only with RemotePolicy(allow_urls=True)",
             path=path,
         )
     deadline = time.monotonic() + policy.timeout
@@ -96,7 +95,7 @@ class _TooLargeError(Exception):
 
 
 def _check_url(url: str, policy: RemotePolicy) -> httpcore.URL:
-    """Check everything that shows in the URL itself, and take it apart once for all."""
+    """Check everything that the URL itself shows, and parse it only once."""
     if re.search(r"[\x00-\x20\x7f\\]", url):
         raise _RefusedError("the URL has white space or control characters")
     parts = urlsplit(url)
@@ -119,7 +118,7 @@ def _check_url(url: str, policy: RemotePolicy) -> httpcore.URL:
 
 
 def _get(pool: httpcore.ConnectionPool, url: httpcore.URL, max_bytes: int) -> bytes | str:
-    """Return the body, or where a redirect leads."""
+    """Return the body, or the target of a redirect."""
     host = url.host.decode()
     headers: dict[bytes | str, bytes | str] = {
         "Host": f"[{host}]" if ":" in host else host,
@@ -146,20 +145,20 @@ def _get(pool: httpcore.ConnectionPool, url: httpcore.URL, max_bytes: int) -> by
 
 
 def check_address(address: str) -> None:
-    """Let public addresses pass.
+    """Check that an address is public.
 
     Raises:
-        ValueError: If the address is private, loopback, link-local, reserved, multicast or carries an IPv4 address.
+        ValueError: The address is private, loopback, link-local, reserved, multicast, or contains an IPv4 address.
     """
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             parsed = parsed.ipv4_mapped
         elif parsed.is_site_local or any(parsed in network for network in _CARRIERS):
-            raise ValueError(f"{address} is no public address")
+            raise ValueError(f"{address} is not a public address")
     forbidden = parsed.is_private or parsed.is_reserved or parsed.is_multicast or parsed.is_unspecified
     if forbidden or parsed.is_loopback or parsed.is_link_local or not parsed.is_global:
-        raise ValueError(f"{address} is no public address")
+        raise ValueError(f"{address} is not a public address")
 
 
 def _resolve(host: str, port: int) -> list[str]:
@@ -168,7 +167,7 @@ def _resolve(host: str, port: int) -> list[str]:
 
 
 class _CheckedBackend(httpcore.NetworkBackend):
-    """Connects to public addresses alone, and gives up at the deadline."""
+    """Connects to public addresses only, and gives up at the deadline."""
 
     def __init__(self, resolve: Resolver, inner: httpcore.NetworkBackend, deadline: float) -> None:
         self.resolve = resolve
@@ -183,7 +182,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Any = None,
     ) -> httpcore.NetworkStream:
-        """Resolve the host, check what it resolves to, and connect to what was checked."""
+        """Resolve the host, check its addresses, and connect to one of them."""
         addresses = self._addresses(host, port)
         for address in addresses:
             check_address(address)
@@ -198,7 +197,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
         raise failure or _RefusedError(f"the host {host!r} has no address")
 
     def _addresses(self, host: str, port: int) -> list[str]:
-        """Resolve beside the deadline: the system's resolver takes no timeout."""
+        """Resolve in a thread: the system's resolver takes no timeout."""
         outcome: list[Any] = []
 
         def work() -> None:
@@ -218,7 +217,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A stream whose every operation has what is left until the deadline."""
+    """A stream whose operations all end at the deadline."""
 
     def __init__(self, inner: httpcore.NetworkStream, deadline: float) -> None:
         self.inner = inner

@@ -1,4 +1,4 @@
-"""Writes media back into messages, each in the dialect and form in which it came."""
+"""Writes media back into messages, each in its own dialect and form."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from smoothguard_guardrail.media.collect import is_picture
-from smoothguard_guardrail.media.found import Address, Found, check_depth
+from smoothguard_guardrail.media.collector import is_media_object
+from smoothguard_guardrail.media.formats import short_name
+from smoothguard_guardrail.media.found_medium import Address, Found, check_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,26 +20,24 @@ if TYPE_CHECKING:
     Edit = Callable[[Any], Any]
 
 REMOVED = "[attachment removed]"
-"""What stands where the last block of a list, or a whole value, was dropped: providers refuse empty content."""
+"""Stands for a dropped value, or for the last dropped block of a list: providers refuse empty content."""
 _DROP = object()
-_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/gif": "gif", "audio/wav": "wav"}
-_FORMATS |= {"audio/mpeg": "mp3", "audio/flac": "flac", "audio/ogg": "ogg", "image/bmp": "bmp", "image/tiff": "tiff"}
 
 
 class Rewriter:
     """Collects edits by address, then copies messages with the edits made. The originals are only read.
 
     Args:
-        share_pictures: Whether in-process pictures are left in place rather than copied: copying may decode them.
+        share_objects: Whether images, tensors and arrays are left in place: copying may decode them.
     """
 
-    def __init__(self, *, share_pictures: bool = False) -> None:
-        self._share_pictures = share_pictures
+    def __init__(self, *, share_objects: bool = False) -> None:
+        self._share_objects = share_objects
         self._edits: dict[Address, list[Edit]] = defaultdict(list)
         self._spans: dict[Address, list[tuple[int, int, str]]] = defaultdict(list)
 
     def drop(self, found: Found) -> None:
-        """Remove the block of a medium; from a plain text, the medium alone."""
+        """Remove the block of a medium, or only the medium from a plain text."""
         if found.span is not None:
             self._spans[found.leaf].append((*found.span, REMOVED))
         elif len(found.block) == 2:
@@ -47,15 +46,15 @@ class Rewriter:
             self._edits[found.block].append(lambda _: _DROP)
 
     def replace_block(self, found: Found, block: dict[str, Any]) -> None:
-        """Put an in-process block in the place of a block."""
+        """Replace a block."""
         self._edits[found.block].append(lambda _: block)
 
     def write_object(self, found: Found, value: Any) -> None:
-        """Put an in-process picture or waveform in the place of another."""
+        """Replace an image or waveform object."""
         self._edits[found.leaf].append(lambda _: value)
 
     def write(self, found: Found, data: bytes, mime_type: str) -> None:
-        """Put encoded bytes in the place of a medium, and say what they are where the block says so."""
+        """Replace a medium by encoded bytes, and update the declared media type."""
         encoded = base64.b64encode(data).decode("ascii")
         uri = f"data:{mime_type};base64,{encoded}"
         if found.span is not None:
@@ -74,7 +73,7 @@ class Rewriter:
             self._edits[found.leaf[:-1]].append(lambda node: _with_type(node, key, mime_type))
 
     def _relocate(self, leaf: Address, encoded: str, uri: str, mime_type: str) -> None:
-        """Turn a reference that was fetched into the same dialect's block of bytes."""
+        """Replace a fetched reference by bytes in the same dialect."""
         key, holder, wrapper = leaf[-1], leaf[:-1], leaf[-2]
 
         def rewrite(node: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +126,7 @@ class Rewriter:
                 kept = [_placeholder(node[0])]
             copy = tuple(kept) if isinstance(node, tuple) else kept
         else:
-            copy = node if self._share_pictures and is_picture(node) else _copy_leaf(node)
+            copy = node if self._share_objects and is_media_object(node) else _copy_leaf(node)
         for start, stop, text in sorted(self._spans.get(at, ()), reverse=True):
             copy = copy[:start] + text + copy[stop:]
         for edit in self._edits.get(at, ()):
@@ -136,7 +135,7 @@ class Rewriter:
 
 
 def _placeholder(dropped: Any) -> Any:
-    """Return a text in the dialect of the block that was dropped."""
+    """Return a text in the dialect of a dropped block."""
     if isinstance(dropped, dict) and "type" not in dropped:
         return {"text": REMOVED}
     if isinstance(dropped, dict):
@@ -146,12 +145,12 @@ def _placeholder(dropped: Any) -> Any:
 
 
 def _declare(declared: str, mime_type: str) -> str:
-    """Return a media type, or a format's short name, as the block had it."""
-    return mime_type if "/" in declared else _FORMATS.get(mime_type, mime_type.partition("/")[2])
+    """Return a media type or a short name, whichever the block had."""
+    return mime_type if "/" in declared else short_name(mime_type)
 
 
 def _with_type(node: Any, key: Any, mime_type: str) -> Any:
-    """Add the media type where the dialect wants one beside the bytes."""
+    """Add the media type where the dialect needs one next to the bytes."""
     if not isinstance(node, dict):
         return node
     if key == "base64" or node.get("source_type") == "base64":
@@ -166,6 +165,6 @@ def _copy_leaf(value: Any) -> Any:
         return bytes(value)
     if isinstance(value, Image.Image):
         return value.copy()
-    if is_picture(value):
+    if is_media_object(value):
         return value.detach().clone() if hasattr(value, "detach") else value.copy()
     return value

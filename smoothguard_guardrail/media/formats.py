@@ -1,12 +1,33 @@
-"""What bytes are, by their own first bytes; a declared type is never trusted."""
+"""The formats of media: how their bytes begin, and which of them are decoded.
+
+To add an image or audio format, let `sniff` recognise its first bytes and name its decoder in `IMAGE_FORMATS` or
+`AUDIO_FORMATS`. A declared media type is never trusted.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
+IMAGE_FORMATS = {
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/gif": "GIF",
+    "image/tiff": "TIFF",
+}
+"""Pillow's name of every image format that is decoded, by media type as sniffed."""
+AUDIO_FORMATS = {
+    "audio/wav": ("WAV", "WAVEX", "RF64"),
+    "audio/flac": ("FLAC",),
+    "audio/ogg": ("OGG",),
+    "audio/mpeg": ("MP3",),
+}
+"""libsndfile's names of every audio format that is decoded, by media type as sniffed."""
+
 HEAD = 2048
-"""Bytes from the start that `sniff` looks at, at most."""
+"""`sniff` looks at this many bytes at most."""
 
 MPEG_BITRATES = {  # kbit/s by (MPEG-1?, layer), Source: ISO/IEC 11172-3, 2.4.2.3, and 13818-3
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -19,7 +40,7 @@ MPEG_BITRATES = {  # kbit/s by (MPEG-1?, layer), Source: ISO/IEC 11172-3, 2.4.2.
 
 
 class Sniffed(NamedTuple):
-    """What some bytes are."""
+    """The format of some bytes."""
 
     kind: str
     """`image`, `audio`, `video` or `pdf`."""
@@ -66,11 +87,20 @@ _BRANDS = {
 _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
 
 
+def short_name(mime_type: str) -> str:
+    """Return the name of a format in dialects that don't write media types: `png`, `mp3`."""
+    return "mp3" if mime_type == "audio/mpeg" else mime_type.partition("/")[2]
+
+
 def sniff(data: bytes | bytearray | memoryview) -> Sniffed | None:
-    """Return what the bytes are, or None when they are no medium that is known.
+    """Return the format of a medium, or None if the bytes do not begin like one.
 
     Args:
         data: The bytes, or at least the first `HEAD` of them.
+
+    Example:
+        >>> sniff(b"GIF89a...")
+        Sniffed(kind='image', mime_type='image/gif')
     """
     head = bytes(data[:HEAD])
     for prefix, found in _PREFIXES:
@@ -93,7 +123,7 @@ def _sniff_container(head: bytes) -> Sniffed | None:
 
 
 def _sniff_bare(head: bytes) -> Sniffed | None:
-    """Recognise formats whose magic is short, by checking more of their header."""
+    """Recognise formats with a short signature by checking more of their header."""
     if head[:3] == b"\xff\xd8\xff" and head[3:4] >= b"\xc0":
         return Sniffed("image", "image/jpeg")
     bitmap_headers = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -101,7 +131,7 @@ def _sniff_bare(head: bytes) -> Sniffed | None:
         return Sniffed("image", "image/bmp")
     for length_of, mime_type in ((_mpeg_length, "audio/mpeg"), (_aac_length, "audio/aac")):
         length = length_of(head)
-        if length and length_of(head[length:]):  # eleven set bits are too little to go by: a second frame follows
+        if length and length_of(head[length:]):  # eleven set bits prove little: a second frame must follow
             return Sniffed("audio", mime_type)
     if b"%PDF-" in head:
         return Sniffed("pdf", "application/pdf")
@@ -111,14 +141,14 @@ def _sniff_bare(head: bytes) -> Sniffed | None:
 
 
 def _aac_length(header: bytes) -> int | None:
-    """Return the length in bytes of the ADTS frame at the start, None when there is none."""
+    """Return the length in bytes of the ADTS frame at the start, or None if there is none."""
     if len(header) < 7 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0:
         return None
     return (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
 
 
 def _mpeg_length(header: bytes) -> int | None:
-    """Return the length in bytes of the MPEG audio frame at the start, None when there is none."""
+    """Return the length in bytes of the MPEG audio frame at the start, or None if there is none."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
@@ -135,7 +165,7 @@ def _mpeg_length(header: bytes) -> int | None:
 
 
 def is_text(data: bytes) -> bool:
-    """Return whether the bytes are plain text in UTF-8: no control characters, no medium."""
+    """Return whether the bytes are plain UTF-8 text, without control characters or a medium."""
     if sniff(data) is not None or b"\0" in data:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Tells what a single value is, and writes down what was found."""
+"""Decides what a single value in a message is, and collects the media."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import re
 from typing import Any
 
 from smoothguard_guardrail.media import dialects
-from smoothguard_guardrail.media.found import Address, Form, Found
-from smoothguard_guardrail.media.sniff import sniff
+from smoothguard_guardrail.media.formats import sniff
+from smoothguard_guardrail.media.found_medium import Address, Form, Found
 from smoothguard_guardrail.media.strings import find_spans, sniff_base64, split_data_uri
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
-_PICTURE_CLASSES = {"torch": "Tensor", "numpy": "ndarray", "PIL": "Image"}
+_OBJECT_CLASSES = {"torch": "Tensor", "numpy": "ndarray", "PIL": "Image"}
 
 
-def is_picture(value: object) -> bool:
-    """Return whether the value is a tensor, array or Pillow picture, without importing their packages."""
+def is_media_object(value: object) -> bool:
+    """Return whether a value is a tensor, array or Pillow image, without importing their packages."""
     return any(
         cls.__module__.partition(".")[0] == package and cls.__name__ == name
         for cls in type(value).__mro__
-        for package, name in _PICTURE_CLASSES.items()
+        for package, name in _OBJECT_CLASSES.items()
     )
 
 
@@ -29,7 +29,7 @@ def is_url(value: object) -> bool:
 
 
 class Block:
-    """What is known of a block of media while it is walked."""
+    """What is known about a block of media while it is walked."""
 
     def __init__(self, address: Address, kind: str, *, replaceable: bool = True) -> None:
         self.address = address
@@ -41,17 +41,17 @@ class Block:
 
 
 class Collector:
-    """Collects what is found, value by value."""
+    """Collects media value by value."""
 
     def __init__(self) -> None:
         self.found: list[Found] = []
 
     def payload(self, key: Any, value: Any, at: Address, owner: Block) -> None:
-        """Find what the payload of a block of media is."""
+        """Add the payload of a block of media."""
         if owner.kind == "embedding":
             self.add(owner, "unknown", value, at, reason="embeddings cannot be perturbed")
         elif isinstance(value, (bool, int, float)):
-            self.add(owner, "unknown", value, at, reason=f"a number under {key!r} is not understood")
+            self.add(owner, "unknown", value, at, reason=f"expected a medium under {key!r}, got a number")
         elif not isinstance(value, str):
             self.value(value, at, owner)
         elif split_data_uri(value) is not None:
@@ -61,10 +61,10 @@ class Collector:
         elif key in dialects.REFERENCE_KEYS:
             self.reference(value, at, owner)
         else:
-            self.add(owner, "unknown", value, at, reason=f"a text under {key!r} is not understood")
+            self.add(owner, "unknown", value, at, reason=f"expected a medium under {key!r}, got text")
 
     def reference(self, value: str, at: Address, owner: Block) -> None:
-        """Find what a string is where URLs stand: a data URI, base64, a URL or a path."""
+        """Add a string from a place for URLs: a data URI, base64, a URL or a path."""
         stripped = value.strip()
         if split_data_uri(stripped) is not None:
             self.add(owner, "data_uri", value, at)
@@ -76,21 +76,21 @@ class Collector:
             self.add(owner, "path", value, at)
 
     def value(self, value: Any, at: Address, owner: Block) -> None:
-        """Find what a single value is, where anything may stand."""
+        """Add a value from a place where any type may stand, if it is a medium or not understood."""
         if isinstance(value, str):
             self.text(value, at)
         elif isinstance(value, (bytes, bytearray, memoryview)):
             data = bytes(value)
             encoded = sniff(data) is None and data.isascii() and sniff_base64(data.decode()) is not None
             self.add(owner, "base64_bytes" if encoded else "bytes", data, at)
-        elif is_picture(value):
+        elif is_media_object(value):
             self.add(owner, "object", value, at)
         elif value is not None and not isinstance(value, (bool, int, float)):
-            reason = f"a value of type {type(value).__name__} is not understood"
+            reason = f"expected a medium, got a value of type {type(value).__name__}"
             self.add(owner, "unknown", value, at, reason=reason)
 
     def text(self, text: str, at: Address) -> None:
-        """Find media in plain text."""
+        """Add the media in plain text."""
         for span in find_spans(text):
             kind = span.sniffed.kind if span.sniffed else "unknown"
             self.found.append(
@@ -106,12 +106,12 @@ class Collector:
             )
 
     def key(self, key: Any, at: Address) -> None:
-        """Find media in the name of a key."""
+        """Add a key whose name hides a medium."""
         if isinstance(key, str) and len(key) > 32 and find_spans(key):
-            self.unknown(key, (*at, key), "it hides a medium in the name of a key")
+            self.unknown(key, (*at, key), "the name of a key hides a medium")
 
     def unknown(self, value: Any, at: Address, reason: str, owner: Block | None = None) -> None:
-        """Write down what is not understood."""
+        """Add what is not understood."""
         owner = owner or Block(at, "unknown", replaceable=False)
         self.add(owner, "unknown", value, at, kind="unknown", reason=reason)
 
@@ -125,7 +125,7 @@ class Collector:
         kind: str | None = None,
         reason: str | None = None,
     ) -> None:
-        """Write down what was found."""
+        """Add a medium."""
         self.found.append(
             Found(
                 kind=kind or owner.kind,
