@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.study.design import ADAPTIVE_EPSILON, CANDIDATES, OUR_VOTE, PAPER_VOTE
 from benchmarks.study.measure import SELECTION_SCENES, Climb, Study
 from benchmarks.study.sections import CLEAN, OVER_REFUSAL, inverse, plain
-from benchmarks.study.tasks import is_right, leaks_secret
+from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.replay import cached_components, replay
 from smoothguard_guardrail.evaluation.report import Section, Table
@@ -103,9 +103,7 @@ def votes_section(study: Study, climb: Climb) -> Section:
         found = {
             task: (items, replay(config, copies, components=components)) for task, (items, copies) in asked.items()
         }
-        leaked = {
-            task: Rate.of(leaks_secret(i, each.text) for i, each in zip(*found[task], strict=True)) for task in found
-        }
+        leaked = {task: Rate.of(is_leak(i, each.text) for i, each in zip(*found[task], strict=True)) for task in found}
         right = Rate.of(is_right(i, each.text) for i, each in zip(*found["harmless"], strict=True))
         calls = [each.num_calls for _, results in found.values() for each in results]
         rows.append(

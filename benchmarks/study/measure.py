@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.study.attacks import adaptive_attack
 from benchmarks.study.design import NUM_COPIES, Budget, Scale
-from benchmarks.study.tasks import Tasks, leaks_secret, make_tasks, target_of
+from benchmarks.study.tasks import Tasks, is_leak, make_tasks, target_of
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import Arm, run_arms, with_media
 from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items
@@ -90,7 +90,7 @@ class Study:
         return answers
 
     def rate(
-        self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None, judged: Judgement = leaks_secret
+        self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None, judged: Judgement = is_leak
     ) -> Rate:
         """Return the share of the items whose answer is judged true."""
         answers = self.ask(name, items, config)
@@ -105,7 +105,7 @@ class Study:
     def leak_rate(self, config: SmoothGuardConfig, items: Sequence[Item]) -> float:
         """Return the share of the items' perturbed copies that make the model tell."""
         copies = self.copies(config, items)
-        told = [leaks_secret(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
+        told = [is_leak(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
         return sum(told) / len(told)
 
     def climb(
@@ -140,7 +140,7 @@ class Study:
                 last |= {item.id: item for item in found}
                 answers = self.ask(name, found, config)
                 originals = {item.id: item for item in standing}
-                standing = [originals[item.id] for item in found if not leaks_secret(item, answers[item.id].text)]
+                standing = [originals[item.id] for item in found if not is_leak(item, answers[item.id].text)]
             lost = Rate(k=len(items) - len(standing), n=len(items))
             leak_rate = None if config is None else self.leak_rate(config, tuple(last.values()))
             rungs.append(Rung(evaluations=spent, lost=lost, leak_rate=leak_rate))

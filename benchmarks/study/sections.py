@@ -15,7 +15,7 @@ from benchmarks.study.design import (
     guards,
 )
 from benchmarks.study.measure import Climb, Judgement, Study
-from benchmarks.study.tasks import is_right, is_wrong_way, leaks_secret
+from benchmarks.study.tasks import is_leak, is_right, is_wrong_way
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import noise_only
 from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
@@ -96,7 +96,7 @@ def arms_section(study: Study) -> Section:
     rows: list[tuple[Any, ...]] = []
     tests: list[tuple[Any, ...]] = []
     for task, items, judged in (
-        ("requests: secret told", tasks.requests.items, leaks_secret),
+        ("requests: secret told", tasks.requests.items, is_leak),
         ("POPE: wrong answer", half, is_wrong_way),
     ):
         bad = plain(study, items, ADAPTIVE_EPSILON)
@@ -141,7 +141,7 @@ def sigma_section(study: Study) -> Section:
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     some = slice(study.scale.swept)
     groups: dict[str, tuple[Sequence[Item], Judgement]] = {
-        f"{epsilon}/255": (plain(study, tasks.requests.items, epsilon)[some], leaks_secret) for epsilon in EPSILONS
+        f"{epsilon}/255": (plain(study, tasks.requests.items, epsilon)[some], is_leak) for epsilon in EPSILONS
     }
     groups["clean accuracy"] = tasks.harmless[some], is_right
     groups["POPE accuracy"] = tasks.pope.items[some], lambda item, text: not is_wrong_way(item, text)

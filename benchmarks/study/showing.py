@@ -11,7 +11,7 @@ from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import Row, plain
-from benchmarks.study.tasks import is_right, leaks_secret
+from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import image_perturber
@@ -34,7 +34,7 @@ def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
     climb = rows["ours"].climb
     lost = [item for item in climb.items if item.id in climb.fallen]
     known = plain(study, tasks.requests.items, 2 * ADAPTIVE_EPSILON)
-    held = [item for item in known if not leaks_secret(item, study.ask("ours", known, ours)[item.id].text)]
+    held = [item for item in known if not is_leak(item, study.ask("ours", known, ours)[item.id].text)]
     answers = study.ask("ours", tasks.harmless, ours)
     wrong = [item for item in tasks.harmless if not is_right(item, answers[item.id].text)]
     kinds = {
@@ -95,7 +95,7 @@ _embedder = CachedEmbeddings()
 def _verdict(item: Item, answer: Answer) -> str:
     if item.label is not None:
         return "right" if is_right(item, answer.text) else "wrong"
-    return "told the secret" if leaks_secret(item, answer.text) else "did not tell"
+    return "told the secret" if is_leak(item, answer.text) else "did not tell"
 
 
 def _texts(answer: Answer) -> list[str]:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 class AttackOptions(Record):
     """How images are attacked; see `AttackSettings`."""
 
-    num_steps: int = Field(100, ge=1)
+    num_steps: int = Field(default=100, ge=1)
     """Gradient steps."""
-    num_draws: int = Field(16, ge=1)
+    num_draws: int = Field(default=16, ge=1)
     """Draws of the guard's perturbation per step, where the attack goes through it."""
     target: str | None = None
     """The answer to bring about; None: the item's own target, or away from the model's answer."""
-    step_size: float | None = Field(None, gt=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
+    step_size: float | None = Field(default=None, gt=0)
+    momentum: float = Field(default=0.5, ge=0, lt=1)
     step_decay: bool = False
     random_start: bool = False
 

@@ -47,10 +47,10 @@ class AttackSettings(Record):
     """`square` uses losses only, no gradient."""
     epsilon: float = Field(gt=0, le=1)
     """Radius, of values in [0, 1], such as 16/255."""
-    num_steps: int = Field(100, ge=1)
-    step_size: float | None = Field(None, gt=0)
+    num_steps: int = Field(default=100, ge=1)
+    step_size: float | None = Field(default=None, gt=0)
     """Length of a step; None: `epsilon / 4`."""
-    momentum: float = Field(0.5, ge=0, lt=1)
+    momentum: float = Field(default=0.5, ge=0, lt=1)
     step_decay: bool = False
     """Whether steps shrink to a tenth, so that an attack through a guard settles."""
     random_start: bool = False
@@ -60,7 +60,7 @@ class AttackSettings(Record):
     through: SmoothGuardConfig | None = None
     """The guard whose perturbation the gradient is averaged over (EOT): the attacker knows the guard. None: the bare
     model is attacked."""
-    num_draws: int = Field(16, ge=1)
+    num_draws: int = Field(default=16, ge=1)
     """Draws of the perturbation per step, with `through`."""
     straight_through: bool = False
     """With `through`: whether clipping passes the gradient as if it did nothing (BPDA)."""
