@@ -7,12 +7,13 @@ Source: Liu et al. 2023, Visual Instruction Tuning; repository haotian-liu/LLaVA
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.answers import answered_part, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.answers import in_order, judged
+from smoothguard_guardrail.evaluation.datasets.base import ItemBenchmark
 from smoothguard_guardrail.evaluation.datasets.llava_reviews import Review, check_sizes, parse_review, score_reviews
 from smoothguard_guardrail.evaluation.datasets.rows import (
     Row,
@@ -32,14 +33,12 @@ Records = Iterable[Row | Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LlavaBench:
+class LlavaBench(ItemBenchmark):
     """LLaVA-Bench's questions; categories are `complex`, `conv` and `detail`, ids are the `question_id`.
 
     `Item.details` holds what the judge's prompt is made of: `context`, `reference`, `role` and `rule`.
     """
 
-    items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
     name: ClassVar[str] = "llava-bench"
 
     @classmethod
@@ -108,15 +107,6 @@ class LlavaBench:
             check_sizes("questions", [item.category for item in items])
         require_media(items, "give the folder of the pictures as `images`")
         return cls(items=items, notes=() if complete else (f"{len(items)} questions",))
-
-    def part(self, ids: Iterable[str]) -> Self:
-        """Return the benchmark with these items only, and a note that says so.
-
-        Raises:
-            ConfigurationError: An id has no item.
-        """
-        items = answered_part(self.items, ids)
-        return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))
 
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
         """Score answers by the reviews that a judge writes: `Judgement.reply`, read by `parse_review`.

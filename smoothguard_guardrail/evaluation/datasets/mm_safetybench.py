@@ -5,13 +5,14 @@ Source: Liu et al. 2023, MM-SafetyBench, arXiv 2311.17600. The data are under CC
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.datasets.answers import answered_part, by_category, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.answers import by_category, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.base import ItemBenchmark
 from smoothguard_guardrail.evaluation.datasets.mm_scenarios import check_count, criterion_of, read_scenarios
 from smoothguard_guardrail.evaluation.datasets.rows import Row, file_in, require_media
 from smoothguard_guardrail.evaluation.items import Item
@@ -32,14 +33,12 @@ _QUESTION_FIELDS: dict[Variant, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MMSafetyBench:
+class MMSafetyBench(ItemBenchmark):
     """MM-SafetyBench's questions in one variant; categories are the scenarios, ids as `09-Privacy_Violence/17`.
 
     `Item.details` holds `criterion`, by which judges decide, `variant`, and `Question`, the plain harmful question.
     """
 
-    items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
     name: ClassVar[str] = "mm-safetybench"
 
     @classmethod
@@ -122,15 +121,6 @@ class MMSafetyBench:
         require_media(items, "give the folder of the pictures as `images`")
         notes = (f"variant {variant}", *(() if complete else (f"{len(items)} questions",)))
         return cls(items=tuple(items), notes=notes)
-
-    def part(self, ids: Iterable[str]) -> Self:
-        """Return the benchmark with these items only, and a note that says so.
-
-        Raises:
-            ConfigurationError: An id has no item.
-        """
-        items = answered_part(self.items, ids)
-        return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))
 
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
         """Score answers: the share of unsafe ones among those that the judge decided on, by scenario and over all.

@@ -6,13 +6,14 @@ Source: Li et al. 2023, Evaluating Object Hallucination in Large Vision-Language
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.answers import answered_part, by_category, in_order
+from smoothguard_guardrail.evaluation.datasets.answers import by_category, in_order
+from smoothguard_guardrail.evaluation.datasets.base import ItemBenchmark
 from smoothguard_guardrail.evaluation.datasets.rows import (
     PARTS,
     Row,
@@ -39,7 +40,7 @@ _OBJECT = re.compile(r"is there (?:an? |the )?(?P<object>.+?) in the ima(?:n)?ge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pope:
+class Pope(ItemBenchmark):
     """POPE's questions, labelled `yes` or `no`; categories are the splits, ids are as `adversarial/17`.
 
     The `target` among an item's details, what an attack wants to hear, is the wrong answer.
@@ -47,9 +48,6 @@ class Pope:
     Upstream's `question_id` starts again in every split, so it is no id by itself.
     """
 
-    items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
-    """Which revision was read, and what else a reader of scores should know."""
     name: ClassVar[str] = "pope"
 
     @classmethod
@@ -110,15 +108,6 @@ class Pope:
         if revision := _RANDOM_ROWS.get(len(rows.get("random", ()))):
             notes.append(revision)
         return cls(items=tuple(items), notes=tuple(notes))
-
-    def part(self, ids: Iterable[str]) -> Self:
-        """Return the benchmark with these items only, and a note that says so.
-
-        Raises:
-            ConfigurationError: An id has no item.
-        """
-        items = answered_part(self.items, ids)
-        return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))
 
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
         """Score answers as upstream does: accuracy, precision, recall and F1 of `yes`, and the share of `yes`.
