@@ -11,7 +11,7 @@ EPSILONS = (8, 16, 32, 64)
 """Radii of the attacks in 255ths, linf."""
 ADAPTIVE_EPSILON = 16
 SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-"""Sd of the noise in pixels. A guard has to perturb: 0 is as good as none."""
+"""Sd of the noise in pixels. A guard must perturb: 0 is as good as none."""
 SMALLEST_SIGMA = 1e-6
 NUM_COPIES = 12
 

@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 _GIVE_UP_AFTER = 20  # failures in a row from the start, with no answer among them
 # Knobs that change how answers are had or told, and not the answers.
-_OF_NO_MATTER = {"seed", "max_concurrency", "record_samples", "trace_samples"}
+_IGNORED = {"seed", "max_concurrency", "record_samples", "trace_samples"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Arm:
     Attributes:
         name: Unique among the arms.
         items: What is asked. Arms that are compared hold the same ids; an adversarial arm's items have other media.
-        config: The guard's; None: the model alone. Its seed is of no matter, each item gets its own.
+        config: The guard's; None: the model alone. Its seed does not matter, each item gets its own.
         components: Parts of the user's own.
         components_name: Identifies the components: stored answers are found by it, so change it whenever they change.
     """
@@ -72,7 +72,7 @@ def run_arms(
         folder: Keeps `answers.jsonl`.
         mapper: Where the work runs.
         seed: Of the noise.
-        progress: Told after each answer.
+        progress: Called after each answer.
         identity: Which model this is, for an object that cannot tell itself; None: `identify(model)`.
 
     Returns:
@@ -143,7 +143,7 @@ def noise_only(config: SmoothGuardConfig) -> SmoothGuardConfig:
 
 
 def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, ...]:
-    """Return the items with other pictures, such as attacked ones, in place of their first medium.
+    """Return the items with other pictures, such as attacked ones, instead of their first medium.
 
     Args:
         items: Items; those without media stay as they are.
@@ -163,10 +163,10 @@ def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, 
 def _check(arms: Sequence[Arm]) -> None:
     names = [arm.name for arm in arms]
     if not arms or len(set(names)) < len(names):
-        raise ConfigurationError(f"arms have to have names of their own, not {', '.join(names) or 'none at all'}")
+        raise ConfigurationError(f"arms must have names of their own, not {', '.join(names) or 'none at all'}")
     for arm in arms:
         if not arm.items or len({item.id for item in arm.items}) < len(arm.items):
-            raise ConfigurationError(f"the items of arm {arm.name!r} have to have ids of their own, and be one or more")
+            raise ConfigurationError(f"the items of arm {arm.name!r} must have ids of their own, and be one or more")
         if arm.components is not None and arm.config is None:
             raise ConfigurationError(f"arm {arm.name!r} has components but no config")
         if (arm.components is None) != (not arm.components_name):
@@ -194,7 +194,7 @@ def _key(arm: Arm, item: Item, config: SmoothGuardConfig | None, identity: Model
         model=identity.key,
         question=item.question,
         media=media,
-        config=None if config is None else config.model_dump(mode="json", exclude=_OF_NO_MATTER),
+        config=None if config is None else config.model_dump(mode="json", exclude=_IGNORED),
         components=arm.components_name,
         seed=None if config is None else config.seed,
         version=__version__,
@@ -223,7 +223,7 @@ def _kept_answer(kept: JsonLinesStore, key: str) -> Answer | None:
 
 def _present(found: Answer | None) -> Answer:
     if found is None:
-        raise ConfigurationError("the mapper left a question out: it has to yield every task's index and result")
+        raise ConfigurationError("the mapper left a question out: it must yield every task's index and result")
     return found
 
 

@@ -45,7 +45,7 @@ class ArmRecord(Record):
 
     name: str
     config: dict[str, JsonValue] | None
-    """Every knob of the guard; None: the model alone."""
+    """Every setting of the guard; None: the model alone."""
     components: str = ""
     """`components_name` of the arm."""
     scores: Scores
@@ -59,7 +59,7 @@ class ArmRecord(Record):
     errors: dict[str, int] = Field(default_factory=dict)
     """Failures by type."""
     verdicts: dict[str, int] = Field(default_factory=dict)
-    """What the guard said, as `passed`, `abstained`, and `skipped` where there was no medium to guard."""
+    """What the guard said, such as `passed`, `abstained`, and `skipped` where there was no medium to guard."""
 
 
 class PairRecord(Record):
@@ -108,7 +108,7 @@ def record_arms(
     Args:
         benchmark: Whose items were asked.
         arms: As they were run.
-        answers: By arm and item, as `run_arms` returns them.
+        answers: By arm and item, such as `run_arms` returns them.
         judge: Decides on answers, where the benchmark needs one.
 
     Raises:
@@ -186,7 +186,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name() -> str:
-    """Return where local models run here, as `cpu` or `cuda (NVIDIA H100 80GB HBM3)`."""
+    """Return where local models run here, such as `cpu` or `cuda (NVIDIA H100 80GB HBM3)`."""
     import torch
 
     if torch.cuda.is_available():

@@ -151,7 +151,7 @@ def replay(
 
 
 class CachedClusterer:
-    """A clusterer that clusters equal rows once; the clusterer has to be deterministic, as both of ours are."""
+    """A clusterer that clusters equal rows once; the clusterer must be deterministic, as both of ours are."""
 
     def __init__(self, clusterer: Clusterer) -> None:
         self._clusterer = clusterer

@@ -60,7 +60,7 @@ def test_an_adaptive_attack_meets_what_the_guard_shows_the_model(
     monkeypatch.setattr(TargetLoss, "__call__", spy)
     settings = QUICK.model_copy(update={"through": GUARD, "num_draws": 3})
     attack_items(model, [large], settings, folder=tmp_path / "attacked")
-    # The guard, with the attack's noise in place of its own.
+    # The guard, with the attack's noise instead of its own.
     monkeypatch.setattr(
         request_perturber, "make_generator", lambda *_, **__: torch.Generator().manual_seed(settings.seed)
     )

@@ -181,7 +181,7 @@ def refusals() -> list[Any]:
         pytest.param(answers, other, "row 3: no labelled question of the split 'adversarial'", id="other picture"),
         pytest.param(answers, strange, "row 1: no labelled question of the split 'unheard'", id="strange category"),
         pytest.param([{"question_id": 1}], questions, "row 1: `text` is missing; there is question_id", id="no text"),
-        pytest.param([{"question_id": True, "text": "no"}], questions, "has to be a number or a text", id="odd id"),
+        pytest.param([{"question_id": True, "text": "no"}], questions, "must be a number or a text", id="odd id"),
     ]
 
 
@@ -240,9 +240,9 @@ def test_a_part_says_so(pope: Pope) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": "maybe"}, r"random, row 2: `label` has to be yes or no, and is 'maybe'"),
-        ({"question_id": 1}, r"random, row 2: `question_id` 1 stands there a second time"),
-        ({"text": 3}, r"random, row 2: `text` has to be a text, and is 3"),
+        ({"label": "maybe"}, r"random, row 2: `label` must be yes or no, and is 'maybe'"),
+        ({"question_id": 1}, r"random, row 2: `question_id` 1 occurs twice"),
+        ({"text": 3}, r"random, row 2: `text` must be a text, and is 3"),
     ],
 )
 def test_wrong_rows_are_refused(change: dict[str, Any], message: str) -> None:
@@ -261,7 +261,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 of 2 media files are missing, as .*val2014.a.jpg"):
         Pope.load(folder, splits=("random",), complete=False)
     (folder / "coco_pope_random.json").write_text("[]")
-    with pytest.raises(InputError, match=r"row 1: has to be a JSON object; the file has to hold one per line"):
+    with pytest.raises(InputError, match=r"row 1: must be a JSON object; the file must contain one per line"):
         Pope.load(folder, splits=("random",), with_media=False, complete=False)
     (folder / "coco_pope_random.json").write_text('{"question_id": 1')
     with pytest.raises(InputError, match=r"row 1: not JSON"):

@@ -200,10 +200,10 @@ def test_no_tasks_need_no_ray() -> None:
     assert list(OnRay(1, address="192.0.2.1:1")(len, [])) == []
 
 
-@pytest.mark.parametrize("knobs", [{"num_workers": 0}, {"num_workers": 1, "num_gpus_per_worker": -1}])
-def test_numbers_that_make_no_sense_are_refused(knobs: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="num_workers has to be 1 or more"):
-        OnRay(**knobs)
+@pytest.mark.parametrize("settings", [{"num_workers": 0}, {"num_workers": 1, "num_gpus_per_worker": -1}])
+def test_numbers_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="num_workers must be 1 or more"):
+        OnRay(**settings)
 
 
 def test_a_client_of_a_far_cluster_is_refused() -> None:

@@ -27,7 +27,7 @@ _THREADS = 4  # calls to a provider at once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The arms, and by arm the knobs that were swept."""
+    """The arms, and by arm the settings that were swept."""
 
     arms: tuple[Arm, ...]
     swept: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ def plan_arms(
         sweeps: As `sigma=0.1,0.2`: the guarded arms again for every combination.
 
     Raises:
-        ConfigurationError: There is no such arm or knob, or pictures and arms do not fit.
+        ConfigurationError: There is no such arm or setting, or pictures and arms do not fit.
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Arm, noise_only, sweep
@@ -63,15 +63,15 @@ def plan_arms(
     if attacked is not None and not any(name.startswith(ATTACKED) for name in wanted):
         raise ConfigurationError("there are attacked pictures, and no arm of --arms shows them: add adversarial")
     configs = {"clean": None, "noise": noise_only(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
-    knobs = dict(parse_sweep(each) for each in sweeps)
-    variations = sweep(config, knobs)
+    settings = dict(parse_sweep(each) for each in sweeps)
+    variations = sweep(config, settings)
     arms, swept = [], {}
     for name in wanted:
         shown, kind = _shown(name, items, attacked)
         arms.append(Arm(name=name, items=shown, config=configs[kind]))
         for label, varied in variations.items() if kind == "guarded" else ():
             arms.append(Arm(name=f"{name} {label}", items=shown, config=varied))
-            swept[f"{name} {label}"] = {knob: attrgetter(knob)(varied) for knob in knobs}
+            swept[f"{name} {label}"] = {setting: attrgetter(setting)(varied) for setting in settings}
     if sweeps and not swept:
         raise ConfigurationError("--sweep varies the guarded arms, and --arms has none")
     return Plan(arms=tuple(arms), swept=swept)
@@ -92,19 +92,19 @@ def _shown(name: str, items: Sequence[Item], attacked: Mapping[str, Path] | None
 
 
 def parse_sweep(text: str) -> tuple[str, list[Any]]:
-    """Read a knob and its values.
+    """Read a setting and its values.
 
     Raises:
-        ConfigurationError: It is not of the form `knob=value,value`.
+        ConfigurationError: It is not of the form `setting=value,value`.
 
     Example:
         >>> parse_sweep("sigma=0.1,0.2"), parse_sweep("vote.clusterer=kmeans")
         (('sigma', [0.1, 0.2]), ('vote.clusterer', ['kmeans']))
     """
-    knob, _, values = text.partition("=")
-    if not knob or not values:
-        raise ConfigurationError(f"--sweep {text}: give a knob and its values, as sigma=0.05,0.1,0.2")
-    return knob.strip(), [_value(value.strip()) for value in values.split(",")]
+    setting, _, values = text.partition("=")
+    if not setting or not values:
+        raise ConfigurationError(f"--sweep {text}: give a setting and its values, as sigma=0.05,0.1,0.2")
+    return setting.strip(), [_value(value.strip()) for value in values.split(",")]
 
 
 def _value(text: str) -> Any:
@@ -163,7 +163,7 @@ def make_mapper(model: str, *, workers: int | None, ray: bool) -> Mapper:
     from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
     if workers is not None and workers < 1:
-        raise ConfigurationError(f"--workers has to be 1 or more, not {workers}")
+        raise ConfigurationError(f"--workers must be 1 or more, not {workers}")
     if ray:
         from smoothguard_guardrail.evaluation.ray import OnRay
 

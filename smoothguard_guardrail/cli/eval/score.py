@@ -30,7 +30,7 @@ _POPE_ANSWERS_HELP = "JSON lines: LLaVA's question_id, prompt, text; upstream's 
 _COMPA_ANSWERS_HELP = "JSON lines: row, file, text; or item_id, text; or the authors' JSON file."
 _MM_ANSWERS_HELP = "Folder of scenario files with ans.<model>.text in their records; or JSON lines: item_id, text."
 _REVIEWS_HELP = "JSON lines: question_id, category, content, tuple."
-_LLAVA_ANSWERS_HELP = "In place of reviews, JSON lines: item_id, text. Needs --data and --judge."
+_LLAVA_ANSWERS_HELP = "Instead of reviews, JSON lines: item_id, text. Needs --data and --judge."
 _KEPT_HELP = "File that keeps judgements, as kept/judgements.jsonl of a run: what stands there is not asked again."
 _JUDGE_HELP = (
     "`stored`: the verdicts in the files; `refusal`: whether the answer refuses; `classifier:PATH` (a guard model or "
@@ -39,7 +39,7 @@ _JUDGE_HELP = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print the scores as JSON, with the outcome of every item.")]
 Partial = Annotated[
-    bool, typer.Option("--partial", help="Score what is there, and say how much, in place of refusing partial files.")
+    bool, typer.Option("--partial", help="Score what is there, and say how much, instead of refusing partial files.")
 ]
 Data = Annotated[str | None, typer.Option(help=f"Of answers by item_id: the benchmark. {eval_data.HELP}")]
 Kept = Annotated[Path | None, typer.Option(help=_KEPT_HELP)]
@@ -86,7 +86,7 @@ def pope(
 def llava_bench(
     reviews: Annotated[Path | None, typer.Option(help=_REVIEWS_HELP)] = None,
     questions: Annotated[
-        Path | None, typer.Option(help="questions.jsonl, with which reviews have to agree one by one.")
+        Path | None, typer.Option(help="questions.jsonl, with which reviews must agree one by one.")
     ] = None,
     answers: Annotated[Path | None, typer.Option(help=_LLAVA_ANSWERS_HELP)] = None,
     data: Data = None,
@@ -193,7 +193,7 @@ def compa_order(
 
 
 def _score_items(bench: PartialBenchmark, path: Path, *, partial: bool, judge: Judge | None = None) -> Scores:
-    """Score answers by item id, as `smoothguard eval run` scored them."""
+    """Score answers by item id, such as `smoothguard eval run` scored them."""
     from smoothguard_guardrail.evaluation.datasets.answers import in_order, read_item_answers
     from smoothguard_guardrail.evaluation.record import score_answers
 

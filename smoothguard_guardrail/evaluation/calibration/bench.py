@@ -131,7 +131,7 @@ class Bench:
         attack: How rows are attacked; None where they are not: there are none, or the model is not local.
         match: When a harmless answer is right.
         embeddings: Embeds answers, each once.
-        progress: Told what is being done.
+        progress: Called what is being done.
     """
 
     def __init__(

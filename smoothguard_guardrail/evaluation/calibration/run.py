@@ -56,9 +56,9 @@ def calibrate(
 
     Args:
         bench: Measures.
-        rows: The data; there have to be harmless rows.
+        rows: The data; there must be harmless rows.
         sweep: What to try; candidates over the call budget are left out.
-        base: All other knobs.
+        base: All other settings.
         limits: What the guard may cost.
         environment: What repeats it, for the record.
 

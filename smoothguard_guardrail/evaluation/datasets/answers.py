@@ -29,7 +29,7 @@ def in_order(items: Sequence[Item], answers: Mapping[str, str]) -> list[str]:
 
 
 def holds_item_ids(path: Path) -> bool:
-    """Whether a file holds answers by item id, as `smoothguard eval run` writes them.
+    """Whether a file holds answers by item id, such as `smoothguard eval run` writes them.
 
     Raises:
         InputError: The file cannot be read.

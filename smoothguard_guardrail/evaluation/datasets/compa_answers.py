@@ -39,7 +39,7 @@ def _rows(path: Path) -> list[Row]:
         return read_json_lines(path)
     questions = read_json_object(path).get("questions")
     if not isinstance(questions, list) or not all(isinstance(question, dict) for question in questions):
-        raise InputError(f"{path}: `questions` has to be a list of objects")
+        raise InputError(f"{path}: `questions` must be a list of objects")
     return rows_of(f"{path}, questions", questions)
 
 

@@ -90,7 +90,7 @@ class CompaOrder(ItemBenchmark):
             InputError: A row or a recording is missing or wrong.
         """
         if ask not in ("one", "every"):
-            raise ConfigurationError(f"`ask` has to be one or every, and is {ask!r}")
+            raise ConfigurationError(f"`ask` must be one or every, and is {ask!r}")
         named = rows_of("CompA-order", rows)
         if complete and len(named) != NUM_ROWS:
             raise InputError(f"{len(named)} rows, and the published file has {NUM_ROWS}; {PARTS}")
@@ -168,7 +168,7 @@ def _options(row: Row) -> list[tuple[str, str]]:
         if not absent:
             options.append((str(there[caption]), str(there[file])))
     if len(options) < 2:
-        raise InputError(f"{row.where}: has to have two captions with recordings at least")
+        raise InputError(f"{row.where}: must have two captions with recordings at least")
     return options
 
 

@@ -150,7 +150,7 @@ def mm_safetybench_from_hub(
         MissingDependencyError: The package `datasets` is not installed.
     """
     if variant not in _MM_SPLITS:
-        raise ConfigurationError(f"{variant!r} is no variant: {', '.join(_MM_SPLITS)}")
+        raise ConfigurationError(f"{variant!r} is not a variant: {', '.join(_MM_SPLITS)}")
     split, field = _MM_SPLITS[variant]
     records: dict[str, dict[str, Row]] = {}
     origins: dict[str, None] = {}
@@ -182,7 +182,7 @@ def _scenarios(wanted: Sequence[str] | None) -> list[str]:
         return list(SCENARIO_SIZES)
     found = {name: known for known in SCENARIO_SIZES for name in (known, *known.split("-", 1))}
     if unknown := [name for name in wanted if name not in found]:
-        raise ConfigurationError(f"{unknown[0]!r} is no scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")
+        raise ConfigurationError(f"{unknown[0]!r} is not a scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")
     return list(dict.fromkeys(found[name] for name in wanted))
 
 
@@ -238,7 +238,7 @@ def _open_folder(folder: Path, split: str, config: str | None) -> Dataset:
     paths = [path for path in paths if config is None or config in path.relative_to(folder).parts]
     if not paths or len({path.parent for path in paths}) > 1:
         raise ConfigurationError(
-            f"{saved} has to hold what `Dataset.save_to_disk` wrote, or {split}.parquet in one of its folders"
+            f"{saved} must contain what `Dataset.save_to_disk` wrote, or {split}.parquet in one of its folders"
         )
     return datasets.Dataset(datasets.table.InMemoryTable(parquet.read_table(paths)))
 
@@ -266,7 +266,7 @@ def _bytes(row: Row) -> bytes:
         return data
     if isinstance(image, Mapping) and image.get("path") and Path(image["path"]).is_file():
         return Path(image["path"]).read_bytes()
-    raise InputError(f"{row.where}: `image` has to be a picture, and is {type(image).__name__}")
+    raise InputError(f"{row.where}: `image` must be a picture, and is {type(image).__name__}")
 
 
 def _with_suffix(name: str) -> str:

@@ -116,7 +116,7 @@ class LlavaBench(ItemBenchmark):
         """
         texts = in_order(self.items, answers)
         if judge is None:
-            raise ConfigurationError("LLaVA-Bench needs a judge that writes reviews, as `ReviewJudge`")
+            raise ConfigurationError("LLaVA-Bench needs a judge that writes reviews, such as `ReviewJudge`")
         reviews = [
             Review(item_id=item.id, category=item.category, scores=parse_review(found.reply), content=found.reply)
             for item, found in zip(self.items, judged(judge, self.items, texts), strict=True)
@@ -178,5 +178,5 @@ def _captions(row: Row) -> str:
     caption = row.values.get("caption")
     texts: Sequence[Any] = caption if isinstance(caption, list) else [caption]
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{row.where}: `caption` has to be a text or a list of texts, and is {caption!r}")
+        raise InputError(f"{row.where}: `caption` must be a text or a list of texts, and is {caption!r}")
     return "\n".join(texts)

@@ -171,7 +171,7 @@ def _stored(row: Row) -> tuple[float, float] | None:
         or len(found) != 2
         or any(isinstance(score, bool) or not isinstance(score, int | float) for score in found)
     ):
-        raise InputError(f"{row.where}: `tuple` has to be two numbers, and is {found!r}")
+        raise InputError(f"{row.where}: `tuple` must be two numbers, and is {found!r}")
     return None if found == _FAILED else _in_range(*found)
 
 

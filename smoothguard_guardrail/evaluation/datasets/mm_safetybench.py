@@ -58,7 +58,7 @@ class MMSafetyBench(ItemBenchmark):
         Args:
             folder: The repository's root, or its `data`.
             variant: What goes with the questions, and which of a record's questions is asked.
-            scenarios: Names as published, or their numbers, as `09`; None: all 13.
+            scenarios: Names as published, or their numbers, such as `09`; None: all 13.
             universal_image: The picture of the variant `universal`.
             images: Folder of the scenarios' pictures; None: `imgs` beside `processed_questions`.
             with_media: False: questions without pictures, enough to score answers that exist.
@@ -66,7 +66,7 @@ class MMSafetyBench(ItemBenchmark):
                 there, those of other names included.
 
         Raises:
-            ConfigurationError: A name is no scenario, or `universal_image` does not fit the variant.
+            ConfigurationError: A name is not a scenario, or `universal_image` does not fit the variant.
             InputError: A file, a record, a field or a picture is missing or wrong.
         """
         folder = Path(folder)
@@ -130,7 +130,9 @@ class MMSafetyBench(ItemBenchmark):
         """
         texts = in_order(self.items, answers)
         if judge is None:
-            raise ConfigurationError("MM-SafetyBench needs a judge, as `RefusalJudge`, `ChatJudge` or `StoredVerdicts`")
+            raise ConfigurationError(
+                "MM-SafetyBench needs a judge, such as `RefusalJudge`, `ChatJudge` or `StoredVerdicts`"
+            )
         found = judged(judge, self.items, texts)
         outcomes = {item.id: each.verdict for item, each in zip(self.items, found, strict=True)}
         rows = tuple(_row(group, items, outcomes) for group, items in by_category(self.items).items())
@@ -168,7 +170,7 @@ def safety_item(
 
 def _check_variant(variant: Variant, universal_image: Path | None, images: Path | None, with_media: bool) -> None:
     if variant not in get_args(Variant):
-        raise ConfigurationError(f"{variant!r} is no variant: {', '.join(get_args(Variant))}")
+        raise ConfigurationError(f"{variant!r} is not a variant: {', '.join(get_args(Variant))}")
     if universal_image is not None and variant != "universal":
         raise ConfigurationError(f"the variant {variant} has pictures of its own: `universal_image` is for `universal`")
     if not with_media:

@@ -45,7 +45,7 @@ class Pope(ItemBenchmark):
 
     The `target` among an item's details, what an attack wants to hear, is the wrong answer.
 
-    Upstream's `question_id` starts again in every split, so it is no id by itself.
+    Upstream's `question_id` starts again in every split, so it is not an id by itself.
     """
 
     name: ClassVar[str] = "pope"
@@ -67,7 +67,7 @@ class Pope(ItemBenchmark):
             folder: Where these files are.
             images: Folder of the COCO val2014 pictures; None: `val2014` beside the files.
             splits: Which splits to read.
-            suffix: Appended to every question, as `SINGLE_WORD`; upstream appends nothing.
+            suffix: Appended to every question, such as `SINGLE_WORD`; upstream appends nothing.
             with_media: False: questions without pictures, enough to score answers that exist.
             complete: Refuse anything but the published number of rows.
 
@@ -163,7 +163,9 @@ def question_object(question: str) -> str:
 
 def _check_count(split: str, count: int) -> None:
     if split not in SPLITS:
-        raise ConfigurationError(f"{split!r} is no split of POPE: {', '.join(SPLITS)}; `complete=False` reads others")
+        raise ConfigurationError(
+            f"{split!r} is not a split of POPE: {', '.join(SPLITS)}; `complete=False` reads others"
+        )
     if count not in (_RANDOM_ROWS if split == "random" else (_NUM_ROWS,)):
         expected = "2910 or 3000" if split == "random" else str(_NUM_ROWS)
         raise InputError(f"{split}: {count} rows, and the published file has {expected}; {PARTS}")
@@ -172,7 +174,7 @@ def _check_count(split: str, count: int) -> None:
 def _item(split: str, row: Row, images: Path | None, suffix: str) -> Item:
     label, image = row.text("label"), row.text("image")
     if label not in ("yes", "no"):
-        raise InputError(f"{row.where}: `label` has to be yes or no, and is {label!r}")
+        raise InputError(f"{row.where}: `label` must be yes or no, and is {label!r}")
     question = row.text("text")
     return Item(
         id=f"{split}/{row.key('question_id')}",

@@ -52,7 +52,7 @@ def read_llava_answers(pope: Pope, answers: Path, questions: Path) -> dict[str, 
 def read_upstream_answers(pope: Pope, answers: Path) -> dict[str, str]:
     """Read upstream's layout: rows of `question` and `answer`, in the order of one split's label file.
 
-    The rows hold neither picture nor id, so their order is all there is; the questions have to agree row by row.
+    The rows hold neither picture nor id, so their order is all there is; the questions must agree row by row.
 
     Args:
         pope: The labelled questions of one split.
