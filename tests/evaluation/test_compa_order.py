@@ -172,5 +172,5 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"CompA_order_benchmark.csv cannot be read"):
         CompaOrder.load(tmp_path, with_media=False, complete=False)
     rows = [("A", "B", "-", "/etc/a.wav", "b.wav", "-")]
-    with pytest.raises(InputError, match="is no name of a file in a folder"):
+    with pytest.raises(InputError, match="is not a name of a file in a folder"):
         CompaOrder.load(write_compa(path, rows), ask="every", complete=False)

@@ -123,7 +123,7 @@ def test_pictures_may_be_files_and_need_no_image_type(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"image": None}, "`image` must be a picture"),
-        ({"image_source": "../a"}, "no name of a file in a folder"),
+        ({"image_source": "../a"}, "not a name of a file in a folder"),
         ({"answer": "maybe"}, "`label` must be yes or no"),
         ({"question": None}, "`question` must be a text"),
         ({"question_id": "2"}, "occurs twice"),

@@ -203,7 +203,7 @@ def test_reviews_that_do_not_join_are_refused(tmp_path: Path) -> None:
     ("file", "rows", "message"),
     [
         ("questions.jsonl", LLAVA_QUESTIONS[:3], r"answers_gpt4.jsonl, row 1: there is no question 3"),
-        ("questions.jsonl", [*LLAVA_QUESTIONS, LLAVA_QUESTIONS[0]], r"row 5: `question_id` 0 stands there a second"),
+        ("questions.jsonl", [*LLAVA_QUESTIONS, LLAVA_QUESTIONS[0]], r"row 5: `question_id` 0 occurs twice"),
         ("context.jsonl", LLAVA_CONTEXT[:1], r"row 3: there is no context for the picture 002.jpg"),
         ("context.jsonl", [{"image": "001.jpg", "caption": [1]}], r"row 1: `caption` must be a text or a list"),
         ("context.jsonl", [{"image": "001.jpg"}], r"row 1: `caption` must be a text or a list of texts, and is None"),

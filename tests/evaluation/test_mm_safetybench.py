@@ -156,14 +156,14 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
 
 def test_records_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
     write_safety(tmp_path, {"01-Illegal_Activitiy": {"../../secret": safety_record("tea")}})
-    with pytest.raises(InputError, match="is no name of a file in a folder"):
+    with pytest.raises(InputError, match="is not a name of a file in a folder"):
         load(tmp_path, variant="SD", with_media=True)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variant": "SD+TYPO"}, "is no variant"),
+        ({"variant": "SD+TYPO"}, "is not a variant"),
         ({"variant": "universal"}, "needs `universal_image`"),
         ({"variant": "SD", "universal_image": Path("u.png")}, "has pictures of its own"),
     ],

@@ -171,9 +171,9 @@ def refusals() -> list[Any]:
     strange = [{**question, "category": "unheard"} for question in questions]
     return [
         pytest.param(
-            answers, colliding, r"questions.jsonl, row 5: `question_id` 1 stands there a second", id="colliding"
+            answers, colliding, r"questions.jsonl, row 5: `question_id` 1 occurs twice", id="colliding"
         ),
-        pytest.param(bare[:4] + bare[:1], questions, "row 5: the answer to adversarial/1 stands", id="duplicate"),
+        pytest.param(bare[:4] + bare[:1], questions, "row 5: the answer to adversarial/1 occurs", id="duplicate"),
         pytest.param(
             moved, questions, "row 2: its prompt is not the question of .*row 6: the ids do not fit", id="moved"
         ),
@@ -270,7 +270,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
 
 def test_pictures_outside_their_folder_are_refused(tmp_path: Path) -> None:
     rows = pope_rows((1, "../secret.jpg", "Is there a car in the image?", "no"))
-    with pytest.raises(InputError, match="is no name of a file in a folder"):
+    with pytest.raises(InputError, match="is not a name of a file in a folder"):
         Pope.from_rows({"random": rows}, images=tmp_path, complete=False)
 
 
