@@ -7,17 +7,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.attacking import load_reference
+from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import Row, plain
-from benchmarks.study.tasks import is_right, is_told
+from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import image_perturber
-from smoothguard_guardrail.evaluation.attacking import read_picture
+from smoothguard_guardrail.evaluation.attacked_images import read_image
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
 from smoothguard_guardrail.evaluation.report import (
     Answers,
     Case,
@@ -27,6 +26,7 @@ from smoothguard_guardrail.evaluation.report import (
     difference_uri,
     image_uri,
 )
+from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.perturbations import make_generator
 
 NUM_CASES = 3
@@ -41,7 +41,7 @@ def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
     climb = rows["ours"].climb
     lost = [item for item in climb.items if item.id in climb.fallen]
     known = plain(study, tasks.requests.items, 2 * ADAPTIVE_EPSILON)
-    held = [item for item in known if not is_told(item, study.ask("ours", known, ours)[item.id].text)]
+    held = [item for item in known if not is_leak(item, study.ask("ours", known, ours)[item.id].text)]
     harmless = study.ask("ours", tasks.harmless, ours)
     wrong = [item for item in tasks.harmless if not is_right(item, harmless[item.id].text)]
     kinds = {
@@ -67,7 +67,7 @@ def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
 
 
 def _case(title: str, original: Item, item: Item, answers: Mapping[str, Answer]) -> Case:
-    before, after = read_picture(original.media[0]), read_picture(item.media[0])
+    before, after = read_image(original.media[0]), read_image(item.media[0])
     images = {"original": image_uri(before, ENLARGEMENT)}
     if not torch.equal(before, after):
         images["adversarial"] = image_uri(after, ENLARGEMENT)
@@ -96,13 +96,13 @@ def _map(title: str, answer: Answer) -> ClusterMap | None:
     return cluster_map(title, texts, _embedder, labels, winner)
 
 
-_embedder = KeptEmbeddings()
+_embedder = CachedEmbeddings()
 
 
 def _verdict(item: Item, answer: Answer) -> str:
     if item.label is not None:
         return "right" if is_right(item, answer.text) else "wrong"
-    return "leaked the secret" if is_told(item, answer.text) else "did not leak"
+    return "leaked the secret" if is_leak(item, answer.text) else "did not leak"
 
 
 def _texts(answer: Answer) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smoothguard_guardrail.evaluation.arms import Arm
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.record import ArmRecord, EvaluationRecord
 from smoothguard_guardrail.evaluation.report.content import (
@@ -19,7 +20,6 @@ from smoothguard_guardrail.evaluation.report.content import (
     Series,
     Table,
 )
-from smoothguard_guardrail.evaluation.running import Arm
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 MAX_CASES = 6

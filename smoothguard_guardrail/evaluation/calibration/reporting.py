@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from smoothguard_guardrail.evaluation.calibration.measuring import (
+from smoothguard_guardrail.evaluation.calibration.bench import (
     ADAPTIVE,
     ARMS,
     ATTACKED,
