@@ -1,4 +1,4 @@
-"""How well the benign scores separate refusals and harmless answers from compliance; the figures of docs/measurements.md.
+"""How well the benign scores separate refusals and harmless answers from compliance: figures of the documentation.
 
 Run: python -m benchmarks.benign_auc
 """
