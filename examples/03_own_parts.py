@@ -1,4 +1,4 @@
-"""Bring your own perturbation and your own benign scorer: plain functions are enough."""
+"""Use your own perturbation and your own benign scorer: plain functions are enough."""
 
 from collections.abc import Sequence
 
@@ -12,19 +12,21 @@ from smoothguard_guardrail.models.reference.demo import load_demo
 
 def erase_and_blur(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
     """Set one pixel in five to grey, then average 3 x 3 neighbours; (num_samples, 3, height, width) in [0, 1]."""
-    gone = torch.rand(batch[:, :1].shape, generator=generator, device=batch.device) < 0.2
-    return torch.nn.functional.avg_pool2d(batch.masked_fill(gone, 0.5), 3, stride=1, padding=1, count_include_pad=False)
+    erased = torch.rand(batch[:, :1].shape, generator=generator, device=batch.device) < 0.2
+    return torch.nn.functional.avg_pool2d(
+        batch.masked_fill(erased, 0.5), 3, stride=1, padding=1, count_include_pad=False
+    )
 
 
 def prefer_without_digits(texts: Sequence[str]) -> list[float]:
-    """Score answers: those that give away a number are not benign."""
+    """Score answers: one that contains a digit is not benign."""
     return [-1.0 if any(letter.isdigit() for letter in text) else 1.0 for text in texts]
 
 
 def main() -> None:
     guard = SmoothGuardRunnable(
         ChatTransformersMultimodal.from_pretrained(str(reference_path())),
-        config=SmoothGuardConfig(num_samples=8, vote=VoteConfig(benign_weight=0.3)),
+        SmoothGuardConfig(num_samples=8, vote=VoteConfig(benign_weight=0.3)),
         components=GuardComponents(image_perturber=erase_and_blur, scorer=prefer_without_digits),
     )
     picture = next(picture for picture in load_demo().pictures if picture.is_attack)
