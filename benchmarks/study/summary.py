@@ -52,9 +52,9 @@ def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section
 
 def markdown(rows: Mapping[str, Row]) -> str:
     """Return the table as docs/measurements.md shows it."""
-    columns = [*map(attacked, EPSILONS), ADAPTIVE, CONTROL, CLEAN, POPE, OVER_REFUSAL]
-    lines = ["| | " + " | ".join([*columns, "mean calls"]) + " |", "|---|" + "---|" * (len(columns) + 1)]
-    for name, row in rows.items():
-        cells = [str(row.rates[column]) for column in columns]
-        lines.append(f"| {name} | " + " | ".join([*cells, f"{row.calls:.1f}"]) + " |")
+    names = [*map(attacked, EPSILONS), ADAPTIVE, CONTROL, CLEAN, POPE, OVER_REFUSAL]
+    lines = ["| | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
+    for name in names:
+        lines.append(f"| {name} | " + " | ".join(str(row.rates[name]) for row in rows.values()) + " |")
+    lines.append("| mean calls | " + " | ".join(f"{row.calls:.1f}" for row in rows.values()) + " |")
     return "\n".join(lines)
