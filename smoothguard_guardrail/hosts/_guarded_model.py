@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -17,7 +17,7 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.core.flow import Guard, adrive, drive
 from smoothguard_guardrail.core.model_info import ModelInfo
-from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.result import GuardResult
 
 METADATA_KEY = "smoothguard"
@@ -116,18 +116,3 @@ def as_messages(input: LanguageModelInput) -> list[BaseMessage]:
         return convert_to_messages([("human", input)] if isinstance(input, str) else input)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise InputError(f"expected text, a prompt value or a list of messages: {error}") from error
-
-
-def named_model(name: str) -> BaseChatModel:
-    """Return the chat model that a string such as `"openai:gpt-4o"` names.
-
-    Raises:
-        ConfigurationError: If it names none.
-        ImportError: If the package of its provider is missing.
-    """
-    from langchain.chat_models import init_chat_model
-
-    try:
-        return init_chat_model(name)
-    except ValueError as error:  # no such provider, or none that the name tells
-        raise ConfigurationError(f"no chat model can be made of {name!r}: {error}") from error

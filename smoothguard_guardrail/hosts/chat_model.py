@@ -19,10 +19,11 @@ from pydantic import ConfigDict, Field, InstanceOf
 from smoothguard_guardrail.config import SmoothGuardConfig, require_config
 from smoothguard_guardrail.core.components import GuardComponents, require_components
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.hosts._guarded_model import GuardedModel, named_model, with_record
+from smoothguard_guardrail.hosts._guarded_model import GuardedModel, with_record
 from smoothguard_guardrail.hosts._model_proxy import ChatModelProxy
 from smoothguard_guardrail.hosts._replace_models import replace_models
 from smoothguard_guardrail.hosts._stream_run import StreamRun, as_chunk, current_stream_run
+from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.result import GuardResult
 
 
@@ -37,7 +38,7 @@ class SmoothGuardChatModel(ChatModelProxy):
     `trace_samples=True` each sample is a child run that reports its tokens, and the sum is in the record only.
 
     Args:
-        model: The chat model to guard, or a name for `langchain.chat_models.init_chat_model`.
+        model: The chat model to guard, or a name for `models.load_model`, such as `"openai:gpt-4o"`.
         config: The guard's configuration.
         components: Parts of your own instead of the configured ones.
         **options: Fields of every chat model: `callbacks`, `tags`, `metadata`, `rate_limiter`, ...
@@ -45,7 +46,6 @@ class SmoothGuardChatModel(ChatModelProxy):
     Raises:
         ConfigurationError: If the model is neither a chat model nor a name of one; if an option is not a field of
             every chat model. The model's own parameters, such as `temperature`, belong to the guarded model.
-        ImportError: If the package of the named model's provider is missing.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardChatModel
@@ -71,7 +71,7 @@ class SmoothGuardChatModel(ChatModelProxy):
         components: GuardComponents | None = None,
         **options: Any,
     ) -> None:
-        inner = named_model(model) if isinstance(model, str) else model
+        inner = load_model(model) if isinstance(model, str) else model
         if not isinstance(inner, BaseChatModel):
             raise ConfigurationError(f"model: expected a chat model or a string, got {type(inner).__name__}")
         if unknown := sorted(options.keys() - type(self).model_fields.keys()):

@@ -14,7 +14,8 @@ from pydantic import ConfigDict, Field, InstanceOf
 from smoothguard_guardrail.config import SmoothGuardConfig, require_config
 from smoothguard_guardrail.core.components import GuardComponents, require_components
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.hosts._guarded_model import GuardedModel, named_model, with_record
+from smoothguard_guardrail.hosts._guarded_model import GuardedModel, with_record
+from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.result import GuardResult
 
 
@@ -28,13 +29,12 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
 
     Args:
         model: A chat model, any Runnable from messages to a message or text, or a name for
-            `langchain.chat_models.init_chat_model`, such as `"openai:gpt-4o"`.
+            `models.load_model`, such as `"openai:gpt-4o"` or `"reference"`.
         config: The guard's configuration.
         components: Parts of your own instead of the configured ones.
 
     Raises:
         ConfigurationError: If an argument has the wrong type, or the name is not one of a model.
-        ImportError: If the package of the named model's provider is missing.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardRunnable
@@ -162,7 +162,7 @@ _NEEDS_CHAT_MODEL = (
 
 
 def _as_runnable(model: Runnable[Any, Any] | str) -> Runnable[Any, Any]:
-    model = named_model(model) if isinstance(model, str) else model
+    model = load_model(model) if isinstance(model, str) else model
     if not isinstance(model, Runnable):
         raise ConfigurationError(f"model: expected a chat model, a Runnable or a string, got {type(model).__name__}")
     return model

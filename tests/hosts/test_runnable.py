@@ -273,14 +273,15 @@ def test_no_knob_is_configurable_at_call_time() -> None:
     assert not any(scan(messages)[0].value == scan(question())[0].value for messages in model.received)
 
 
-def test_names_of_models_go_through_init_chat_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_models_go_through_load_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ScriptedChatModel(script=["cat"])
-    with pytest.raises(ConfigurationError, match="no chat model can be made of 'nobody:x'"):
+    with pytest.raises(ConfigurationError, match="model 'nobody:x' cannot be loaded"):
         SmoothGuardRunnable("nobody:x")
     with pytest.raises(ConfigurationError, match="'nonsense'"):
         SmoothGuardRunnable("nonsense")
     monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: model if name == "a:b" else None)
     assert SmoothGuardRunnable("a:b").model is model
+    assert SmoothGuardRunnable("reference").model.image_size == 96
     with pytest.raises(ConfigurationError, match="got int"):
         SmoothGuardRunnable(7)  # type: ignore[arg-type]
 
