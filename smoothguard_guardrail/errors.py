@@ -1,19 +1,19 @@
 """Every exception that the package raises on purpose.
 
     SmoothGuardError
-    ├── ConfigurationError      (ValueError)   a knob, or a combination of knobs, that makes no sense
-    ├── MissingDependencyError  (ImportError)  an optional package is needed; names the pip command
-    ├── InputError              (TypeError)    the input is nothing that a chat model takes
+    ├── ConfigurationError      (ValueError)   a setting, or a combination of settings, is invalid
+    ├── MissingDependencyError  (ImportError)  an optional package is missing; names the pip command
+    ├── InputError              (TypeError)    the input is not one that a chat model takes
     ├── MediaError              (ValueError)   a medium in the request cannot be guarded; names its path
-    │   ├── UnsupportedMediaError                a kind that the guard has no perturbation for
-    │   ├── MediaLimitError                      over a limit on bytes, pixels, seconds or number
+    │   ├── UnsupportedMediaError                a kind that the guard cannot perturb
+    │   ├── MediaLimitError                      over a limit on bytes, pixels, seconds or count
     │   └── MediaFetchError                      a reference that may not, or could not, be fetched
-    ├── AdapterError            (TypeError)    a user's embedder, clusterer, scorer... broke its protocol
+    ├── AdapterError            (TypeError)    one of the user's components broke its protocol
     ├── QuorumError             (RuntimeError) fewer samples answered than `min_successes`
     └── AbstainedError          (RuntimeError) the answers disagreed and `on_abstain="raise"`
 
-An exception means that the guard could not do its work. That the guard fired is no exception but a verdict,
-`AbstainedError` apart, which only `on_abstain="raise"` asks for.
+An exception means that the guard could not do its work. When the guard fires, that is a verdict, not an exception,
+except for `AbstainedError`, which only `on_abstain="raise"` raises.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _restore(cls: type[SmoothGuardError], args: tuple[Any, ...], state: dict[str
 
 
 class ConfigurationError(SmoothGuardError, ValueError):
-    """A knob, or a combination of knobs, makes no sense."""
+    """A setting, or a combination of settings, is invalid."""
 
 
 class MissingDependencyError(SmoothGuardError, ImportError):
@@ -54,11 +54,11 @@ class MissingDependencyError(SmoothGuardError, ImportError):
     def __init__(self, package: str, extra: str) -> None:
         self.package = package
         self.extra = extra
-        super().__init__(f"{package} is needed: pip install 'smoothguard-guardrail[{extra}]'")
+        super().__init__(f"{package} is missing: pip install 'smoothguard-guardrail[{extra}]'")
 
 
 class InputError(SmoothGuardError, TypeError):
-    """The input is nothing that a chat model takes."""
+    """The input is not one that a chat model takes."""
 
 
 class MediaError(SmoothGuardError, ValueError):
@@ -66,7 +66,7 @@ class MediaError(SmoothGuardError, ValueError):
 
     Args:
         reason: What is wrong, and what to do.
-        path: Where the block stands, as `messages[0].content[1]`.
+        path: Where the block is, such as `messages[0].content[1]`.
     """
 
     def __init__(self, reason: str, *, path: str) -> None:
@@ -76,11 +76,11 @@ class MediaError(SmoothGuardError, ValueError):
 
 
 class UnsupportedMediaError(MediaError):
-    """A kind of medium, or a block, that the guard has no perturbation for."""
+    """A kind of medium, or a block, that the guard cannot perturb."""
 
 
 class MediaLimitError(MediaError):
-    """A medium is over a limit on bytes, pixels, seconds or number."""
+    """A medium is over a limit on bytes, pixels, seconds or count."""
 
 
 class MediaFetchError(MediaError):
@@ -88,7 +88,7 @@ class MediaFetchError(MediaError):
 
 
 class AdapterError(SmoothGuardError, TypeError):
-    """A user's embedder, clusterer, scorer, voter or perturber returned what its protocol does not allow."""
+    """One of the user's components returned something that its protocol does not allow."""
 
 
 class QuorumError(SmoothGuardError, RuntimeError):
@@ -97,7 +97,7 @@ class QuorumError(SmoothGuardError, RuntimeError):
     Args:
         failures: The exception of every sample that failed, in the order of the samples.
         successes: How many samples answered.
-        required: How many had to.
+        required: How many were required.
     """
 
     def __init__(self, failures: Sequence[BaseException], *, successes: int, required: int) -> None:
@@ -105,14 +105,14 @@ class QuorumError(SmoothGuardError, RuntimeError):
         self.successes = successes
         self.required = required
         kinds = ", ".join(sorted({f"{type(failure).__name__}: {failure}" for failure in failures}))
-        super().__init__(f"{successes} samples answered, {required} had to; failures: {kinds or 'none'}")
+        super().__init__(f"{successes} samples answered, {required} were required; failures: {kinds or 'none'}")
 
 
 class AbstainedError(SmoothGuardError, RuntimeError):
     """The answers disagreed more than `min_agreement` allows.
 
     Args:
-        result: The record of the guarded call, its answer included.
+        result: The record of the guarded call, including its answer.
     """
 
     def __init__(self, result: GuardResult) -> None:

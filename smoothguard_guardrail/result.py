@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, GetPydanticSchema
 Verdict = Literal["passed", "abstained", "skipped"]
 MediaKind = Literal["image", "audio"]
 MediaAction = Literal["perturbed", "dropped", "passed"]
-# Checked as a plain dict: providers put details of their own into it, as OpenAI's "priority_cache_read".
+# Validated as a plain dict: providers add details of their own, such as OpenAI's "priority_cache_read".
 Usage = Annotated[UsageMetadata, GetPydanticSchema(lambda _, handler: handler.generate_schema(dict[str, Any]))]
 
 
@@ -25,7 +25,7 @@ class Sample(_Record):
     index: int
     """Position among the calls, from 0."""
     clean: bool
-    """Whether this call saw the media as they came."""
+    """Whether this call saw the media unperturbed."""
     cluster: int | None = None
     """Cluster of the answer (0 is the largest); None when the call failed."""
     benign: float | None = None
@@ -37,7 +37,7 @@ class Sample(_Record):
     error: str | None = None
     """Type and message of the failure; None when the call answered."""
     text: str | None = None
-    """The answer, with `record_samples=True` alone."""
+    """The answer, only with `record_samples=True`."""
 
 
 class Cluster(_Record):
@@ -54,20 +54,20 @@ class Cluster(_Record):
     score: float
     """What the vote compared: share plus `benign_weight` times `benign`."""
     representative: int
-    """Index of the sample that speaks for it."""
+    """Index of the sample that represents it."""
 
 
 class Medium(_Record):
     """One medium of the request, and what was done to it."""
 
     path: str
-    """Where it stands, as `messages[0].content[1]`."""
+    """Where it is, such as `messages[0].content[1]`."""
     kind: str
     """`image`, `audio`, or the kind of a block that could not be guarded (`video`, `pdf`, `unknown`, ...)."""
     action: MediaAction
     """`perturbed`; or `dropped` / `passed` when `on_unsupported` says so."""
     mime_type: str | None = None
-    """As sniffed from the bytes, not as declared."""
+    """Detected from the bytes, not as declared."""
     num_bytes: int | None = None
     """Encoded size in bytes."""
     sha256: str | None = None
@@ -79,18 +79,18 @@ class Medium(_Record):
     duration: float | None = None
     """Seconds; None for images."""
     noise_sd: float | None = None
-    """Measured sd of what the noise changed, in units of [0, 1] pixels or of the waveform, clipping included."""
+    """Measured standard deviation of the change, clipping included, in units of [0, 1] pixels or of the waveform."""
     notes: tuple[str, ...] = ()
-    """What a reader should know: `first frame of 12`, `alpha composited on white`, ..."""
+    """Facts for a reader: `first frame of 12`, `alpha composited on white`, ..."""
 
 
 class GuardResult(_Record):
     """The answer of one guarded call and the evidence for it."""
 
     answer: AIMessage
-    """The message that was elected, its tool calls and metadata intact."""
+    """The elected message, with its tool calls and metadata."""
     verdict: Verdict
-    """`passed`; `abstained`: agreement below `min_agreement`; `skipped`: the request held no media."""
+    """`passed`; `abstained`: agreement below `min_agreement`; `skipped`: the request has no media."""
     agreement: float
     """Share of the answers that are in the winning cluster, in [0, 1]."""
     clean_overruled: bool | None = None
@@ -110,13 +110,13 @@ class GuardResult(_Record):
     timings: dict[str, float] = {}
     """Seconds by stage: `scan`, `perturb`, `model`, `vote` (embedding included), `total`."""
     num_calls: int
-    """How often the model was asked."""
+    """Number of model calls."""
 
     def to_metadata(self) -> dict[str, Any]:
         """Return everything but the answer as plain JSON values.
 
-        The seed stays out: who reads the metadata of one answer must not learn the noise of the next. Of failures
-        only the type is told: parsers and providers quote answers and requests in their messages.
+        The seed is left out: a reader of one answer's metadata must not learn the noise of the next one. Failures are
+        reduced to their type, since parsers and providers quote answers and requests in their messages.
         """
         record = self.model_dump(mode="json", exclude={"answer", "seed"}, exclude_none=True)
         for sample in record["samples"]:

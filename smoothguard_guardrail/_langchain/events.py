@@ -1,4 +1,4 @@
-"""What the guard tells callback handlers and tracers: one event per guarded call, whichever host it runs in.
+"""Reports every guarded call to callback handlers and tracers, whichever host it runs in.
 
 A host wraps its guarded call in `reported` or `areported`. Handlers then receive `on_custom_event` with the name
 `smoothguard.verdict` or `smoothguard.failure` and plain JSON without any text of an answer; tracers, which ignore
@@ -14,9 +14,10 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackManager
-from langchain_core.callbacks.manager import BaseRunManager, ahandle_event, handle_event
+from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 
+from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail.errors import AbstainedError, MediaError, QuorumError, SmoothGuardError
 from smoothguard_guardrail.result import GuardResult
 
@@ -31,11 +32,11 @@ _TRACED = ("verdict", "agreement", "clean_overruled", "num_calls", "sigma", "noi
 
 
 def reported(manager: Manager | None, call: Callable[[], GuardResult]) -> GuardResult:
-    """Make a guarded call and tell the run's handlers what came of it, once.
+    """Make a guarded call and report its outcome to the run's handlers, once.
 
     Args:
         manager: The host's run manager, or a callback manager whose parent run is the host's; None: the callbacks
-            of the run that this code is in.
+            of the current run.
         call: The guarded call.
 
     Raises:
@@ -52,28 +53,28 @@ def reported(manager: Manager | None, call: Callable[[], GuardResult]) -> GuardR
     try:
         result = call()
     except Exception as error:
-        _tell(manager, error, time.perf_counter() - start)
+        _report(manager, error, time.perf_counter() - start)
         raise
-    _tell(manager, result, time.perf_counter() - start)
+    _report(manager, result, time.perf_counter() - start)
     return result
 
 
 async def areported(manager: Manager | None, call: Callable[[], Awaitable[GuardResult]]) -> GuardResult:
-    """Make a guarded call and tell the run's handlers what came of it, once; see `reported`."""
+    """Make a guarded call and report its outcome; see `reported`."""
     start = time.perf_counter()
     try:
         result = await call()
     except Exception as error:
-        await _atell(manager, error, time.perf_counter() - start)
+        await _areport(manager, error, time.perf_counter() - start)
         raise
-    await _atell(manager, result, time.perf_counter() - start)
+    await _areport(manager, result, time.perf_counter() - start)
     return result
 
 
 def event_of(outcome: Outcome, *, seconds: float) -> tuple[str, dict[str, Any]]:
     """Return the event's name and its data: plain JSON, without texts of answers.
 
-    An abstention that was raised is a verdict, not a failure. Messages of exceptions that are not ours stay out:
+    A raised abstention is a verdict, not a failure. Messages of exceptions that are not ours are left out, since
     providers and parsers quote requests and answers in theirs.
     """
     identity = {"id": str(uuid4())}
@@ -91,35 +92,31 @@ def _failure(error: Exception) -> dict[str, Any]:
     record: dict[str, Any] = {"error": type(error).__name__}
     if isinstance(error, QuorumError):
         record |= {
-            "message": f"{error.successes} samples answered, {error.required} had to",
+            "message": f"{error.successes} samples answered, {error.required} were required",
             "failures": [type(failure).__name__ for failure in error.failures],
             "num_calls": error.successes + len(error.failures),
         }
     elif isinstance(error, MediaError):
         record |= {"message": error.reason[:_MAX_MESSAGE_CHARS], "path": error.path}
-    elif isinstance(error, SmoothGuardError) and error.__cause__ is None:  # else it quotes its cause
+    elif isinstance(error, SmoothGuardError) and error.__cause__ is None:  # otherwise it quotes its cause
         record["message"] = str(error)[:_MAX_MESSAGE_CHARS]
     return record
 
 
-def _tell(manager: Manager | None, outcome: Outcome, seconds: float) -> None:
+def _report(manager: Manager | None, outcome: Outcome, seconds: float) -> None:
     manager = manager or _current_manager()
     if manager.handlers and not _is_control_flow(outcome):
         name, data = event_of(outcome, seconds=seconds)
         _annotate(manager, data)
-        handle_event(
-            manager.handlers, "on_custom_event", "ignore_custom_event", name, data, **_context(manager, outcome)
-        )
+        private_api.send_custom_event(manager.handlers, name, data, **_context(manager, outcome))
 
 
-async def _atell(manager: Manager | None, outcome: Outcome, seconds: float) -> None:
+async def _areport(manager: Manager | None, outcome: Outcome, seconds: float) -> None:
     manager = manager or _current_manager()
     if manager.handlers and not _is_control_flow(outcome):
         name, data = event_of(outcome, seconds=seconds)
         _annotate(manager, data)
-        await ahandle_event(
-            manager.handlers, "on_custom_event", "ignore_custom_event", name, data, **_context(manager, outcome)
-        )
+        await private_api.asend_custom_event(manager.handlers, name, data, **_context(manager, outcome))
 
 
 def _current_manager() -> Manager:
@@ -129,7 +126,7 @@ def _current_manager() -> Manager:
 
 
 def _is_control_flow(outcome: Outcome) -> bool:
-    """Whether an exception is an interrupt of LangGraph's, which travels as an exception but is no failure."""
+    """Whether an exception is one of LangGraph's interrupts, which are not failures."""
     langgraph = sys.modules.get("langgraph.errors")
     return langgraph is not None and isinstance(outcome, langgraph.GraphBubbleUp)
 
@@ -139,7 +136,7 @@ def _run_id(manager: Manager) -> UUID | None:
 
 
 def _context(manager: Manager, outcome: Outcome) -> dict[str, Any]:
-    """Return what handlers get beside the data; `outcome` is for those in this process that may see texts."""
+    """Return what handlers get besides the data; `outcome` is for handlers of this process that may see texts."""
     return {
         "run_id": _run_id(manager) or uuid4(),
         "tags": manager.tags,
@@ -154,7 +151,7 @@ def _annotate(manager: Manager, data: dict[str, Any]) -> None:
     figures = {f"smoothguard_{name}": data[name] for name in _TRACED if name in data}
     for handler in manager.handlers:
         if isinstance(handler, BaseTracer | AsyncBaseTracer):
-            run = handler.run_map.get(str(_run_id(manager)))
+            run = private_api.traced_run(handler, _run_id(manager))
             if run is not None:
                 # A new dict: the old one may be the user's own configuration.
                 run.extra = {**(run.extra or {}), "metadata": {**run.metadata, **figures}}

@@ -1,4 +1,4 @@
-"""How LangChain hosts ask a model for many samples at once: concurrently, or as one true batch."""
+"""Calls a model for many samples at once: concurrently, or as one true batch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, 
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ContextThreadPoolExecutor, merge_configs
 
+from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail._langchain.sample_runs import SAMPLE_TAG, SampleRuns, without_tokens
 from smoothguard_guardrail.core.flow import CallModel, Outcome
 from smoothguard_guardrail.errors import AdapterError
@@ -25,9 +26,9 @@ NO_STREAM_TAG = "nostream"
 
 
 def sample_model(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
-    """Return a copy of a model whose calls are samples: tagged, not streamed to users, never cached.
+    """Return a copy of a model for sample calls: tagged, not streamed to users, never cached.
 
-    Near-identical requests must not share one cached answer, or the vote would be unanimous by construction.
+    Near-identical requests must not share one cached answer, or every vote would be unanimous.
     """
     if isinstance(model, BaseChatModel):
         tags = [*(model.tags or []), NO_STREAM_TAG, SAMPLE_TAG]
@@ -36,7 +37,7 @@ def sample_model(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
         return model.model_copy(update={"tags": tags, "cache": False, "callbacks": callbacks})
     if isinstance(model, RunnableBinding):
         return model.model_copy(update={"bound": sample_model(model.bound)})
-    # Not `with_config`: that of a configurable Runnable keeps the callbacks of whatever run it is called in.
+    # Not `with_config`: a configurable Runnable's keeps the callbacks of the run that it is called in.
     return RunnableBinding(bound=model, kwargs={}, config={"tags": [NO_STREAM_TAG, SAMPLE_TAG]})
 
 
@@ -46,11 +47,11 @@ class Unwrapped(NamedTuple):
     model: Runnable[Any, Any]
     kwargs: dict[str, Any]
     configs: list[RunnableConfig]
-    """The innermost binding's first: later ones win."""
+    """Innermost first; later ones win."""
 
 
 def unwrap(model: Runnable[Any, Any]) -> Unwrapped:
-    """Return the model inside its bindings, and the keyword arguments and configuration that they bind."""
+    """Return the model inside its bindings, and what they bind."""
     kwargs: dict[str, Any] = {}
     configs: list[RunnableConfig] = []
     while isinstance(model, RunnableBinding):
@@ -61,7 +62,7 @@ def unwrap(model: Runnable[Any, Any]) -> Unwrapped:
 
 
 class SampleCaller:
-    """Asks one model for the samples of a wave; a failure is an outcome, never an exception.
+    """Asks a model for the samples of a wave; a failure is an outcome, not an exception.
 
     Args:
         model: A chat model, or any Runnable from messages to a message or text.
@@ -86,7 +87,7 @@ class SampleCaller:
             return list(executor.map(ask, list(effect.requests), _indices(effect)))
 
     async def acall(self, effect: CallModel, runs: SampleRuns, **kwargs: Any) -> list[Outcome]:
-        """Ask for every sample of a wave, concurrently, off the event loop where the model would block it."""
+        """Ask for every sample of a wave, concurrently; models that would block the event loop run in threads."""
         if self._is_batched:
             return await asyncio.to_thread(self._call_batch, effect, runs, **kwargs)
         if _blocks(self._inner):
@@ -113,7 +114,7 @@ class SampleCaller:
         submit = partial(asyncio.get_running_loop().run_in_executor, executor, ask)
         try:
             return await asyncio.gather(*map(submit, effect.requests, _indices(effect)))
-        finally:  # when cancelled: what is under way cannot be stopped, but nothing more is asked
+        finally:  # when cancelled: running calls cannot be stopped, but no more are started
             executor.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, request: list[BaseMessage], index: int, *, runs: SampleRuns, kwargs: dict[str, Any]) -> Outcome:
@@ -130,7 +131,7 @@ class SampleCaller:
         return max(1, min(limit for limit in limits if limit is not None))
 
     def _call_batch(self, effect: CallModel, runs: SampleRuns, **kwargs: Any) -> list[Outcome]:
-        """Ask as one forward pass, each sample still a child run of its own."""
+        """Ask in one forward pass; each sample is still a child run."""
         model: Any = self._inner
         children: list[CallbackManagerForLLMRun] = []
         for request, index in zip(effect.requests, _indices(effect), strict=True):
@@ -154,7 +155,7 @@ class SampleCaller:
         return outcomes
 
     def _start_run(self, request: list[BaseMessage], config: RunnableConfig) -> list[CallbackManagerForLLMRun]:
-        """Tell the callbacks of one sample of a batch that it begins."""
+        """Notify the callbacks of one sample of a batch that it starts."""
         model: Any = self._inner
         config = merge_configs(*self._bound_configs, config)
         manager = CallbackManager.configure(
@@ -166,12 +167,12 @@ class SampleCaller:
             config["metadata"],
             model.metadata,
         )
-        traced = [message.model_copy(update={"content": _named(message.content)}) for message in request]
-        return manager.on_chat_model_start(model._serialized, [traced])
+        traced = [message.model_copy(update={"content": _traceable(message.content)}) for message in request]
+        return manager.on_chat_model_start(private_api.serialized(model), [traced])
 
 
 def _failure(error: BaseException) -> Exception:
-    """Return an error as the outcome of a sample; raise it if it is none, as an interrupt of LangGraph's."""
+    """Return an error as the outcome of a sample, or raise what is not a failure, such as LangGraph's interrupts."""
     from langgraph.errors import GraphBubbleUp
 
     if isinstance(error, GraphBubbleUp) or not isinstance(error, Exception):
@@ -182,9 +183,8 @@ def _failure(error: BaseException) -> Exception:
 def _blocks(model: Runnable[Any, Any]) -> bool:
     """Whether a model's async call is its sync call on the event loop's default executor."""
     if isinstance(model, BaseChatModel):
-        chat = type(model)
-        return chat._agenerate is BaseChatModel._agenerate and chat._astream is BaseChatModel._astream
-    if isinstance(model, RunnableBindingBase):  # as `with_retry` makes
+        return private_api.blocks_event_loop(model)
+    if isinstance(model, RunnableBindingBase):  # such as `with_retry` returns
         return _blocks(model.bound)
     if isinstance(model, RunnableLambda):
         return not hasattr(model, "afunc")
@@ -195,7 +195,7 @@ def as_answer(output: Any) -> AIMessage:
     """Return a model's output as a message.
 
     Raises:
-        AdapterError: If it is neither a message of the model nor text.
+        AdapterError: If it is neither an AI message nor text.
     """
     if isinstance(output, AIMessageChunk):
         output = message_chunk_to_message(output)
@@ -204,8 +204,8 @@ def as_answer(output: Any) -> AIMessage:
     if isinstance(output, str):
         return AIMessage(content=output)
     raise AdapterError(
-        f"the guarded model must return an AIMessage or a string, not {type(output).__name__}; guard the chat "
-        "model itself and put parsers after the guard"
+        f"guarded model: expected an AIMessage or a string, got {type(output).__name__}; guard the chat model"
+        " itself and put parsers after the guard"
     )
 
 
@@ -213,10 +213,10 @@ def _indices(effect: CallModel) -> range:
     return range(effect.first_index, effect.first_index + len(effect.requests))
 
 
-def _named(content: Any) -> Any:
-    """Return content for tracing: tensors named by their shape."""
+def _traceable(content: Any) -> Any:
+    """Return content for tracing, with tensors replaced by their shapes."""
     if isinstance(content, dict):
-        return {key: _named(value) for key, value in content.items()}
+        return {key: _traceable(value) for key, value in content.items()}
     if isinstance(content, list):
-        return [_named(value) for value in content]
+        return [_traceable(value) for value in content]
     return f"tensor {tuple(content.shape)}" if isinstance(content, torch.Tensor) else content

@@ -1,4 +1,4 @@
-"""The runs that samples are: children of the guard's run, out of sight of whoever streams it to a user."""
+"""Isolates sample calls: each is a child run whose tokens never reach streaming callers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from langchain_core.callbacks import (
     CallbackManager,
 )
 from langchain_core.callbacks.base import LLMManagerMixin
-from langchain_core.callbacks.manager import BaseRunManager, ahandle_event, handle_event
+from langchain_core.callbacks.manager import BaseRunManager
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import patch_config, set_config_context
-from langchain_core.tracers._streaming import _StreamingCallbackHandler, _V2StreamingCallbackHandler
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
-from langchain_core.tracers.context import _configure_hooks, tracing_v2_callback_var
+
+from smoothguard_guardrail._langchain import private_api
 
 SAMPLE_TAG = "smoothguard:sample"
 SAMPLE_EVENT = "smoothguard.sample"
@@ -33,12 +33,12 @@ ParentRun = BaseRunManager | BaseCallbackManager
 
 
 class SampleRuns:
-    """Gives every sample its callbacks, and tells the guard's run when one is done.
+    """Gives every sample its callbacks, and notifies the guard's run when one is done.
 
     Args:
-        parent: The host's run manager, or a callback manager whose parent run is the host's; None: there is no run.
+        parent: The host's run manager, or a callback manager whose parent run is the host's; None without a run.
         config: The configuration that samples inherit.
-        traced: Whether samples are child runs; otherwise no callback sees them, wherever it was registered.
+        traced: Whether samples are child runs; otherwise no callback sees them, wherever it is registered.
     """
 
     def __init__(self, parent: ParentRun | None, config: RunnableConfig | None = None, *, traced: bool = True) -> None:
@@ -46,28 +46,28 @@ class SampleRuns:
         self._parent = parent
         self._config = config or RunnableConfig()
         self._traced = traced
+        self._hidden_variables = [] if traced else private_api.context_callback_variables()
         self._handlers = without_tokens(parent.inheritable_handlers) if parent and traced else []
 
     @property
     def max_concurrency(self) -> int | None:
-        """Calls in flight at once that the configuration allows."""
+        """Calls in flight at once, as the configuration allows."""
         return self._config.get("max_concurrency")
 
     def call(self, index: int, function: Callable[[RunnableConfig], T]) -> T:
-        """Call a function with a sample's configuration, as an argument and as the context."""
+        """Call a function with a sample's configuration, passed and set as the context."""
         config = self._config_of(index)
         with self._tracing(), set_config_context(config) as context:
             return context.run(function, config)
 
     async def acall(self, index: int, function: Callable[[RunnableConfig], Coroutine[Any, Any, T]]) -> T:
-        """Call an async function with a sample's configuration, as an argument and as the context."""
+        """Call an async function with a sample's configuration; see `call`."""
         config = self._config_of(index)
         with self._tracing(), set_config_context(config) as context:
             return await asyncio.create_task(function(config), context=context)
 
     def _config_of(self, index: int) -> RunnableConfig:
-        # An empty manager where there are no callbacks: LangChain merges those of the context into None, and into
-        # what a model is bound to.
+        # An empty manager instead of None, with which LangChain would use the callbacks of the context.
         callbacks = CallbackManager([])
         if self._parent and self._traced:
             callbacks = CallbackManager([], parent_run_id=self._run_id)
@@ -79,16 +79,13 @@ class SampleRuns:
 
     @contextmanager
     def _tracing(self) -> Iterator[None]:
-        """Keep from untraced samples what traces without being a callback of theirs.
-
-        LangSmith traces by the environment, and context managers such as `get_usage_metadata_callback` by context.
-        """
+        """Hide untraced samples from LangSmith, which traces by environment, and from callbacks set by context."""
         if self._traced:
             yield
             return
         from langsmith import tracing_context
 
-        variables: list[Any] = [tracing_v2_callback_var, *(hook[0] for hook in _configure_hooks)]
+        variables = self._hidden_variables
         with tracing_context(enabled=False):
             tokens = [variable.set(None) for variable in variables]
             try:
@@ -98,17 +95,18 @@ class SampleRuns:
                     variable.reset(token)
 
     def report(self, index: int, outcome: object) -> None:
-        """Tell the guard's run that a sample is done: `smoothguard.sample`, without any text."""
+        """Send the event `smoothguard.sample`, without any text, to the guard's run."""
         if self._parent and self._run_id:
-            handle_event(self._parent.handlers, *_EVENT, _progress(index, outcome), **_context(self._parent))
+            private_api.send_custom_event(
+                self._parent.handlers, SAMPLE_EVENT, _progress(index, outcome), **_context(self._parent)
+            )
 
     async def areport(self, index: int, outcome: object) -> None:
-        """Tell the guard's run that a sample is done; see `report`."""
+        """Send the event `smoothguard.sample` to the guard's run; see `report`."""
         if self._parent and self._run_id:
-            await ahandle_event(self._parent.handlers, *_EVENT, _progress(index, outcome), **_context(self._parent))
-
-
-_EVENT = ("on_custom_event", "ignore_custom_event", SAMPLE_EVENT)
+            await private_api.asend_custom_event(
+                self._parent.handlers, SAMPLE_EVENT, _progress(index, outcome), **_context(self._parent)
+            )
 
 
 def _run_id(parent: ParentRun | None) -> UUID | None:
@@ -126,14 +124,13 @@ def _progress(index: int, outcome: object) -> dict[str, Any]:
 
 
 def without_tokens(handlers: Sequence[BaseCallbackHandler]) -> list[BaseCallbackHandler]:
-    """Return the handlers that may see a sample: none that streams to a user, and none with an ear for tokens.
+    """Return the handlers that may see a sample: none that streams to a user, and none that receives tokens.
 
-    Tracers keep theirs. Of any other handler that reads tokens, as one that prints them, this returns a twin that
-    shares its state and is deaf to them.
+    Tracers are unchanged. Any other handler that reads tokens, such as one that prints them, is replaced by a copy
+    that shares its state and ignores tokens.
     """
-    streaming = (_StreamingCallbackHandler, _V2StreamingCallbackHandler)
-    kept = [handler for handler in handlers if not isinstance(handler, streaming)]
-    return [_deaf(handler) if _reads_tokens(handler) else handler for handler in kept]
+    handlers = private_api.without_streaming_handlers(handlers)
+    return [_ignoring_tokens(handler) if _reads_tokens(handler) else handler for handler in handlers]
 
 
 def _reads_tokens(handler: BaseCallbackHandler) -> bool:
@@ -143,15 +140,15 @@ def _reads_tokens(handler: BaseCallbackHandler) -> bool:
     return any(getattr(type(handler), name) is not getattr(base, name) for name in _TOKEN_METHODS)
 
 
-def _deaf(handler: BaseCallbackHandler) -> BaseCallbackHandler:
+def _ignoring_tokens(handler: BaseCallbackHandler) -> BaseCallbackHandler:
     twin, kind = copy.copy(handler), cast("Any", type(handler))
-    object.__setattr__(twin, "__class__", _deaf_kind(kind))
+    object.__setattr__(twin, "__class__", _kind_ignoring_tokens(kind))
     object.__setattr__(twin, "__dict__", handler.__dict__)
     return twin
 
 
 @lru_cache(maxsize=64)
-def _deaf_kind(kind: Any) -> Any:
+def _kind_ignoring_tokens(kind: Any) -> Any:
     return type(kind.__name__, (kind,), dict.fromkeys(_TOKEN_METHODS, _ignore))
 
 
@@ -159,4 +156,4 @@ _TOKEN_METHODS = ("on_llm_new_token", "on_stream_event")
 
 
 def _ignore(*_: Any, **__: Any) -> None:
-    """Hear nothing."""
+    """Do nothing."""

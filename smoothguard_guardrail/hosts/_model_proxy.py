@@ -8,6 +8,8 @@ from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.messages import BaseMessage
 from pydantic import Field
 
+from smoothguard_guardrail._langchain import private_api
+
 if TYPE_CHECKING:
     from langchain_core.language_models.base import LangSmithParams
 
@@ -46,4 +48,4 @@ class ChatModelProxy(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"inner": self.inner._dict_for_compat()}
+        return {"inner": private_api.identifying_params(self.inner)}

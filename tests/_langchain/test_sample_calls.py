@@ -252,7 +252,7 @@ def test_answers(output: Any) -> None:
 
 @pytest.mark.parametrize("output", [HumanMessage("cat"), None, {"content": "cat"}, ["cat"], b"cat"])
 def test_what_is_no_answer(output: Any) -> None:
-    with pytest.raises(AdapterError, match=f"not {type(output).__name__}"):
+    with pytest.raises(AdapterError, match=f"got {type(output).__name__}"):
         as_answer(output)
 
 

@@ -142,7 +142,7 @@ def test_one_picture_twice_gets_two_noises() -> None:
 
 def test_too_few_answers_are_no_answer_and_every_failure_is_there() -> None:
     errors = [ValueError(str(index)) for index in range(10)]
-    with pytest.raises(QuorumError, match=r"4 samples answered, 6 had to; failures: ValueError: 4, ") as caught:
+    with pytest.raises(QuorumError, match=r"4 samples answered, 6 were required; failures: ValueError: 4, ") as caught:
         ask(["cat"] * 4 + errors[4:])
     assert caught.value.failures == tuple(errors[4:])
     assert (caught.value.successes, caught.value.required) == (4, 6)

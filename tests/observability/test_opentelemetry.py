@@ -115,7 +115,7 @@ def test_a_failure_is_an_error_without_the_providers_words(backend: Backend) -> 
         )
     (span,) = backend.spans
     assert span.status.status_code is StatusCode.ERROR
-    assert span.status.description == "0 samples answered, 3 had to"
+    assert span.status.description == "0 samples answered, 3 were required"
     assert (span.attributes or {})["error.type"] == "QuorumError"
     assert "vault" not in span.to_json()
 

@@ -232,7 +232,7 @@ def test_failures_of_the_guard_have_lines_of_their_own(path: Path, config: Runna
         guarded(ScriptedChatModel(script=[TimeoutError("late")])).invoke("Hello", config)
     quorum, media, given_wrongly, model = read(path)
     assert {line["event"] for line in (quorum, media, given_wrongly, model)} == {"failure"}
-    assert (quorum["error"], quorum["message"]) == ("QuorumError", "0 samples answered, 3 had to")
+    assert (quorum["error"], quorum["message"]) == ("QuorumError", "0 samples answered, 3 were required")
     assert sorted(quorum["failures"]) == ["KeyError", "KeyError", "TimeoutError", "TimeoutError"]
     assert (quorum["num_calls"], quorum["tags"]) == (4, ["shop"])
     assert (media["error"], media["path"]) == ("UnsupportedMediaError", "messages[0].content[1]")
