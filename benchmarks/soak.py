@@ -1,10 +1,10 @@
-"""Many clients at once against `smoothguard serve`: is an answer lost or mixed up, and does memory stay bounded?
+"""Many concurrent clients against `smoothguard serve`: checks for lost or mixed-up answers and for memory growth.
 
-`python -m benchmarks.soak [--seconds 60] [--clients 64]` starts the server as a process of its own, with a scripted
-model behind the guard and everything else as shipped: perturbing, encoding, the sentence embedder, the vote. Every
-request carries a token and a picture of a shade of grey of its own. The model answers with the token that it was sent
-and the shade that it sees, so an answer that belongs to another request, or a vote over copies of another's picture,
-shows. A third of the requests each go to chat completions, to their stream, and to LangServe. Linux only.
+`python -m benchmarks.soak [--seconds 60] [--clients 64]` starts the server in its own process, with a scripted model
+behind the guard and everything else real: perturbing, encoding, the sentence embedder, the vote. Every request has its
+own token and an image in its own shade of grey. The model answers with the token and the shade that it sees, which
+reveals an answer to another request or a vote over copies of another request's image. One third of the requests each
+goes to chat completions, to their stream, and to LangServe. Linux only.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from PIL import Image
 
 STEP = 16
-"""Between two shades, in levels of 256: noise moves the mean of a picture by less."""
+"""Distance of two shades, in levels of 256: noise changes the mean of an image by less."""
 SIDE = 48
 MODEL_SECONDS = 0.05
 
 
 class EchoModel(BaseChatModel):
-    """Answers with the token in the text and the shade in the picture, and remembers nothing."""
+    """Answers with the token in the text and the shade of the image; has no state."""
 
     @property
     def _llm_type(self) -> str:
@@ -57,8 +57,8 @@ class EchoModel(BaseChatModel):
         blocks: list[Any] = list(messages[-1].content_blocks)
         token = next(block["text"] for block in blocks if block["type"] == "text")
         data = next(block["base64"] for block in blocks if block["type"] == "image")
-        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-            shade = round(float(np.asarray(picture).mean()) / STEP)
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            shade = round(float(np.asarray(image).mean()) / STEP)
         answer = AIMessage(expected(token, shade))
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
@@ -74,13 +74,13 @@ class EchoModel(BaseChatModel):
 
 
 def expected(token: str, shade: int) -> str:
-    """Return the right answer."""
+    """Return the correct answer."""
     return f"Token {token}, shade {shade}."
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients saw."""
+    """The clients' counts."""
 
     seconds: list[float] = field(default_factory=list)
     calls: int = 0
@@ -109,8 +109,8 @@ async def ask(http: httpx.AsyncClient, route: int, token: str, shade: int) -> tu
     if done != "data: [DONE]":
         raise ValueError("the stream was cut")
     chunks = [json.loads(event.removeprefix("data: ")) for event in events]
-    said = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
-    return said, chunks[-1]["smoothguard"]
+    text_received = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
+    return text_received, chunks[-1]["smoothguard"]
 
 
 async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> httpx.Response:
@@ -118,23 +118,23 @@ async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> htt
 
 
 async def client(http: httpx.AsyncClient, number: int, until: float, tally: Tally) -> None:
-    """Send one request after the other."""
+    """Send one request after another."""
     turn = number
     while time.monotonic() < until:
         token, shade, turn = uuid4().hex, 3 + turn % 10, turn + 1
         start = time.monotonic()
         try:
-            said, record = await ask(http, turn % 3, token, shade)
+            answered, record = await ask(http, turn % 3, token, shade)
         except (httpx.HTTPError, ValueError, KeyError) as error:
             tally.lost[f"{type(error).__name__}: {error}"[:100]] += 1
             continue
         tally.seconds.append(time.monotonic() - start)
         tally.calls += record["num_calls"]
-        tally.mixed += said != expected(token, shade) or record["agreement"] != 1.0
+        tally.mixed += answered != expected(token, shade) or record["agreement"] != 1.0
 
 
 async def soak(url: str, pid: int, *, clients: int, seconds: float) -> tuple[Tally, list[float]]:
-    """Run the clients; return what they saw and the server's memory every second, in MiB."""
+    """Run the clients; return their counts and the server's memory every second, in MiB."""
     tally, memory = Tally(), []
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
@@ -154,7 +154,7 @@ def resident(pid: int) -> float:
 
 
 def start_server(clients: int, log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the command in a process of its own; return it and its URL once it is ready."""
+    """Start the server in its own process; return the process and the URL once it is ready."""
     command = [sys.executable, "-m", "benchmarks.soak", "--serve", "--clients", str(clients)]
     with log.open("wb") as output:
         server = subprocess.Popen(command, stderr=output, stdout=subprocess.DEVNULL)  # noqa: S603

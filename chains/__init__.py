@@ -1,1 +1,1 @@
-"""Ready-made LCEL compositions around the guard."""
+"""Ready-made LCEL chains with the guard."""

@@ -1,7 +1,7 @@
-"""An agent that looks at pictures through a tool, every one of its model calls guarded.
+"""An agent that looks at images with a tool; every model call is guarded.
 
-`python -m chains.guarded_agent [NAME QUESTION]` runs it offline over the demonstration's pictures. The reference model
-looks at them; it cannot call tools, so there a rule opens the picture (`RuleThenViewer`).
+`python -m chains.guarded_agent [NAME QUESTION]` runs it offline on the demo images. The reference model looks at
+them; it cannot call tools, so a rule opens the image (`RuleThenViewer`).
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from langchain_core.tools import BaseTool, tool
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardMiddleware
 
-SYSTEM = "Answer questions about the pictures of an album. Open a picture by its name to see it."
+SYSTEM = "Answer questions about the images of an album. Open an image by its name to see it."
 
 
 def build_agent(
     model: BaseChatModel | str, tools: Sequence[BaseTool], config: SmoothGuardConfig | None = None
 ) -> Runnable[Any, Any]:
-    """Return an agent, a LangGraph graph, whose model never sees a picture as it came.
+    """Return an agent, a LangGraph graph, whose model never sees an unperturbed image.
 
-    The pictures that its tools return are guarded like those in questions. The record of its last model call is in
+    The images that its tools return are guarded like those in questions. The record of its last model call is in
     the state under `smoothguard`.
 
     Args:
         model: A multimodal chat model that calls tools, or a string for `init_chat_model`.
-        tools: What it may call, `picture_tool` for one.
-        config: The guard's knobs.
+        tools: Its tools, such as `image_tool`.
+        config: The guard's configuration.
 
     Example:
         >>> from smoothguard_guardrail.testing import ScriptedChatModel
@@ -51,31 +51,31 @@ def build_agent(
     return agent
 
 
-def picture_tool(album: Mapping[str, Path]) -> BaseTool:
-    """Return a tool that shows the picture of a name.
+def image_tool(album: Mapping[str, Path]) -> BaseTool:
+    """Return a tool that shows an image by name.
 
     Example:
-        >>> picture_tool({}).invoke({"name": "cat"})
-        [{'type': 'text', 'text': "There is no picture called 'cat'."}]
+        >>> image_tool({}).invoke({"name": "cat"})
+        [{'type': 'text', 'text': "There is no image called 'cat'."}]
     """
 
     @tool
-    def open_picture(name: str) -> list[dict[str, Any]]:
-        """Show the picture of this name."""
+    def open_image(name: str) -> list[dict[str, Any]]:
+        """Show the image with this name."""
         if name not in album:
-            return [{"type": "text", "text": f"There is no picture called {name!r}."}]
+            return [{"type": "text", "text": f"There is no image called {name!r}."}]
         image = base64.b64encode(album[name].read_bytes()).decode()
         mime_type = mimetypes.guess_type(album[name].name)[0] or "image/png"
         return [{"type": "image", "base64": image, "mime_type": mime_type}]
 
-    return open_picture
+    return open_image
 
 
 class RuleThenViewer(BaseChatModel):
-    """Stands in for a model that calls tools, where there is none: a rule calls, a real model looks.
+    """Replaces a model that calls tools: a rule calls the tool, a real model looks at the image.
 
-    A question reads `NAME: QUESTION`. The rule opens the picture of that name; once the tool has shown it, `viewer` is
-    asked the question about it, and its answer is this model's.
+    A question reads `NAME: QUESTION`. The rule opens the image with that name. Once the tool has returned it,
+    `viewer` answers the question about it.
 
     Example:
         >>> from smoothguard_guardrail.testing import ScriptedChatModel
@@ -114,26 +114,26 @@ class RuleThenViewer(BaseChatModel):
             content = [block for message in shown for block in message.content]
             answer = self.viewer.invoke([HumanMessage([*content, {"type": "text", "text": question}])], stop=stop)
         else:
-            call = {"name": "open_picture", "args": {"name": name}, "id": f"open-{last_question}"}
+            call = {"name": "open_image", "args": {"name": name}, "id": f"open-{last_question}"}
             answer = AIMessage("", tool_calls=[call])
         return ChatResult(generations=[ChatGeneration(message=answer)])
 
 
 def main(arguments: list[str]) -> None:
-    """Ask about a picture of the demonstration, by default the first, which is adversarial."""
+    """Ask about a demo image, by default the first one, which is adversarial."""
     from smoothguard_guardrail.models import ChatTransformersMultimodal
     from smoothguard_guardrail.models.reference import reference_path
     from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 
-    pictures = load_demo().pictures
-    name, question = arguments if len(arguments) == 2 else (pictures[0].name, pictures[0].question)
+    images = load_demo().pictures
+    name, question = arguments if len(arguments) == 2 else (images[0].name, images[0].question)
     model = RuleThenViewer(viewer=ChatTransformersMultimodal.from_pretrained(str(reference_path())))
-    album = {picture.name: DEMO_DIR / picture.file for picture in pictures}
-    agent = build_agent(model, [picture_tool(album)], SmoothGuardConfig.reference())
+    album = {image.name: DEMO_DIR / image.file for image in images}
+    agent = build_agent(model, [image_tool(album)], SmoothGuardConfig.reference())
     state = agent.invoke({"messages": [("human", f"{name}: {question}")]})
     for message in state["messages"]:
         calls = [f"{call['name']}({call['args']})" for call in getattr(message, "tool_calls", [])]
-        print(f"{message.type}: {message.text or ', '.join(calls) or '(a picture)'}")
+        print(f"{message.type}: {message.text or ', '.join(calls) or '(an image)'}")
     record = state["smoothguard"]
     print(f"verdict: {record['verdict']} (agreement {record['agreement']:.2f}, {record['num_calls']} calls)")
 

@@ -1,7 +1,7 @@
-"""A server of guarded chains, with a playground for pictures.
+"""A server of guarded chains, with a playground for images.
 
 `python -m chains.server [PORT]` runs it offline on the shipped reference model; open http://127.0.0.1:8000/. The same
-model answers any OpenAI client at http://127.0.0.1:8000/v1. `smoothguard serve` is the way to serve a model alone.
+model answers any OpenAI client at http://127.0.0.1:8000/v1. To serve only a model, use `smoothguard serve`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable
 
 
-class PictureQuestion(BaseModel):
-    """What the playground asks for."""
+class ImageQuestion(BaseModel):
+    """The input of the playground."""
 
-    image: str = Field(title="Picture", json_schema_extra={"extra": {"widget": {"type": "base64file"}}})
-    """Base64 of a picture's file."""
+    image: str = Field(title="Image", json_schema_extra={"extra": {"widget": {"type": "base64file"}}})
+    """The image file in base64."""
     question: str = Field("What is it?", title="Question")
     mime_type: str = Field("image/png", title="Media type")
-    """Of the file; the guard goes by the bytes."""
+    """Media type of the file; the guard detects it from the bytes."""
 
 
 def build_app(
@@ -37,13 +37,13 @@ def build_app(
     name: str,
     settings: ServerSettings | None = None,
 ) -> FastAPI:
-    """Compose a server of one model: guarded for OpenAI clients, and in a chain that answers questions about pictures.
+    """Compose a server of one model: guarded for OpenAI clients, and in a chain that answers questions about images.
 
     Args:
         model: A multimodal chat model, or a string for `init_chat_model`.
-        config: The guard's knobs.
-        name: What clients call the model.
-        settings: Limits and policies. By default LangServe routes refuse where guard or model fail.
+        config: The guard's configuration.
+        name: Name of the model for clients.
+        settings: Limits and policies. By default LangServe routes answer failures with a refusal.
 
     Example:
         >>> from smoothguard_guardrail.testing import ScriptedChatModel
@@ -51,10 +51,10 @@ def build_app(
         'SmoothGuard'
     """
     chain: Runnable[Any, str] = build_chain(model, config)
-    pictures = chain.with_types(input_type=PictureQuestion)
+    images = chain.with_types(input_type=ImageQuestion)
     return create_app(
         {name: SmoothGuardRunnable(model, config=config)},
-        {"pictures": pictures},
+        {"images": images},
         settings=settings or ServerSettings(on_failure="refuse"),
     )
 

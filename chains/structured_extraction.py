@@ -1,6 +1,6 @@
-"""Objects out of pictures: prompt | guard | parser, with a vote on what was extracted.
+"""Objects from images: prompt | guard | parser, with a vote on what was extracted.
 
-`python -m chains.structured_extraction [PICTURE]` runs it offline on the shipped reference model.
+`python -m chains.structured_extraction [IMAGE]` runs it offline on the shipped reference model.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ ObjectT = TypeVar("ObjectT", bound=BaseModel)
 
 
 class Shape(BaseModel):
-    """A coloured shape and where it stands."""
+    """A coloured shape and its position."""
 
     colour: str
     shape: str
     position: str
 
 
-class Picture(BaseModel):
-    """What a picture of the reference model's world shows."""
+class ImageContent(BaseModel):
+    """The content of an image of the reference model's world."""
 
     shapes: list[Shape]
     marks: list[str]
@@ -49,20 +49,20 @@ def build_chain(
     *,
     instruction: str = INSTRUCTION,
 ) -> Runnable[dict[str, str], ObjectT]:
-    """Compose a chain from `{"image", "mime_type"}` to an object, for a model that knows structured output.
+    """Compose a chain from `{"image", "mime_type"}` to an object, for a model with structured output.
 
-    Samples that extracted the same object form one cluster; one sample's object is returned whole. With
-    `min_agreement` and `on_abstain="raise"` nothing comes out that the samples do not agree on. `"refuse"` is not for
-    this chain: a refusal is no object.
+    Samples with the same object form one cluster, and one sample's object is returned unchanged. With `min_agreement`
+    and `on_abstain="raise"` the chain returns nothing that the samples disagree on. Do not use `"refuse"` here: a
+    refusal is not an object.
 
     Args:
         model: A multimodal chat model with tools or structured output, or a string for `init_chat_model`.
         schema: What to extract.
-        config: The guard's knobs.
-        instruction: What the model is told beside the picture.
+        config: The guard's configuration.
+        instruction: The instruction next to the image.
 
     Example:
-        >>> chain = build_chain("openai:gpt-4o", Picture)  # doctest: +SKIP
+        >>> chain = build_chain("openai:gpt-4o", ImageContent)  # doctest: +SKIP
         >>> chain.invoke(chain_input(Path("shapes.png"))).shapes[0].colour  # doctest: +SKIP
         'red'
     """
@@ -71,37 +71,37 @@ def build_chain(
     return chain
 
 
-def build_reading_chain(
+def build_chain_from_text(
     model: Runnable[Any, Any],
     schema: type[ObjectT],
-    read: Callable[[str], ObjectT],
+    parse: Callable[[str], ObjectT],
     config: SmoothGuardConfig | None = None,
     *,
     instruction: str = INSTRUCTION,
 ) -> Runnable[dict[str, str], ObjectT]:
     """Compose the same chain for a model that answers in sentences.
 
-    Every sample's answer is read before the vote, so that objects are counted and not sentences: two descriptions that
-    differ in one colour are near neighbours as sentences, and different as objects. A sample that cannot be read has
-    failed; when too few can, the chain raises `QuorumError`.
+    Every sample's answer is parsed before the vote, so the vote counts objects, not sentences: two descriptions that
+    differ in one colour are similar sentences but different objects. A sample that cannot be parsed counts as failed;
+    if too many fail, the chain raises `QuorumError`.
 
     Args:
         model: A multimodal chat model.
         schema: What to extract.
-        read: Makes the object of an answer's text, and raises ValueError where that is impossible.
-        config: The guard's knobs.
-        instruction: What the model is told beside the picture.
+        parse: Makes an object from an answer's text; raises ValueError if that is impossible.
+        config: The guard's configuration.
+        instruction: The instruction next to the image.
 
     Example:
         >>> from smoothguard_guardrail.testing import ScriptedChatModel
         >>> model = ScriptedChatModel(script=["A red circle at the centre."])
-        >>> chain = build_reading_chain(model, Picture, read_description)
+        >>> chain = build_chain_from_text(model, ImageContent, parse_description)
         >>> chain.input_schema.model_json_schema()["required"]
         ['image', 'mime_type']
     """
 
     def as_json(answer: AIMessage) -> AIMessage:
-        return answer.model_copy(update={"content": read(answer.text).model_dump_json()})
+        return answer.model_copy(update={"content": parse(answer.text).model_dump_json()})
 
     guard = SmoothGuardRunnable(model | RunnableLambda(as_json), config=config)
     chain: Runnable[dict[str, str], ObjectT] = (
@@ -114,45 +114,45 @@ _SHAPE = re.compile(r"\ban? (\w+) (\w+) at the ((?:top|middle|bottom) (?:left|ce
 _MARK = re.compile(r"\ba (badge|key|frame|stop sign)\b")
 
 
-def read_description(text: str) -> Picture:
-    """Read the reference model's description of a picture.
+def parse_description(text: str) -> ImageContent:
+    """Parse the reference model's description of an image.
 
     Raises:
         ValueError: If the text describes no shape.
 
     Example:
-        >>> read_description("A red circle at the top left, with a key.").marks
+        >>> parse_description("A red circle at the top left, with a key.").marks
         ['key']
     """
     shown, _, marks = text.lower().partition(", with ")
     shapes = [Shape(colour=colour, shape=shape, position=place) for colour, shape, place in _SHAPE.findall(shown)]
     if not shapes:
-        raise ValueError(f"this describes no shape: {text}")
-    return Picture(shapes=shapes, marks=_MARK.findall(marks))
+        raise ValueError(f"expected a description with at least one shape, got: {text}")
+    return ImageContent(shapes=shapes, marks=_MARK.findall(marks))
 
 
-def chain_input(picture: Path) -> dict[str, str]:
-    """Return the chain's input for a picture in a file."""
-    image = base64.b64encode(picture.read_bytes()).decode()
-    return {"image": image, "mime_type": mimetypes.guess_type(picture.name)[0] or "image/png"}
+def chain_input(path: Path) -> dict[str, str]:
+    """Return the chain's input for an image in a file."""
+    image = base64.b64encode(path.read_bytes()).decode()
+    return {"image": image, "mime_type": mimetypes.guess_type(path.name)[0] or "image/png"}
 
 
 def _prompt(instruction: str) -> ChatPromptTemplate:
-    picture = {"type": "image", "base64": "{image}", "mime_type": "{mime_type}"}
-    prompt = ChatPromptTemplate([("human", [picture, {"type": "text", "text": "{instruction}"}])])
+    image = {"type": "image", "base64": "{image}", "mime_type": "{mime_type}"}
+    prompt = ChatPromptTemplate([("human", [image, {"type": "text", "text": "{instruction}"}])])
     return prompt.partial(instruction=instruction)
 
 
 def main(arguments: list[str]) -> None:
-    """Extract what a picture shows with the shipped model, by default the first picture of the demonstration."""
+    """Extract what an image shows with the shipped model, by default the first image of the demonstration."""
     from smoothguard_guardrail.models import ChatTransformersMultimodal
     from smoothguard_guardrail.models.reference import reference_path
     from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 
-    picture = Path(arguments[0]) if arguments else DEMO_DIR / load_demo().pictures[0].file
+    image = Path(arguments[0]) if arguments else DEMO_DIR / load_demo().pictures[0].file
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    chain = build_reading_chain(model, Picture, read_description, SmoothGuardConfig.reference())
-    print(chain.invoke(chain_input(picture)).model_dump_json(indent=2))
+    chain = build_chain_from_text(model, ImageContent, parse_description, SmoothGuardConfig.reference())
+    print(chain.invoke(chain_input(image)).model_dump_json(indent=2))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from smoothguard_guardrail.voting.vote import Vote
+    from smoothguard_guardrail.voting.voter import Vote
 
 P = ParamSpec("P")
 T = TypeVar("T")

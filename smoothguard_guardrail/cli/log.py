@@ -1,4 +1,4 @@
-"""`smoothguard log`: what a safety log says."""
+"""`smoothguard log`: sums up safety logs."""
 
 from __future__ import annotations
 
@@ -17,54 +17,52 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
-    from smoothguard_guardrail.observability.safety_log.reading import Reading
-    from smoothguard_guardrail.observability.safety_log.record import VerdictLine
+    from smoothguard_guardrail.observability.safety_log.lines import VerdictLine
+    from smoothguard_guardrail.observability.safety_log.reader import SkippedLines
     from smoothguard_guardrail.observability.safety_log.summary import Summary
 
-_SINCE_HELP = (
-    "Only calls from then on: `2026-11-24`, `2026-11-24T07:00` (UTC without an offset), or `30m`, `24h`, `7d`."
-)
+_SINCE_HELP = "Only calls since then: `2026-11-24`, `2026-11-24T07:00` (UTC without an offset), or `30m`, `24h`, `7d`."
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def log(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Safety logs, rotated and .gz ones too; - for stdin.")
+        list[Path], typer.Argument(metavar="FILE...", help="Safety logs, also rotated and .gz files; - for stdin.")
     ],
     since: Annotated[str | None, typer.Option(help=_SINCE_HELP)] = None,
     verdict: Annotated[
         Literal["passed", "abstained", "skipped", "failed"] | None, typer.Option(help="Only calls with this verdict.")
     ] = None,
     low_agreement: Annotated[float, typer.Option(help="Agreement below which a call is suspicious.")] = 0.6,
-    limit: Annotated[int, typer.Option(min=0, help="Suspicious calls to show, the latest.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="Number of suspicious calls to show, the latest ones.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Sum up safety logs: verdicts, agreement, failures, rates over time, and the suspicious calls.
 
-    Damaged lines are counted and left out. Rotated files beside FILE are named on stderr and not read unless given.
+    Damaged lines are counted and skipped. Rotated files next to FILE are named on stderr and only read if given.
     """
     with exit_codes():
-        from smoothguard_guardrail.observability.safety_log.reading import Reading, read_log
+        from smoothguard_guardrail.observability.safety_log.reader import SkippedLines, read_log
         from smoothguard_guardrail.observability.safety_log.summary import Summary, verdict_of
 
-        start = _moment(since) if since else None
-        reading, summary = Reading(), Summary(low_agreement=low_agreement, max_suspicious=limit)
+        start = _parse_time(since) if since else None
+        skipped, summary = SkippedLines(), Summary(low_agreement=low_agreement, max_suspicious=limit)
         try:
-            for line in read_log(files, reading):
+            for line in read_log(files, skipped):
                 if (start is None or line.time >= start) and verdict in (None, verdict_of(line)):
                     summary.add(line)
         except (OSError, EOFError) as error:
             raise InputError(str(error)) from error
-        _tell_siblings(files)
+        _warn_about_rotated_files(files)
         if as_json:
-            unread = {"damaged_lines": reading.damaged, "lines_of_other_versions": reading.foreign}
+            unread = {"damaged_lines": skipped.damaged, "lines_of_other_versions": skipped.other_version}
             typer.echo(json.dumps(summary.to_json() | unread, ensure_ascii=False, indent=2))
         else:
-            for text in _report(summary, reading):
+            for text in _report(summary, skipped):
                 typer.echo(text)
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     from datetime import UTC, datetime, timedelta
 
     try:
@@ -72,25 +70,27 @@ def _moment(text: str) -> datetime:
             return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
         moment = datetime.fromisoformat(text.strip())
     except (ValueError, OverflowError):
-        raise InputError(f"{text!r} is no time: give it as 2026-11-24, 2026-11-24T07:00, 30m, 24h or 7d") from None
+        raise InputError(
+            f"--since must be a time such as 2026-11-24, 2026-11-24T07:00, 30m, 24h or 7d, got {text!r}"
+        ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _tell_siblings(files: Sequence[Path]) -> None:
-    from smoothguard_guardrail.observability.safety_log.reading import rotated_siblings
+def _warn_about_rotated_files(files: Sequence[Path]) -> None:
+    from smoothguard_guardrail.observability.safety_log.reader import rotated_files
 
     given = {file.absolute() for file in files}
-    found = [path for file in files for path in rotated_siblings(file) if path.absolute() not in given]
+    found = [path for file in files for path in rotated_files(file) if path.absolute() not in given]
     if found:
-        typer.echo(f"smoothguard: rotated files that were not read: {' '.join(map(str, found))}", err=True)
+        typer.echo(f"smoothguard: rotated files were not read: {' '.join(map(str, found))}", err=True)
 
 
-def _report(summary: Summary, reading: Reading) -> list[str]:
+def _report(summary: Summary, skipped: SkippedLines) -> list[str]:
     lines = [*_overview(summary), *_rates(summary), *_suspicious(summary)] if summary.calls else ["no guarded calls"]
-    if reading.damaged:
-        lines.append(f"damaged lines left out: {reading.damaged}")
-    if reading.foreign:
-        lines.append(f"lines of another schema version left out: {reading.foreign}")
+    if skipped.damaged:
+        lines.append(f"damaged lines skipped: {skipped.damaged}")
+    if skipped.other_version:
+        lines.append(f"lines of another schema version skipped: {skipped.other_version}")
     return lines
 
 

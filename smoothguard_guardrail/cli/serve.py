@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.serving import ServerSettings
 
 _PRESET_HELP = f"{presets.HELP} If not given: calibrated for `reference`, default for every other model."
-_ON_ABSTAIN_HELP = "When the answers disagree: answer all the same, answer with a refusal, or fail with 422."
+_ON_ABSTAIN_HELP = "If the answers disagree: answer anyway, answer with a refusal, or fail with 422."
 
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -27,34 +27,35 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 def serve(
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
-    name: Annotated[str | None, typer.Option(help="What clients call the model; by default its own name.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at.")] = 8000,
+    name: Annotated[str | None, typer.Option(help="Name of the model for clients; by default its own name.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     api_key_env: Annotated[
         str, typer.Option(help="Environment variable with the API key, or several separated by commas.")
     ] = "SMOOTHGUARD_API_KEY",
     no_api_key: Annotated[
-        bool, typer.Option("--no-api-key", help="Listen at an address that others reach without asking for a key.")
+        bool,
+        typer.Option("--no-api-key", help="Listen without an API key on an address that other machines can reach."),
     ] = False,
     preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,
     config_file: Annotated[Path | None, typer.Option("--config", dir_okay=False, help=presets.CONFIG_HELP)] = None,
-    num_samples: Annotated[int | None, typer.Option(help="Model calls per request at most.")] = None,
+    num_samples: Annotated[int | None, typer.Option(help="Largest number of model calls per request.")] = None,
     min_agreement: Annotated[float | None, typer.Option(help="Agreement below which the guard abstains.")] = None,
     on_abstain: Annotated[Literal["answer", "refuse", "raise"] | None, typer.Option(help=_ON_ABSTAIN_HELP)] = None,
     allow_urls: Annotated[
-        bool, typer.Option("--allow-urls", help="Fetch media that requests name by https URL; public hosts only.")
+        bool, typer.Option("--allow-urls", help="Fetch media from https URLs in requests; public hosts only.")
     ] = False,
     allowed_host: Annotated[
-        list[str] | None, typer.Option(help="With --allow-urls: the only hosts to fetch from; may be repeated.")
+        list[str] | None, typer.Option(help="With --allow-urls: fetch only from this host; may be repeated.")
     ] = None,
-    max_concurrency: Annotated[int, typer.Option(min=1, help="Requests at once; one more is a 429.")] = 16,
+    max_concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests; one more is a 429.")] = 16,
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="MiB of one request; more is a 413.")] = 32.0,
     request_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request; more is a 504.")] = 120.0,
-    shutdown_timeout: Annotated[int, typer.Option(min=0, help="Seconds that requests get at shutdown.")] = 30,
+    shutdown_timeout: Annotated[int, typer.Option(min=0, help="Seconds that running requests get at shutdown.")] = 30,
     on_failure: Annotated[
-        Literal["error", "refuse"], typer.Option(help="What LangServe routes answer when guard or model fail.")
+        Literal["error", "refuse"], typer.Option(help="What LangServe routes return if the guard or the model fails.")
     ] = "error",
-    record: Annotated[Literal["full", "verdict"], typer.Option(help="What clients learn of the vote.")] = "full",
+    record: Annotated[Literal["full", "verdict"], typer.Option(help="What clients see of the vote.")] = "full",
     safety_log: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Append one JSON line per guarded call to this file.")
     ] = None,
@@ -68,7 +69,8 @@ def serve(
         keys = _api_keys(api_key_env)
         if not (keys or no_api_key or _is_loopback(host)):
             raise ConfigurationError(
-                f"others reach {host}: set an API key in ${api_key_env}, or say --no-api-key if that is meant"
+                f"an API key is required to listen on {host}, which other machines can reach: "
+                f"set ${api_key_env}, or pass --no-api-key"
             )
         from smoothguard_guardrail.serving import ServerSettings
 
@@ -94,7 +96,7 @@ def serve(
 
 
 def served_name(model: str) -> str:
-    """Return the name under which clients ask for a model: what stands last in how it is loaded.
+    """Return a model's name for clients: the last part of its `--model` value.
 
     Example:
         >>> served_name("openai:gpt-4o"), served_name("hf:models/llava-1.5-7b/"), served_name("reference")
@@ -115,7 +117,7 @@ def _app(model: str, name: str, config: Any, settings: ServerSettings, callbacks
 def _run(app: Any, *, host: str, port: int, shutdown_timeout: int) -> None:
     import uvicorn
 
-    # SIGTERM and SIGINT: no new connections, and those under way are finished.
+    # On SIGTERM and SIGINT uvicorn takes no new connections and finishes running requests.
     uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=shutdown_timeout, server_header=False)
 
 
@@ -138,7 +140,7 @@ def _remote(allow_urls: bool, hosts: list[str] | None) -> Any:
     from smoothguard_guardrail.config import RemotePolicy
 
     if hosts and not allow_urls:
-        raise ConfigurationError("--allowed-host has no effect without --allow-urls")
+        raise ConfigurationError("--allowed-host needs --allow-urls: add it, or remove --allowed-host")
     return RemotePolicy(allow_urls=True, allowed_hosts=tuple(hosts) if hosts else None) if allow_urls else None
 
 

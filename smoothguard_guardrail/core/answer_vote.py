@@ -20,9 +20,9 @@ from smoothguard_guardrail.voting import (
     PrototypeScorer,
     answer_key,
     answer_text,
+    benign_scores,
     elect,
     embed_answers,
-    score_answers,
 )
 
 
@@ -104,8 +104,8 @@ class AnswerVote:
     def _score(self, texts: list[str], embeddings: NDArray[np.float64]) -> list[float]:
         scorer = self._components.scorer
         if isinstance(scorer, PrototypeScorer) and scorer.embedder is self._components.embedder:
-            return score_answers(scorer, texts, embeddings)
-        return score_answers(name_errors("scorer", scorer), texts)
+            return benign_scores(scorer, texts, embeddings)
+        return benign_scores(name_errors("scorer", scorer), texts)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed new texts; vectors of earlier waves are reused."""
@@ -137,15 +137,8 @@ class AnswerVote:
         """The clusters, the largest first; representatives are indices of samples."""
         positions = [index for index, outcome in enumerate(self._outcomes) if isinstance(outcome, AIMessage)]
         return tuple(
-            Cluster(
-                label=group.label,
-                size=group.size,
-                share=group.share,
-                benign=group.benign,
-                score=group.score,
-                representative=positions[group.representative],
-            )
-            for group in self._elected().clusters
+            cluster.model_copy(update={"representative": positions[cluster.representative]})
+            for cluster in self._elected().clusters
         )
 
     @property

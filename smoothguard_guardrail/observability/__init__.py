@@ -1,1 +1,1 @@
-"""What a guarded call leaves behind: the safety log, OpenTelemetry, Prometheus."""
+"""Reports of guarded calls: the safety log, OpenTelemetry, Prometheus."""

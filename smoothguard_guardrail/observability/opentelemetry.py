@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from smoothguard_guardrail import __version__
 from smoothguard_guardrail.errors import MissingDependencyError
 from smoothguard_guardrail.observability.safety_log.handler import GuardObserver
-from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line, VerdictLine
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, VerdictLine
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -24,15 +24,15 @@ _SECOND_BUCKETS = [0.005, 0.02, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64]
 class OpenTelemetryHandler(GuardObserver):
     """Reports every guarded call to OpenTelemetry: a span, and metrics by verdict.
 
-    The span `smoothguard.guard` has the length of the guarded call and is a child of the span that the call was made
-    in. Metrics: `smoothguard.calls` and `smoothguard.clean_overruled` (counters), `smoothguard.agreement`,
-    `smoothguard.model_calls` and `smoothguard.duration` (histograms; seconds by `stage`, `total` among them). They
-    carry `smoothguard.verdict`: `passed`, `abstained`, `skipped`, or `failed` with an `error.type`. Neither texts nor
-    media nor the run's metadata are reported.
+    The span `smoothguard.guard` lasts as long as the guarded call and is a child of the caller's current span.
+    Metrics: `smoothguard.calls` and `smoothguard.clean_overruled` (counters), `smoothguard.agreement`,
+    `smoothguard.model_calls` and `smoothguard.duration` (histograms; seconds by `stage`, including `total`). Each has
+    the attribute `smoothguard.verdict`: `passed`, `abstained`, `skipped`, or `failed` with an `error.type`. Texts,
+    media and the run's metadata are not reported.
 
     Args:
-        tracer_provider: Where spans go; None: the global one.
-        meter_provider: Where metrics go; None: the global one.
+        tracer_provider: Receives the spans; None: the global provider.
+        meter_provider: Receives the metrics; None: the global provider.
 
     Raises:
         MissingDependencyError: If `opentelemetry-api` is not installed.

@@ -1,11 +1,15 @@
-"""Prometheus metrics of one server."""
+"""Prometheus metrics of one server (extra `serve`)."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
+from smoothguard_guardrail.errors import MissingDependencyError
 from smoothguard_guardrail.observability.safety_log.handler import GuardObserver
-from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line
+
+try:
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+except ImportError as error:
+    raise MissingDependencyError("prometheus-client", "serve") from error
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -13,7 +17,7 @@ _SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own: several servers may live in one process."""
+    """The metrics of one server, in their own registry, so that one process can run several servers."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -48,12 +52,16 @@ class Metrics:
             self.verdicts.labels(verdict)
 
     def render(self) -> bytes:
-        """Return all of them in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
-class MetricsHandler(GuardObserver):
-    """Counts every guarded call, whichever host it ran in."""
+class PrometheusHandler(GuardObserver):
+    """Counts guarded calls, with any host.
+
+    Args:
+        metrics: The metrics of one server.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One tensor into many: perturbations of pictures and recordings, their units and their seeds."""
+"""From one tensor to many: perturbations of images and audio, their units and their seeds."""
 
 from smoothguard_guardrail.perturbations.compose import Compose, build_perturber
 from smoothguard_guardrail.perturbations.geometry import RandomResize, RandomShift

@@ -1,4 +1,4 @@
-"""Perturbations composed."""
+"""Perturbers in sequence, and the default image perturbation."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Compose:
-    """Applies perturbers one after the other, with one generator.
+    """Applies perturbers one after another, all with the same generator.
 
     Args:
-        parts: In order of application; none is the identity.
+        parts: Perturbers in order of application; an empty tuple is the identity.
 
     Example:
         >>> Compose((RandomShift(2), GaussianNoise(0.1)))
@@ -31,7 +31,7 @@ class Compose:
     parts: tuple[Perturber, ...]
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-        """Return the batch after every part."""
+        """Return the batch after all parts."""
         for part in self.parts:
             batch = part(batch, generator=generator)
         return batch
@@ -44,16 +44,16 @@ def build_perturber(
     max_shift: int = 0,
     resize_range: tuple[float, float] | None = None,
 ) -> Compose:
-    """Return the perturbation of pictures: resize, shift, noise, clip to [0, 1], low-pass; each can be off.
+    """Return the image perturbation: resize, shift, noise, clip to [0, 1], low-pass; each can be off.
 
-    All copies are made at once, as one tensor (num_samples, 3, height, width); where the input requires a gradient
-    the result carries one, so an adaptive attack differentiates through the very same code. With everything off the
-    result is the identity and returns its argument.
+    It takes and returns float32 (num_samples, 3, height, width) in [0, 1]. It is differentiable, so an adaptive attack
+    differentiates through the same code. With everything off it returns its argument.
 
     Args:
-        sigma: Sd of the noise in units of [0, 1] pixels, one for all or one per channel (see `channel_sigma`).
-        low_pass: Sd of the low-pass in pixels; 0 is off.
-        max_shift: Greatest random shift in pixels; 0 is off.
+        sigma: Standard deviation of the noise in units of [0, 1] pixels: one for all channels or one per channel (see
+            `channel_sigma`).
+        low_pass: Standard deviation of the low-pass kernel in pixels; 0 is off.
+        max_shift: Largest random shift in pixels; 0 is off.
         resize_range: Smallest and largest factor of the random resize; None is off.
 
     Raises:

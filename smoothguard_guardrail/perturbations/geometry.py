@@ -1,4 +1,4 @@
-"""Random geometry: the part of a perturbation that an attacker cannot average away."""
+"""Random shifts and resizes: the part of a perturbation that an attacker cannot average away."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from smoothguard_guardrail.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class RandomShift:
-    """Moves every copy by a random whole number of pixels along each axis; edge pixels fill what is uncovered.
+    """Shifts every copy by a random number of whole pixels along each axis; edge pixels fill the gap.
 
     Takes and returns (num_samples, channels, height, width). Differentiable.
 
     Args:
-        max_shift: Greatest shift in pixels; shifts are uniform in [-max_shift, max_shift]. 0 is the identity.
+        max_shift: Largest shift in pixels; shifts are uniform in [-max_shift, max_shift]. 0 is the identity.
 
     Raises:
-        ConfigurationError: If `max_shift` is negative or no whole number.
+        ConfigurationError: If `max_shift` is not an integer, or is negative.
 
     Example:
         >>> RandomShift(2)(torch.rand(4, 3, 8, 8), generator=torch.Generator().manual_seed(0)).shape
@@ -31,27 +31,27 @@ class RandomShift:
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_shift, int) or self.max_shift < 0:
-            raise ConfigurationError(f"max_shift must be a whole number, not negative, not {self.max_shift}")
+            raise ConfigurationError(f"max_shift must be an integer of at least 0, got {self.max_shift!r}")
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-        """Return the moved copies."""
+        """Return the shifted copies."""
         if self.max_shift == 0:
             return batch
-        most = self.max_shift
-        places = torch.randint(0, 2 * most + 1, (len(batch), 2), generator=generator, device=batch.device)
+        limit = self.max_shift
+        offsets = torch.randint(0, 2 * limit + 1, (len(batch), 2), generator=generator, device=batch.device)
         return torch.stack(
             [
-                _window(_replicate(image, most, most, most, most), top, left, batch.shape[-2:])
-                for image, (top, left) in zip(batch, places.tolist(), strict=True)
+                _window(_replicate(image, limit, limit, limit, limit), top, left, batch.shape[-2:])
+                for image, (top, left) in zip(batch, offsets.tolist(), strict=True)
             ]
         )
 
 
 @dataclass(frozen=True, slots=True)
 class RandomResize:
-    """Resizes every copy by a random factor and puts it back on a canvas of the old size, at a random place.
+    """Resizes every copy by a random factor and places it at random on a canvas of the original size.
 
-    A smaller copy is surrounded by its own edge pixels, of a larger one a window is kept. Takes and returns
+    A smaller copy is padded with its own edge pixels; a larger one is cropped. Takes and returns
     (num_samples, channels, height, width) in [0, 1]. Differentiable.
 
     Args:
@@ -73,7 +73,7 @@ class RandomResize:
 
     def __post_init__(self) -> None:
         if not 0 < self.low <= self.high < float("inf"):
-            raise ConfigurationError(f"resize_range must be 0 < low <= high, not {(self.low, self.high)}")
+            raise ConfigurationError(f"resize_range must satisfy 0 < low <= high, got {(self.low, self.high)}")
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
         """Return the resized copies."""
@@ -93,7 +93,7 @@ class RandomResize:
 
 
 def _place(size: int, canvas: int, draw: float) -> tuple[int, int, int]:
-    """Return padding before, padding after and pixels to skip that fit `size` pixels to `canvas` at a random place."""
+    """Return padding before, padding after, and pixels to skip, to place `size` pixels on `canvas` at random."""
     offset = min(int(draw * (abs(canvas - size) + 1)), abs(canvas - size))
     return (offset, canvas - size - offset, 0) if size <= canvas else (0, 0, offset)
 

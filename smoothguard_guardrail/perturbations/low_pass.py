@@ -1,4 +1,4 @@
-"""A Gaussian low-pass."""
+"""A Gaussian low-pass filter."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from smoothguard_guardrail.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class LowPass:
-    """Smooths pictures with a separable Gaussian, reflected at the edges.
+    """Smooths images with a separable Gaussian, reflected at the edges.
 
     Takes (num_samples, channels, height, width) in [0, 1] and returns that shape and range. Differentiable. Draws
     nothing from the generator.
 
     Args:
-        sd: Standard deviation of the kernel in pixels; it is cut off at three. 0 is the identity.
+        sd: Standard deviation of the kernel in pixels; the kernel ends at three of them. 0 is the identity.
 
     Raises:
-        ConfigurationError: If sd is negative or not finite.
+        ConfigurationError: If `sd` is negative or not finite.
 
     Example:
         >>> LowPass(1.0)(torch.rand(4, 3, 8, 8), generator=torch.Generator()).shape
@@ -33,17 +33,17 @@ class LowPass:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.sd) and self.sd >= 0):
-            raise ConfigurationError(f"low_pass must be finite and not negative, not {self.sd}")
+            raise ConfigurationError(f"low_pass must be finite and at least 0, got {self.sd}")
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
         """Return the smoothed batch."""
         if self.sd == 0:
             return batch
-        # One copy at a time stays in a CPU's cache; an accelerator wants them together.
+        # One copy at a time fits a CPU's cache; an accelerator is faster with all of them at once.
         parts = [batch[i : i + 1] for i in range(len(batch))] if batch.device.type == "cpu" else [batch]
         kernel = _kernel(self.sd)
         smooth = torch.cat([_convolve(_convolve(part, kernel, dim=-1), kernel, dim=-2) for part in parts])
-        # Rounding may leave [0, 1] by 1e-7; this corrects the values without hiding the gradient there.
+        # Rounding may exceed [0, 1] by 1e-7; clamping the detached tensor corrects that and keeps the gradient.
         smooth.detach().clamp_(0.0, 1.0)
         return smooth
 
@@ -56,7 +56,7 @@ def _kernel(sd: float) -> list[float]:
 
 
 def _convolve(images: torch.Tensor, kernel: list[float], *, dim: int) -> torch.Tensor:
-    """Convolve along one axis by adding shifted views: on a CPU 15 times faster than a convolution of one channel."""
+    """Convolve along one axis by adding shifted views: 15 times faster on a CPU than a one-channel convolution."""
     size = images.shape[dim]
     padded = _reflect(images, len(kernel) // 2, dim=dim)
     total = padded.narrow(dim, 0, size) * kernel[0]
@@ -66,7 +66,7 @@ def _convolve(images: torch.Tensor, kernel: list[float], *, dim: int) -> torch.T
 
 
 def _reflect(images: torch.Tensor, radius: int, *, dim: int) -> torch.Tensor:
-    """Return images with `radius` reflected pixels on both ends of `dim`, however few pixels there are to reflect."""
+    """Return images with `radius` reflected pixels at both ends of `dim`, even if `dim` is shorter than that."""
     size = images.shape[dim]
     if radius < size:
         return F.pad(images, (radius, radius, 0, 0) if dim == -1 else (0, 0, radius, radius), mode="reflect")

@@ -1,4 +1,4 @@
-"""Gaussian noise, and the units in which its strength is given."""
+"""Gaussian noise, and the units of its strength."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import torch
 from smoothguard_guardrail.errors import ConfigurationError
 
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Per-channel std by which CLIP's processor divides; most vision encoders use it or something close."""
+"""Per-channel std of CLIP's processor; most vision encoders use these values or close ones."""
 
 MIN_AUDIO_SIGMA = 1e-4
-"""Least sd of the noise on a recording, in units of [-1, 1]: three steps of 16-bit audio, so that encoding keeps it."""
+"""Smallest sd of the noise on audio, in units of [-1, 1]: three steps of 16-bit audio, so that encoding keeps it."""
 
 
 @dataclass(frozen=True, slots=True)
 class GaussianNoise:
     """Adds independent Gaussian noise to every value, then clips.
 
-    Takes (num_samples, channels, ...) of any float dtype and returns a new tensor of that shape; the batch itself is
-    left alone, so it may be one medium expanded to many copies. Differentiable with respect to the batch.
+    Takes (num_samples, channels, ...) of any float dtype and returns a new tensor of that shape. The batch is not
+    changed, so it may be one medium expanded to many copies. Differentiable with respect to the batch.
 
     Args:
         sigma: Standard deviation in units of the values: one for all channels, or one per channel. 0 is the identity.
-        bounds: Least and greatest value of the result: (0, 1) for pictures, (-1, 1) for waveforms.
+        bounds: Smallest and largest value of the result: (0, 1) for images, (-1, 1) for waveforms.
 
     Raises:
-        ConfigurationError: If sigma is negative or not finite, or the bounds are not in order; when called: if there
-            is one sigma per channel and the batch has another number of channels.
+        ConfigurationError: If sigma is negative or not finite, or the bounds are not in order; when called, if the
+            number of sigmas is neither one nor the batch's number of channels.
 
     Example:
         >>> batch = torch.full((4, 3, 8, 8), 0.5)
@@ -45,9 +45,9 @@ class GaussianNoise:
     def __post_init__(self) -> None:
         values = (self.sigma,) if isinstance(self.sigma, (int, float)) else tuple(self.sigma)
         if not values or not all(math.isfinite(value) and value >= 0 for value in values):
-            raise ConfigurationError(f"sigma must be finite and not negative, not {self.sigma}")
+            raise ConfigurationError(f"sigma must be finite and at least 0, got {self.sigma}")
         if not self.bounds[0] < self.bounds[1]:
-            raise ConfigurationError(f"bounds must be in order, not {self.bounds}")
+            raise ConfigurationError(f"bounds must be (low, high) with low < high, got {self.bounds}")
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
         """Return the noisy batch, in one buffer of the batch's size."""
@@ -64,7 +64,7 @@ class GaussianNoise:
         if len(set(self.sigma)) == 1:
             return float(self.sigma[0])
         if len(self.sigma) != batch.shape[1]:
-            raise ConfigurationError(f"sigma has {len(self.sigma)} values for {batch.shape[1]} channels")
+            raise ConfigurationError(f"expected one sigma or one per channel ({batch.shape[1]}), got {len(self.sigma)}")
         column = torch.tensor(tuple(self.sigma), dtype=batch.dtype, device=batch.device)
         return column.reshape(-1, *[1] * (batch.ndim - 2))
 
@@ -72,7 +72,7 @@ class GaussianNoise:
 def channel_sigma(
     sigma: float, noise_space: Literal["pixel", "normalized"], image_std: Sequence[float] | None = None
 ) -> tuple[float, float, float]:
-    """Return the sd of the noise per colour channel, in units of [0, 1] pixels.
+    """Return the noise's standard deviation per colour channel, in units of [0, 1] pixels.
 
     The authors add noise to pixel values that the processor has divided by `image_std`; their sigma of 0.1 is about
     0.027 in pixels.
@@ -80,7 +80,7 @@ def channel_sigma(
     Args:
         sigma: Standard deviation in units of `noise_space`.
         noise_space: `pixel`: of values in [0, 1]. `normalized`: of values divided by `image_std`.
-        image_std: The model's three divisors; None, as where the model is unknown: `CLIP_STD`.
+        image_std: The model's three divisors; None: `CLIP_STD`, e.g. for an unknown model.
 
     Raises:
         ConfigurationError: If sigma is negative, the space is unknown, or `image_std` is not three positive numbers.
@@ -90,26 +90,26 @@ def channel_sigma(
         (0.05, 0.05, 0.05)
     """
     if not (math.isfinite(sigma) and sigma >= 0):
-        raise ConfigurationError(f"sigma must be finite and not negative, not {sigma}")
+        raise ConfigurationError(f"sigma must be finite and at least 0, got {sigma}")
     if noise_space == "pixel":
         return (sigma, sigma, sigma)
     if noise_space != "normalized":
-        raise ConfigurationError(f"noise_space must be 'pixel' or 'normalized', not {noise_space!r}")
+        raise ConfigurationError(f"noise_space must be 'pixel' or 'normalized', got {noise_space!r}")
     std = CLIP_STD if image_std is None else tuple(map(float, image_std))
     if len(std) != 3 or not all(math.isfinite(value) and value > 0 for value in std):
-        raise ConfigurationError(f"image_std must be three positive numbers, not {image_std}")
+        raise ConfigurationError(f"image_std must be three positive numbers, got {image_std}")
     return (sigma * std[0], sigma * std[1], sigma * std[2])
 
 
 def snr_sigma(waveform: torch.Tensor, snr_db: float) -> float:
-    """Return the sd of noise that has this signal-to-noise ratio against a recording.
+    """Return the standard deviation of noise with this signal-to-noise ratio to a waveform.
 
-    Silence has no ratio to noise, and a very quiet recording would get noise that encoding rounds away. A medium that
-    reaches the model unperturbed would be an unguarded one, so the sd is never less than `MIN_AUDIO_SIGMA`.
+    It is never below `MIN_AUDIO_SIGMA`: silence has no signal-to-noise ratio, and on very quiet audio the noise would
+    be rounded away by encoding, so the model would get unguarded audio.
 
     Args:
         waveform: (channels, samples) or (num_samples, channels, samples), float in [-1, 1].
-        snr_db: Ratio of the rms of the recording to the sd of the noise, in dB.
+        snr_db: Ratio of the waveform's rms to the noise's standard deviation, in dB.
 
     Raises:
         ConfigurationError: If `snr_db` is not finite.
@@ -119,6 +119,6 @@ def snr_sigma(waveform: torch.Tensor, snr_db: float) -> float:
         0.05
     """
     if not math.isfinite(snr_db):
-        raise ConfigurationError(f"snr_db must be finite, not {snr_db}")
+        raise ConfigurationError(f"snr_db must be finite, got {snr_db}")
     rms = float(waveform.detach().square().mean().sqrt()) if waveform.numel() else 0.0
     return max(rms * 10 ** (-snr_db / 20), MIN_AUDIO_SIGMA)

@@ -1,4 +1,4 @@
-"""Where randomness comes from, and where it is made."""
+"""Seeds, generators, and the device on which noise is drawn."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def make_generator(seed: int, *indices: int, device: torch.device | str = "cpu")
     """Return a generator whose stream is fixed by the seed and the indices.
 
     Neighbouring seeds and indices give unrelated streams. On the CPU, PyTorch's generator keeps 32 bits of its seed:
-    plenty against guessing noise that is drawn afresh for every request, too few to be a secret key.
+    enough against guessing noise that is new for every request, too few for a secret key.
 
     Args:
-        seed: Not negative.
-        indices: What the stream is for, as (medium, sample); not negative.
+        seed: At least 0.
+        indices: What the stream is for, such as (medium, sample); each at least 0.
         device: Where the generator draws.
 
     Raises:
@@ -39,19 +39,19 @@ def make_generator(seed: int, *indices: int, device: torch.device | str = "cpu")
         True
     """
     if min(seed, *indices, 0) < 0:
-        raise ConfigurationError(f"seeds and indices must not be negative, not {(seed, *indices)}")
+        raise ConfigurationError(f"seeds and indices must be at least 0, got {(seed, *indices)}")
     (mixed,) = np.random.SeedSequence(seed, spawn_key=indices).generate_state(1, np.uint64)
     return torch.Generator(device).manual_seed(int(mixed))
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Return the device that a name stands for.
+    """Return the device for a name.
 
     Args:
-        device: A torch device, its name, or `auto`: cuda, mps, cpu, the first there is.
+        device: A torch device, its name, or `auto`: the first available of cuda, mps and cpu.
 
     Raises:
-        ConfigurationError: If there is no such device, or it cannot be used here.
+        ConfigurationError: If the device does not exist or cannot be used on this machine.
 
     Example:
         >>> resolve_device("cpu")

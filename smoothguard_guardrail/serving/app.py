@@ -16,9 +16,9 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from smoothguard_guardrail import voting
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.observability.prometheus import CONTENT_TYPE, Metrics, MetricsHandler
+from smoothguard_guardrail.observability.prometheus import CONTENT_TYPE, Metrics, PrometheusHandler
 from smoothguard_guardrail.serving.chat_routes import chat_router
-from smoothguard_guardrail.serving.failures import handle_framework_errors
+from smoothguard_guardrail.serving.errors import handle_framework_errors
 from smoothguard_guardrail.serving.form import form_chain
 from smoothguard_guardrail.serving.gate import Gate
 from smoothguard_guardrail.serving.langserve_routes import chain_router
@@ -44,17 +44,16 @@ def create_app(
 
     Every guard answers `POST /v1/chat/completions` under its name and has LangServe routes below `/guards/NAME`, and
     as a form with a playground below `/forms/NAME`; every chain has them below `/chains/NAME`. `/healthz`, `/readyz`
-    and `/metrics` tell how the server is.
+    and `/metrics` report the server's state.
 
     Args:
         guards: Guarded models by name.
-        chains: Chains that hold a guard, by name. They are served as they are: what is not guarded in them is not
-            guarded here.
+        chains: Chains that contain a guard, by name. They are served unchanged: the server adds no guard.
         settings: Limits and policies.
-        callbacks: Handlers of every guarded call, as a `SafetyLogHandler`.
+        callbacks: Handlers of every guarded call, such as a `SafetyLogHandler`.
 
     Raises:
-        ConfigurationError: If a name does not fit into a URL, or a guard is none.
+        ConfigurationError: If a name does not fit into a URL, or a guard is not a `SmoothGuardRunnable`.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardRunnable
@@ -68,7 +67,7 @@ def create_app(
     _check(guards, chains)
     needs_embedder = bool(chains) or any(guard.components.embedder is None for guard in guards.values())
     metrics = Metrics()
-    handlers = [MetricsHandler(metrics), *callbacks]
+    handlers = [PrometheusHandler(metrics), *callbacks]
     app = FastAPI(
         title="SmoothGuard",
         docs_url=None,
@@ -92,10 +91,10 @@ def create_app(
 def _check(guards: Mapping[str, SmoothGuardRunnable], chains: Mapping[str, Any]) -> None:
     for name in [*guards, *chains]:
         if not _NAME.fullmatch(name):
-            raise ConfigurationError(f"{name!r} cannot name a model or chain: letters, digits and ._:- are taken")
+            raise ConfigurationError(f"a model or chain must be named with letters, digits and ._:- only, got {name!r}")
     for name, guard in guards.items():
         if not isinstance(guard, SmoothGuardRunnable):
-            raise ConfigurationError(f"{name} is no SmoothGuardRunnable but a {type(guard).__name__}")
+            raise ConfigurationError(f"{name} must be a SmoothGuardRunnable, got {type(guard).__name__}")
 
 
 def _add_status_routes(app: FastAPI, metrics: Metrics, *, playground: str | None) -> None:
@@ -123,7 +122,7 @@ def _add_status_routes(app: FastAPI, metrics: Metrics, *, playground: str | None
 def _lifespan(settings: ServerSettings, needs_embedder: bool) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # The loop's own pool has a few threads on a small machine; requests that wait for a model would use it up.
+        # The loop's default pool is small on small machines; requests that wait for a model would exhaust it.
         threads = ThreadPoolExecutor(settings.max_concurrency + 8, thread_name_prefix="smoothguard")
         asyncio.get_running_loop().set_default_executor(threads)
         warming = asyncio.create_task(_warm_up(app, needs_embedder))
@@ -139,11 +138,11 @@ def _lifespan(settings: ServerSettings, needs_embedder: bool) -> Any:
 
 
 async def _warm_up(app: FastAPI, needs_embedder: bool) -> None:
-    """Load what the first guarded call would load."""
+    """Load the embedder before the first guarded call needs it."""
     try:
         if needs_embedder:
             await asyncio.to_thread(lambda: voting.default_embedder().embed_documents(["ready"]))
         app.state.ready = True
     except Exception:
-        logger.exception("the embedder of answers cannot be loaded")
+        logger.exception("the embedder of answers cannot be loaded; the server stays not ready")
         app.state.ready = False

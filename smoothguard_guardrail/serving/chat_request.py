@@ -1,4 +1,4 @@
-"""What clients may ask of `POST /v1/chat/completions`, and how it becomes messages and arguments of the model."""
+"""Requests to `POST /v1/chat/completions`, and how they become messages and arguments for the model."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from langchain_core.runnables import Runnable, RunnableBinding
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from smoothguard_guardrail.errors import SmoothGuardError
-from smoothguard_guardrail.serving.failures import ApiError
+from smoothguard_guardrail.serving.errors import ApiError
 
 ROLES = {"system", "developer", "user", "assistant", "tool"}
-_KEPT = {"role", "content", "name", "tool_calls", "tool_call_id"}
-_DROPPED = {"refusal", "annotations"}
-"""Keys of messages that come back with answers and say nothing to a model."""
+_MESSAGE_KEYS = {"role", "content", "name", "tool_calls", "tool_call_id"}
+_IGNORED_KEYS = {"refusal", "annotations"}
+"""Keys that clients send back with earlier answers; the model does not need them."""
 _LENGTH_FIELDS = ("max_tokens", "max_new_tokens", "max_output_tokens")
-"""What chat models call the longest answer."""
+"""Names of the answer length limit in chat models."""
 
 _Zero = Annotated[float, Field(ge=0, le=0)]
 
 
 class StreamOptions(BaseModel):
-    """How a stream is to look."""
+    """Options of a stream."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,7 +32,7 @@ class StreamOptions(BaseModel):
 
 
 class TextFormat(BaseModel):
-    """The one response format there is."""
+    """The only response format."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,7 +40,7 @@ class TextFormat(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """The body of a request. A parameter that is not listed is refused, not ignored."""
+    """The body of a request. A parameter that is not listed is an error, it is not ignored."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -59,7 +59,7 @@ class ChatRequest(BaseModel):
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
 
-    # Taken at the value that changes nothing.
+    # Accepted only at the value that changes nothing.
     n: Literal[1] | None = None
     response_format: TextFormat | None = None
     modalities: list[Literal["text"]] | None = None
@@ -67,22 +67,22 @@ class ChatRequest(BaseModel):
     frequency_penalty: _Zero | None = None
     presence_penalty: _Zero | None = None
 
-    # Taken, without effect on answers.
+    # Accepted, without effect on answers.
     user: Any = None
     metadata: Any = None
     store: Any = None
     seed: Any = None
-    """The guard's noise is never the client's to choose, and the model's draw is one of several."""
+    """Clients must not choose the guard's noise, and one model seed would not fit several samples."""
     service_tier: Any = None
     safety_identifier: Any = None
     prompt_cache_key: Any = None
 
 
 def parse_request(body: Any) -> ChatRequest:
-    """Return the request that a body holds.
+    """Parse a request body.
 
     Raises:
-        ApiError: If it is none, or asks for something that is not supported.
+        ApiError: If the body is not a request, or asks for something that is not supported.
     """
     try:
         return ChatRequest.model_validate(body)
@@ -97,10 +97,10 @@ def parse_request(body: Any) -> ChatRequest:
 
 
 def request_messages(request: ChatRequest) -> list[BaseMessage]:
-    """Return the request's messages; their parts stay as they came, for the guard to judge.
+    """Return the request's messages. Their parts stay unchanged, for the guard to check.
 
     Raises:
-        ApiError: If one is not understood.
+        ApiError: If a message is not valid.
     """
     found = []
     for index, message in enumerate(request.messages):
@@ -109,21 +109,21 @@ def request_messages(request: ChatRequest) -> list[BaseMessage]:
         except ApiError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError):
-            raise _bad_message(index, "is not understood") from None
+            raise _bad_message(index, "is not a valid chat message") from None
         except _MessageError as error:
             raise _bad_message(index, str(error)) from None
     return found
 
 
 def model_arguments(request: ChatRequest, model: Runnable[Any, Any]) -> dict[str, Any]:
-    """Return the keyword arguments with which the model is called.
+    """Return the keyword arguments of the model call.
 
     Args:
-        request: What the client asks for.
-        model: The chat model inside of the guard.
+        request: The client's request.
+        model: The chat model inside the guard.
 
     Raises:
-        ApiError: If the request holds tools and the model takes none.
+        ApiError: If the request has tools and the model does not support them.
     """
     arguments: dict[str, Any] = {}
     length = request.max_completion_tokens or request.max_tokens
@@ -147,30 +147,32 @@ def _tool_arguments(request: ChatRequest, model: Any) -> dict[str, Any]:
     try:
         bound = model.bind_tools(request.tools, **options)
     except (NotImplementedError, AttributeError, SmoothGuardError):
-        raise ApiError(400, "unsupported_parameter", "this model takes no tools", param="tools") from None
+        raise ApiError(
+            400, "unsupported_parameter", "this model does not support tools, send none", param="tools"
+        ) from None
     except (ValueError, TypeError, KeyError):
-        raise ApiError(400, "invalid_request", "the tools are not understood", param="tools") from None
+        raise ApiError(400, "invalid_request", "tools must be a list of OpenAI function tools", param="tools") from None
     if not isinstance(bound, RunnableBinding):
-        raise ApiError(400, "unsupported_parameter", "this model takes no tools", param="tools")
+        raise ApiError(400, "unsupported_parameter", "this model does not support tools, send none", param="tools")
     return dict(bound.kwargs)
 
 
 class _MessageError(Exception):
-    """Why a message is not understood."""
+    """Why a message is not valid."""
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    given = {key: value for key, value in message.items() if value is not None and key not in _DROPPED}
-    if unknown := given.keys() - _KEPT:
+    given = {key: value for key, value in message.items() if value is not None and key not in _IGNORED_KEYS}
+    if unknown := given.keys() - _MESSAGE_KEYS:
         raise _MessageError(f"{min(unknown)[:40]} is not supported")
     if given.get("role") not in ROLES:
-        raise _MessageError(f"the role has to be one of {', '.join(sorted(ROLES))}")
+        raise _MessageError(f"the role must be one of {', '.join(sorted(ROLES))}")
     content = given.setdefault("content", "")
     is_parts = isinstance(content, list) and all(
         isinstance(part, dict) and isinstance(part.get("type"), str) for part in content
     )
     if not isinstance(content, str) and not is_parts:
-        raise _MessageError("the content has to be text or a list of typed parts")
+        raise _MessageError("the content must be text or a list of typed parts")
     for call in given.get("tool_calls", ()):
         json.loads(call["function"]["arguments"])
     return given

@@ -13,11 +13,11 @@ from langchain_core.runnables import RunnableConfig
 from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.errors import AbstainedError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.chat_answer import ChatAnswer
 from smoothguard_guardrail.serving.chat_request import model_arguments, parse_request, request_messages
-from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model
+from smoothguard_guardrail.serving.chat_response import ChatResponse
+from smoothguard_guardrail.serving.errors import ApiError, UpstreamError, is_model_error
 from smoothguard_guardrail.serving.langserve_routes import read_json
-from smoothguard_guardrail.serving.records import public_record
+from smoothguard_guardrail.serving.public_record import public_record
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler
@@ -31,9 +31,9 @@ def chat_router(
     """Return the routes.
 
     Args:
-        guards: Guarded models by the name under which clients ask for them.
+        guards: Guarded models by the name that clients use.
         settings: Limits and policies.
-        callbacks: The server's own; a client can add none.
+        callbacks: The server's callbacks; clients cannot add any.
     """
     router = APIRouter(prefix="/v1", include_in_schema=False)
     created = int(time.time())
@@ -44,42 +44,47 @@ def chat_router(
 
     @router.get("/models/{name:path}")
     async def model(name: str) -> Response:
-        _named(guards, name)
+        _find_guard(guards, name)
         return JSONResponse(_model(name, created))
 
     @router.post("/chat/completions")
     async def complete(request: Request) -> Response:
-        asked = parse_request(await read_json(request))
-        guard = _named(guards, asked.model)
-        arguments = model_arguments(asked, unwrap(guard.model).model)
+        chat_request = parse_request(await read_json(request))
+        guard = _find_guard(guards, chat_request.model)
+        arguments = model_arguments(chat_request, unwrap(guard.model).model)
         config: RunnableConfig = {"callbacks": list(callbacks), "run_name": "/v1/chat/completions"}
         try:
-            result = await guard.aguard(request_messages(asked), config, **arguments)
+            result = await guard.aguard(request_messages(chat_request), config, **arguments)
         except AbstainedError as error:
             record = public_record(error.result.to_metadata(), settings.record)
             raise ApiError(422, "abstained", str(error), record=record) from error
         except Exception as error:
-            if is_of_the_model(error):
+            if is_model_error(error):
                 raise UpstreamError from error
             raise
-        answer = ChatAnswer(
-            model=asked.model,
+        response = ChatResponse(
+            model=chat_request.model,
             result=result,
             record=public_record(result.to_metadata(), settings.record),
             is_refusal=result.verdict == "abstained" and guard.config.vote.on_abstain == "refuse",
         )
-        if not asked.stream:
-            return JSONResponse(answer.completion())
-        include_usage = bool(asked.stream_options and asked.stream_options.include_usage)
-        chunks = answer.chunks(include_usage=include_usage)
+        if not chat_request.stream:
+            return JSONResponse(response.completion())
+        include_usage = bool(chat_request.stream_options and chat_request.stream_options.include_usage)
+        chunks = response.chunks(include_usage=include_usage)
         return StreamingResponse(chunks, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
     return router
 
 
-def _named(guards: Mapping[str, SmoothGuardRunnable], name: str) -> SmoothGuardRunnable:
+def _find_guard(guards: Mapping[str, SmoothGuardRunnable], name: str) -> SmoothGuardRunnable:
     if name not in guards:
-        raise ApiError(404, "model_not_found", f"the models here are {', '.join(guards) or 'none'}", param="model")
+        raise ApiError(
+            404,
+            "model_not_found",
+            f"the model must be one of: {', '.join(guards) or '(none is served)'}",
+            param="model",
+        )
     return guards[name]
 
 

@@ -1,4 +1,4 @@
-"""A guard as a form that a browser can fill in: a question and a file, answered by a text."""
+"""A guard as a web form: a question and a file in, a text out."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _WIDGET: dict[str, Any] = {"extra": {"widget": {"type": "base64file"}}}
 
 
 class Form(BaseModel):
-    """What LangServe's playground asks for."""
+    """The input of LangServe's playground."""
 
-    file: str = Field("", title="Picture or recording", json_schema_extra=_WIDGET)
-    """Base64; may be empty."""
+    file: str = Field("", title="Image or audio", json_schema_extra=_WIDGET)
+    """The file in base64; may be empty."""
     question: str = Field("What is it?", title="Question")
 
 
 def form_chain(guard: SmoothGuardRunnable) -> Runnable[Any, str]:
-    """Compose a chain from a filled-in `Form`, as a dict, to the elected answer's text.
+    """Compose a chain from a `Form`, as a dict, to the text of the elected answer.
 
     Example:
         >>> from smoothguard_guardrail.testing import ScriptedChatModel
@@ -50,6 +50,6 @@ def _block(file: str) -> dict[str, Any]:
     try:
         found = sniff(base64.b64decode(file[:4096], validate=True))
     except binascii.Error:
-        raise InputError("file: no base64") from None
+        raise InputError("file must be base64, got something else") from None
     kind = found.kind if found and found.kind in ("image", "audio") else "file"
     return {"type": kind, "base64": file, "mime_type": found.mime_type if found else "application/octet-stream"}

@@ -1,4 +1,4 @@
-"""What every request passes: API key, content type, size, concurrency, time; and how failures leave."""
+"""The gate that every request passes: API key, content type, size, concurrency, time; and error responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
-from smoothguard_guardrail.serving.failures import ApiError, api_error
+from smoothguard_guardrail.serving.errors import ApiError, to_api_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+PATHS_WITHOUT_KEY = frozenset({"/healthz", "/readyz"})
 _DRAIN_SECONDS = 5.0
 _CLIENT_GONE = 499
-"""As servers count requests whose client hung up; nobody receives it."""
+"""The usual status, in metrics only, of requests whose client disconnected."""
 
 
 class Gate:
@@ -38,7 +38,7 @@ class Gate:
     Args:
         app: The application.
         settings: Limits and keys.
-        metrics: Where requests are counted.
+        metrics: Counts the requests.
     """
 
     def __init__(self, app: ASGIApp, *, settings: ServerSettings, metrics: Metrics) -> None:
@@ -74,22 +74,29 @@ class Gate:
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         if self._hosts is not None and _host_name(headers) not in self._hosts:
-            raise ApiError(403, "host_not_allowed", "the server does not answer under this host name")
-        if self._keys and scope["path"] not in OPEN_PATHS and not self._is_known(headers):
-            # Browsers that open a playground ask for a password; the key is one.
+            raise ApiError(
+                403, "host_not_allowed", "this host name is not allowed; use one of the server's allowed hosts"
+            )
+        if self._keys and scope["path"] not in PATHS_WITHOUT_KEY and not self._has_valid_key(headers):
+            # Browsers that open a playground ask for a password; the API key is accepted as one.
             scheme = "Basic" if "text/html" in headers.get("accept", "") else "Bearer"
             challenge = {"www-authenticate": f'{scheme} realm="smoothguard"'}
-            raise ApiError(401, "invalid_api_key", "a valid API key is needed", headers=challenge)
+            raise ApiError(
+                401,
+                "invalid_api_key",
+                "a valid API key is required: send it as `Authorization: Bearer KEY`",
+                headers=challenge,
+            )
         if scope["method"] != "POST":
             return
         if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            # Other types cross origins in browsers without being asked for.
-            raise ApiError(415, "invalid_request", "the content type has to be application/json")
+            # Browsers send other types across origins without a preflight request.
+            raise ApiError(415, "invalid_request", "the content type must be application/json")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self._settings.max_body_bytes:
             raise _too_large(self._settings.max_body_bytes)
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _has_valid_key(self, headers: Headers) -> bool:
         given = _given_key(headers)
         return bool(given) and any(hmac.compare_digest(given, key) for key in self._keys)
 
@@ -97,23 +104,23 @@ class Gate:
         if self._in_flight >= self._settings.max_concurrency:
             retry = {"retry-after": str(self._settings.retry_after)}
             raise ApiError(429, "overloaded", "too many requests at once, try again later", headers=retry)
-        self._take(1)
-        # Given back with the answer's last byte: its client may ask again before this coroutine goes on.
-        exchange.on_answered.append(lambda: self._take(-1))
+        self._add_in_flight(1)
+        # Released with the last byte of the answer: the client may send its next request before this coroutine resumes.
+        exchange.on_response_end.append(lambda: self._add_in_flight(-1))
         try:
             async with asyncio.timeout(self._settings.request_timeout):
                 await self._answer(scope, exchange)
         finally:
-            exchange.answered()
+            exchange.end_response()
 
-    def _take(self, places: int) -> None:
-        self._in_flight += places
+    def _add_in_flight(self, change: int) -> None:
+        self._in_flight += change
         self._metrics.in_flight.set(self._in_flight)
 
     async def _answer(self, scope: Scope, exchange: _Exchange) -> None:
-        """Answer one request, and stop at it when nobody waits for the answer any more: models cost."""
+        """Answer one request; stop if the client disconnects, because model calls cost money."""
         answering = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
-        watching = asyncio.ensure_future(exchange.gone())
+        watching = asyncio.ensure_future(exchange.wait_for_disconnect())
         try:
             await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done() and exchange.status is None:
@@ -125,17 +132,17 @@ class Gate:
             await asyncio.gather(answering, watching, return_exceptions=True)
 
     async def _fail(self, error: Exception, scope: Scope, exchange: _Exchange) -> None:
-        told = api_error(error)
-        if told.status >= 500:
-            logger.error("request %s, %r: %s", exchange.id, scope["path"], told.code, exc_info=error)
+        failure = to_api_error(error)
+        if failure.status >= 500:
+            logger.error("request %s, %r: %s", exchange.id, scope["path"], failure.code, exc_info=error)
         if exchange.status is not None:
             raise error
         await exchange.drain()
-        await told.response()(scope, exchange.receive, exchange.send)
+        await failure.response()(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
-    """One request and its answer: counts what comes in, notes what goes out."""
+    """One request and its response: counts received bytes and records the status."""
 
     def __init__(self, receive: Receive, send: Send, max_bytes: int) -> None:
         self.id = uuid4().hex
@@ -145,7 +152,7 @@ class _Exchange:
         self._max_bytes = max_bytes
         self._received = 0
         self._is_complete = asyncio.Event()
-        self.on_answered: list[Callable[[], None]] = []
+        self.on_response_end: list[Callable[[], None]] = []
 
     async def receive(self) -> Message:
         message = await self._next()
@@ -158,22 +165,22 @@ class _Exchange:
             self.status = message["status"]
             MutableHeaders(scope=message)["x-request-id"] = self.id
         elif not message.get("more_body", False):
-            self.answered()
+            self.end_response()
         await self._send(message)
 
-    def answered(self) -> None:
-        """Call what waits for the end of the answer, once."""
-        while self.on_answered:
-            self.on_answered.pop()()
+    def end_response(self) -> None:
+        """Run the callbacks for the end of the response, once."""
+        while self.on_response_end:
+            self.on_response_end.pop()()
 
-    async def gone(self) -> None:
-        """Wait until the client hung up, or has its answer."""
+    async def wait_for_disconnect(self) -> None:
+        """Wait until the client disconnects or has its response."""
         await self._is_complete.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     async def drain(self) -> None:
-        """Read on without keeping anything: who is still sending does not listen, and would lose the answer."""
+        """Read and discard the rest of the request: a client that is still sending would miss the response."""
         start = self._received
         try:
             async with asyncio.timeout(_DRAIN_SECONDS):
@@ -191,7 +198,7 @@ class _Exchange:
 
 
 def _too_large(limit: int) -> ApiError:
-    return ApiError(413, "body_too_large", f"the body has more than {limit:,} bytes")
+    return ApiError(413, "body_too_large", f"the body must have at most {limit:,} bytes; send fewer or smaller media")
 
 
 def _host_name(headers: Headers) -> str:
@@ -201,7 +208,7 @@ def _host_name(headers: Headers) -> str:
 
 
 def _given_key(headers: Headers) -> bytes:
-    """Return the key in `Authorization: Bearer KEY`, `X-API-Key: KEY` or as the password of Basic; else b""."""
+    """Return the key in `Authorization: Bearer KEY`, in `X-API-Key`, or the password of Basic; b"" without one."""
     scheme, _, value = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return value.strip().encode("latin-1")

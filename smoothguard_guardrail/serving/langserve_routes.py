@@ -1,7 +1,7 @@
-"""LangServe routes of one chain, cut down to what is safe: nothing of any sample leaves, nothing is configurable.
+"""LangServe routes of one chain, reduced to what is safe: no sample leaves the server, clients configure nothing.
 
-`invoke` and `batch` are LangServe's own. `stream` and `stream_log`, which the playground uses, carry the result of an
-`invoke`: an answer is known after the vote and not before, and this way its failure still has a status.
+`invoke` and `batch` are LangServe's own. `stream` and `stream_log`, which the playground uses, send the result of an
+`invoke`: there is no answer before the vote, and this way a failure still has an HTTP status.
 `stream_events`, feedback, trace links and configuration in URLs do not exist.
 """
 
@@ -23,8 +23,8 @@ from langserve import APIHandler
 from pydantic import RootModel, ValidationError
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.failures import ApiError, UpstreamError, is_of_the_model, problems
-from smoothguard_guardrail.serving.records import public_output
+from smoothguard_guardrail.serving.errors import ApiError, UpstreamError, describe_problems, is_model_error
+from smoothguard_guardrail.serving.public_record import public_output
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Messages(RootModel[ChatPromptValueConcrete | StringPromptValue | list[AnyMessage] | str]):
-    """What a guard takes. One class, where a bare type would have LangServe build one for every request."""
+    """The input of a guard. A class of its own, because LangServe would build one per request for a bare type."""
 
 
 def chain_router(
@@ -44,10 +44,10 @@ def chain_router(
     """Return the routes of one chain.
 
     Args:
-        path: Where they stand, as `/chains/pictures`; the last part names the chain.
-        chain: A guarded model, or a chain that holds one.
+        path: Prefix of the routes, such as `/chains/images`; the last part is the chain's name.
+        chain: A guarded model, or a chain that contains one.
         settings: Limits and policies.
-        callbacks: The server's own; a client can add none.
+        callbacks: The server's callbacks; clients cannot add any.
     """
     served = _served(path, chain, settings, callbacks)
     handler = APIHandler(served, path=path, config_keys=())
@@ -88,7 +88,7 @@ def chain_router(
     async def config_schema(request: Request) -> Any:
         return await handler.config_schema(request)
 
-    if not isinstance(chain, SmoothGuardRunnable):  # the page has no widget for messages
+    if not isinstance(chain, SmoothGuardRunnable):  # the playground has no widget for messages
 
         @router.get("/playground/{file_path:path}")
         async def playground(file_path: str, request: Request) -> Any:
@@ -98,21 +98,21 @@ def chain_router(
 
 
 async def read_json(request: Request) -> Any:
-    """Return the body's JSON; what reads it next finds it there.
+    """Return the JSON of the body. It is cached, so later readers get it too.
 
     Raises:
-        ApiError: If it is none.
+        ApiError: If the body is not JSON.
     """
     try:
         return await request.json()
     except (ValueError, RecursionError):
-        raise ApiError(400, "invalid_request", "the body is no JSON, or nested too deeply") from None
+        raise ApiError(400, "invalid_request", "the body must be JSON that is not nested too deeply") from None
 
 
 def _served(
     path: str, chain: Runnable[Any, Any], settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
 ) -> Runnable[Any, Any]:
-    """Wrap a chain so that the client's configuration ends here, and the guard's records leave in public form."""
+    """Wrap a chain: drop the client's configuration and reduce records to their public form."""
     is_guard = isinstance(chain, SmoothGuardRunnable)
     refusal = _refusal(chain, settings.refusal_text) if settings.on_failure == "refuse" else None
 
@@ -123,7 +123,7 @@ def _served(
             if refusal is not None:
                 logger.warning("%s refused after %s", path, type(error).__name__, exc_info=error)
                 return refusal()
-            if is_guard and is_of_the_model(error):
+            if is_guard and is_model_error(error):
                 raise UpstreamError from error
             raise
         return public_output(output, settings.record)
@@ -135,14 +135,14 @@ def _served(
 
 
 class _Served(RunnableLambda[Any, Any]):
-    """Ends a batch with its first failure: nothing of it goes on when the request is answered."""
+    """Cancels the rest of a batch at its first failure, so that nothing runs after the response."""
 
     async def abatch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
         configs = get_config_list(config, len(inputs))
-        places = asyncio.Semaphore((configs[0].get("max_concurrency") or len(inputs)) if configs else 1)
+        slots = asyncio.Semaphore((configs[0].get("max_concurrency") or len(inputs)) if configs else 1)
 
         async def answer(given: Any, its_config: RunnableConfig) -> Any:
-            async with places:
+            async with slots:
                 return await self.ainvoke(given, its_config)
 
         tasks = [asyncio.ensure_future(answer(*pair)) for pair in zip(inputs, configs, strict=True)]
@@ -154,7 +154,7 @@ class _Served(RunnableLambda[Any, Any]):
 
 
 def _refusal(chain: Runnable[Any, Any], text: str) -> Callable[[], Any] | None:
-    """Return what makes a refusal of the chain's own output type, or None where a text would not fit."""
+    """Return a function that makes a refusal of the chain's output type, or None if a text does not fit it."""
     kind: Any = chain.OutputType
     if kind is str:
         return lambda: text
@@ -167,19 +167,21 @@ def _refusal(chain: Runnable[Any, Any], text: str) -> Callable[[], Any] | None:
 def _check_batch(body: Any, served: Runnable[Any, Any], limit: int) -> None:
     inputs = body.get("inputs") if isinstance(body, dict) else None
     if not isinstance(inputs, list):
-        raise ApiError(422, "invalid_request", "inputs: a list is needed", param="inputs")
+        raise ApiError(422, "invalid_request", "inputs must be a list", param="inputs")
     if len(inputs) > limit:
-        raise ApiError(413, "batch_too_large", f"inputs: {len(inputs)} given, {limit} are allowed", param="inputs")
+        raise ApiError(
+            413, "batch_too_large", f"inputs must have at most {limit} items, got {len(inputs)}", param="inputs"
+        )
     schema: Any = served.input_schema
     for each in inputs:
         try:
             schema.model_validate(each)
         except ValidationError as error:
-            raise ApiError(422, "invalid_request", problems(error.errors()), param="inputs") from None
+            raise ApiError(422, "invalid_request", describe_problems(error.errors()), param="inputs") from None
 
 
 def _patches(answer: dict[str, Any], path: str) -> list[list[dict[str, Any]]]:
-    """Return an answer as a run log that shows no step."""
+    """Return an answer as a run log without steps."""
     state = {
         "id": answer["metadata"]["run_id"],
         "name": path,

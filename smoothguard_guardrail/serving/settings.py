@@ -1,4 +1,4 @@
-"""What a server allows and how it answers; everything about the guard itself is `SmoothGuardConfig`'s."""
+"""Limits and policies of a server. `SmoothGuardConfig` configures the guard itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smoothguard_guardrail.config import REFUSAL_TEXT
 
 
 class ServerSettings(BaseModel):
-    """Limits and policies of one server. Clients can change none of them.
+    """Limits and policies of one server. Clients cannot change them.
 
     Example:
         >>> ServerSettings(max_concurrency=4).request_timeout
@@ -20,34 +20,34 @@ class ServerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     api_keys: tuple[SecretStr, ...] = ()
-    """Any of them opens every route but `/healthz` and `/readyz`; none: no key is asked for."""
+    """Each opens every route; `/healthz` and `/readyz` need none. Empty: no key is required."""
     allowed_hosts: tuple[str, ...] | None = None
-    """Host names that requests may be addressed to; None: any. Without a key it keeps web pages, which a browser on
-    this machine may have open, from reaching a server on loopback under a name of theirs (DNS rebinding)."""
+    """Allowed host names in requests; None: any. For a server on loopback without a key this stops web pages in a
+    local browser from reaching it by DNS rebinding."""
     max_body_bytes: int = Field(default=32 * 2**20, gt=0)
-    """Bytes of one request's body; more is a 413."""
+    """Largest request body in bytes; more is a 413."""
     max_concurrency: int = Field(default=16, ge=1)
-    """Requests to models at once; one more is a 429."""
+    """Largest number of concurrent requests to models; one more is a 429."""
     retry_after: int = Field(default=1, ge=1)
-    """Seconds after which a 429 asks clients to come again."""
+    """Seconds after which clients should retry a 429."""
     request_timeout: float = Field(default=120.0, gt=0)
-    """Seconds for one request, its body included; more is a 504."""
+    """Time limit of one request in seconds, upload included; more is a 504."""
     max_batch: int = Field(default=32, ge=1)
-    """Inputs of one LangServe batch."""
+    """Largest number of inputs in one LangServe batch."""
     batch_concurrency: int = Field(default=4, ge=1)
-    """Inputs of one LangServe batch at once."""
+    """Largest number of concurrent inputs of one LangServe batch."""
     on_failure: Literal["error", "refuse"] = "error"
-    """What LangServe routes answer when the guard or its model fails: an error with its status, or `refusal_text`
-    where the chain's output is text or a message."""
+    """What LangServe routes return if the guard or its model fails: an error status, or `refusal_text` if the chain's
+    output is text or a message."""
     refusal_text: str = REFUSAL_TEXT
-    """Answer of `on_failure="refuse"`."""
+    """The answer with `on_failure="refuse"`."""
     record: Literal["full", "verdict"] = "full"
-    """What clients learn: the record of the guarded call, or its verdict alone. Who attacks by trial and error
-    learns less from the latter."""
+    """What clients see: the record of the guarded call, or only its verdict, which helps attackers by trial and error
+    less."""
 
     @field_validator("api_keys")
     @classmethod
     def _no_empty_key(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if not all(key.get_secret_value().strip() for key in keys):
-            raise ValueError("an API key is empty")
+            raise ValueError("API keys must not be empty, got an empty one: remove it or set a value")
         return keys

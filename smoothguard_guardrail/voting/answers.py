@@ -1,4 +1,4 @@
-"""What an answer says: its canonical form, and the text that is embedded."""
+"""The canonical form of an answer, and the text that is embedded."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-_KEPT = frozenset("%‰&@/\\?")
-_INSIDE = frozenset(".,:'_*#")
-_ATTACHED = frozenset(".#")
+_ALWAYS_KEPT = frozenset("%‰&@/\\?")
+_KEPT_INSIDE_WORDS = frozenset(".,:'_*#")
+_KEPT_BEFORE_DIGITS = frozenset(".#")
 _APOSTROPHES = frozenset("'’‘ʼ`")
 _MINUS = str.maketrans("−‐‑–—", "-----")
 
 
 def answer_key(message: AIMessage) -> str:
-    """Return the canonical form of an answer: equal keys say the same.
+    """Return the canonical form of an answer: answers with equal keys say the same.
 
     Case, white space, invisible characters, markdown and punctuation do not count, except where they change a number
     or a name: `7391` and `7,391`, `-5` and `5`, `1.5` and `15`, `10²` and `102` stay apart. Tool calls count by name
-    and arguments, in any order, ids ignored. A text that is one JSON object, as structured output is, counts by what
-    it parses to. The first line of a key holds the calls or the object (it is empty without any), so that a text
-    never equals a call.
+    and arguments, in any order; their ids do not count. A text that is one JSON object, such as structured output,
+    counts by its parsed value. The first line of a key holds the calls or the object, and is empty without them, so a
+    text never equals a call.
 
     Example:
         >>> answer_key(AIMessage("**Yes**, there is!")) == answer_key(AIMessage("yes there is"))
@@ -40,7 +40,7 @@ def answer_key(message: AIMessage) -> str:
 
 
 def answer_text(message: AIMessage) -> str:
-    """Return what is embedded and scored: the text, then the tool calls as `name(arguments)`, one a line.
+    """Return what is embedded and scored: the text, then each tool call as `name(arguments)` on its own line.
 
     Example:
         >>> answer_text(AIMessage("", tool_calls=[{"name": "open", "args": {"door": 3}, "id": "1"}]))
@@ -48,7 +48,7 @@ def answer_text(message: AIMessage) -> str:
     """
     calls = [f"{name}({arguments})" for name, arguments in _calls(message)]
     text = "\n".join(part for part in (_text(message).strip(), *calls) if part)
-    return text.encode("utf-8", "replace").decode()  # half a surrogate is no text to an embedder, nor to a file
+    return text.encode("utf-8", "replace").decode()  # embedders and files reject a lone surrogate
 
 
 def _text(message: AIMessage) -> str:
@@ -75,7 +75,7 @@ _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*)\n\s*```\s*", re.DOTALL | re.IGNO
 
 
 def _parsed_object(text: str) -> dict[str, Any] | None:
-    """Return the JSON object that a text is, fenced or not; None when it is anything else."""
+    """Return the JSON object in a text, with or without a code fence; None if the text is anything else."""
     fenced = _FENCED.fullmatch(text)
     try:
         parsed = json.loads(fenced[1] if fenced else text)
@@ -89,7 +89,7 @@ def _json(value: object) -> str:
 
 
 def fold(text: str) -> str:
-    """Return the text in one case, without the marks that do not change what it says."""
+    """Return the text casefolded, without the characters that do not change its meaning."""
     marked = "".join(_mark(character) for character in text)
     plain = unicodedata.normalize("NFKC", marked).casefold()
     plain = unicodedata.normalize("NFKC", plain).translate(_MINUS)
@@ -107,18 +107,18 @@ _BEFORE_NUMBER = re.compile(r"\s*\.?\d")
 
 
 def _fold_character(text: str, place: int) -> str:
-    """Return what is left of one character: itself, a space, or nothing. In doubt it stays."""
+    """Return one character as it is, a space, or nothing. When in doubt, keep the character."""
     character = text[place]
     before, after = text[place - 1 : place], text[place + 1 : place + 2]
     between_digits = before.isdigit() and after.isdigit()
     if character in _APOSTROPHES and not between_digits:
         return ""
-    if unicodedata.category(character)[0] not in "PZC" or character in _KEPT or between_digits:
+    if unicodedata.category(character)[0] not in "PZC" or character in _ALWAYS_KEPT or between_digits:
         return character
     if character == "-" or (character == "*" and before != "*" and after.isspace()):
         kept = _BEFORE_NUMBER.match(text, place + 1) or (before.isdigit() and after.isalnum())
-    elif before.isalnum() and after.isalnum() and character in _INSIDE:
+    elif before.isalnum() and after.isalnum() and character in _KEPT_INSIDE_WORDS:
         kept = True
     else:
-        kept = character in _ATTACHED and (after.isdigit() or (character == "#" and before.isalnum()))
+        kept = character in _KEPT_BEFORE_DIGITS and (after.isdigit() or (character == "#" and before.isalnum()))
     return character if kept else " "

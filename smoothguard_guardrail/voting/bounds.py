@@ -1,4 +1,4 @@
-"""The two bounds behind early stopping: one holds always, one with a stated probability."""
+"""The two bounds behind early stopping: one always holds, the other with a stated probability."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _RATES = np.linspace(0.005, 0.995, 199)
 
 
 def core_always_wins(core: Sequence[float], others: Sequence[float], *, num_pending: int, benign_weight: float) -> bool:
-    """Whether the cluster that holds the core wins the vote whatever is still to come and whatever the clusterer does.
+    """Return whether the core's cluster wins for any remaining answers and any clusterer.
 
-    The core is a group of equal answers, which stay in one cluster C. Of the other answers, seen or to come, an
-    adversary puts j into C and r into one rival cluster, the rest elsewhere; calls may fail as well. C wins for certain
-    when for all choices, with shares over the T answers there are in the end,
+    The core is a group of equal answers, which stay in one cluster C. An adversary puts j of the other answers, seen
+    or still to come, into C, r into one rival cluster, and the rest elsewhere; calls may also fail. C certainly wins
+    if for all choices, with shares over the T answers at the end,
 
         (|core| + j) / T + w * mean(C)  >  r / T + w * mean(rival).
 
-    An answer to come that fails or goes elsewhere is worth less to the adversary than one that joins the rival with a
-    score of 1: with d = r - |core| - j the difference of the shares is d / T, and (d + 1) / (T + 1) exceeds d / T as
-    well as d / (T + 1), while the rival's mean does not fall. So T counts all that is pending, and each of those joins
-    the rival with 1 or C with -1. Of the seen answers the least benign join C, the most benign the rival. All such
-    choices are enumerated; ties count as lost. Splitting the rival only helps C.
+    A pending answer that fails or goes elsewhere helps the adversary less than one that joins the rival with a score
+    of 1: with d = r - |core| - j, the shares differ by d / T, and (d + 1) / (T + 1) exceeds both d / T and
+    d / (T + 1), while the rival's mean does not fall. So T counts all pending answers, and each joins the rival with
+    score 1 or C with score -1. Of the seen answers, the least benign join C and the most benign join the rival. All
+    such choices are enumerated; ties count as lost. Splitting the rival only helps C.
 
     Args:
         core: Benign scores of the core's answers, at least one.
-        others: Benign scores of the other answers seen.
-        num_pending: Calls that have not returned.
+        others: Benign scores of the other answers so far.
+        num_pending: Number of calls that have not returned.
         benign_weight: The weight w of `WeightedVoter`.
     """
     ascending = sorted(others)
@@ -60,7 +60,7 @@ def _sums(values: Sequence[float]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=512)
 def boundaries(num_samples: int, decisive_share: float, min_share: float, alpha: float) -> tuple[int | None, ...]:
-    """Return, for each number n of answers seen, how many must be the leader's for stopping; None: not at this n.
+    """Return, for each number n of answers, how many the leader needs for stopping; None: never at this n.
 
     Model: answers fall into clusters that do not change, independently, cluster c with an unknown rate p_c; failed
     calls are independent of what the answers would have been. X_n is the number of answers in c among the first n.
@@ -71,18 +71,18 @@ def boundaries(num_samples: int, decisive_share: float, min_share: float, alpha:
 
         e(p_c) = P(X_n >= k and X_T <= L_T) = sum over x >= k of Bin(n, p_c)(x) * P(Bin(T - n, p_c) <= L_T - x).
 
-    Any cluster may be the leader, so the chance to err at look n is at most the sum of e(p_c) over all of them. As the
-    rates sum to one, that is at most the supremum over p of e(p) / p (taken on a grid of 199 rates, and for every T).
-    k(n) is the least k, more than half of n, for which it stays within the look's part of alpha: half of alpha is there
-    for the first look at which n equal answers are enough, and what that leaves is divided equally among the later
-    ones. By the union bound over the looks the rule errs with probability at most alpha, whatever the rates. Looking
+    Any cluster may be the leader, so the probability of an error at look n is at most the sum of e(p_c) over all
+    clusters. As the rates sum to one, that is at most the supremum over p of e(p) / p (taken on a grid of 199 rates,
+    and for every T). k(n) is the smallest k, more than half of n, that stays within the look's part of alpha: half of
+    alpha is reserved for the first look at which n equal answers are enough, and the rest is divided equally among the
+    later ones. By the union bound over the looks, the rule errs with probability at most alpha for any rates. Looking
     less often only lowers it.
 
     Args:
-        num_samples: Answers of the full vote.
-        decisive_share: Share above which the leader wins whoever the rival is.
-        min_share: Share that the leader must reach in the full vote, 0 for any.
-        alpha: Chance of stopping with a winner that the full vote would not have elected.
+        num_samples: Number of answers of the full vote.
+        decisive_share: Share above which the leader beats any rival.
+        min_share: Share that the leader must reach in the full vote; 0 for any.
+        alpha: Probability of stopping with a winner that the full vote would not have elected.
     """
     limits: list[int | None] = [None] * (num_samples + 1)
     first = next(

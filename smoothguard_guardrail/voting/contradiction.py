@@ -1,4 +1,4 @@
-"""What makes two answers contradict each other, however close their embeddings are."""
+"""Whether two answers contradict each other, however close their embeddings are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from smoothguard_guardrail.voting.answers import fold
 
 MAX_SHORT_WORDS = 12
-"""Answers of at most so many words are short: their numbers and their negations decide what they say."""
+"""Longest answer, in words, whose numbers and negations are compared."""
 
 _YES = re.compile(r"(yes|yeah|yep|yup|sure|certainly|absolutely|definitely|indeed|correct|true|affirmative)\b")
 _NO = re.compile(r"(no|nope|nah|not|never|none|incorrect|false|negative|wrong)\b")
@@ -32,11 +32,11 @@ _NUMBER = re.compile(rf"(?<![\w.])-?(?:[0-9]+(?:,[0-9]{{3}})*(?:\.[0-9]+)?|\.[0-
 
 @lru_cache(maxsize=4096)
 def polarity(text: str) -> int:
-    """Return 1 where a short answer affirms, -1 where it denies or refuses, 0 where it does neither or cannot be told.
+    """Return 1 if an answer affirms, -1 if it denies or refuses, 0 if it does neither or is not clear.
 
     A leading yes or no decides, however long the answer. Without one, an answer of at most `MAX_SHORT_WORDS` words
-    denies when it holds a negation, and affirms when it is a plain statement (`There is`, `It is`, ...). English only;
-    other languages get 0, and the embedding alone decides.
+    denies when it holds a negation, and affirms when it is a plain statement (`There is`, `It is`, ...). English only:
+    in other languages the result is 0 and only the embedding decides.
 
     Example:
         >>> [polarity(text) for text in ("Yes, a dog.", "There is no dog.", "There is a dog.", "A dog.")]
@@ -57,7 +57,7 @@ def polarity(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def numbers(text: str) -> frozenset[float]:
-    """Return the numbers in a short answer, in digits or words up to twenty; none of a long answer.
+    """Return the numbers in a short answer, in digits or as words up to twenty; none for a long answer.
 
     Example:
         >>> sorted(numbers("There are two or 7,391."))
@@ -73,10 +73,10 @@ def numbers(text: str) -> frozenset[float]:
 
 
 def contradict(first: tuple[str, str], second: tuple[str, str]) -> bool:
-    r"""Whether two answers, each as (key, text), cannot mean the same.
+    r"""Return whether two answers, each given as (key, text), cannot mean the same.
 
-    They contradict when they call other tools (or one calls none), when one affirms and one denies, and when both
-    are short and name different numbers.
+    They contradict if their tool calls differ, if one affirms and the other denies, or if both are short and name
+    different numbers.
 
     Example:
         >>> contradict(("\nit is 2", "It is 2"), ("\nit is 3", "It is 3"))

@@ -1,16 +1,18 @@
-"""From answers to the one that is given."""
+"""From many answers to the one that is returned."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from smoothguard_guardrail.errors import AdapterError
-from smoothguard_guardrail.voting.clustering import cluster_answers, cosine_similarities, unit_rows
-from smoothguard_guardrail.voting.vote import Vote
+from smoothguard_guardrail.result import Cluster
+from smoothguard_guardrail.voting.clusterer import cluster_answers, cosine_similarities, unit_rows
+from smoothguard_guardrail.voting.voter import Vote
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,26 +21,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ElectedCluster:
-    """One cluster of an election, in the terms of `result.Cluster`."""
-
-    label: int
-    size: int
-    share: float
-    benign: float
-    score: float
-    representative: int
-    """Index among the answers of the member nearest to the centroid, by cosine."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Election:
-    """The outcome of a vote over answers."""
+    """The result of a vote over answers."""
 
     labels: tuple[int, ...]
     """Cluster of each answer; 0 is the largest."""
-    clusters: tuple[ElectedCluster, ...]
-    """By label."""
+    clusters: tuple[Cluster, ...]
+    """By label. A `representative` is an index among the answers: the member nearest to the centroid, by cosine."""
     winner: int
     """Label of the winning cluster."""
     similarities: tuple[float, ...]
@@ -51,7 +40,7 @@ class Election:
 
     @property
     def representative(self) -> int:
-        """Index of the answer that is given."""
+        """Index of the elected answer."""
         return self.clusters[self.winner].representative
 
 
@@ -64,13 +53,13 @@ def elect(
     benign: Sequence[float],
     voter: Voter,
 ) -> Election:
-    r"""Cluster the answers, vote, and name who speaks for each cluster.
+    r"""Cluster the answers, vote, and choose a representative of each cluster.
 
     Args:
         keys: Canonical forms from `answer_key`, at least one.
         texts: Texts from `answer_text`.
         embeddings: Float64 (num_answers, dimensions); may be None when all keys are equal.
-        clusterer: Groups the embeddings (see `cluster_answers` for what holds whatever it says).
+        clusterer: Groups the embeddings, within the limits that `cluster_answers` sets.
         benign: Benign score of each answer, in [-1, 1].
         voter: Elects a cluster.
 
@@ -80,41 +69,43 @@ def elect(
     Example:
         >>> from smoothguard_guardrail.voting import KMeansClusterer, WeightedVoter
         >>> keys, texts = ["\nyes", "\nno", "\nyes"], ["Yes", "No", "Yes"]
-        >>> outcome = elect(
+        >>> election = elect(
         ...     keys, texts, np.eye(3), clusterer=KMeansClusterer(), benign=[0, 0, 0], voter=WeightedVoter(0.2)
         ... )
-        >>> outcome.labels, outcome.winner, outcome.representative
+        >>> election.labels, election.winner, election.representative
         ((0, 1, 0), 0, 0)
     """
     if not keys or len(benign) != len(keys):
         raise AdapterError(
-            f"an election needs answers and one benign score for each, not {len(benign)} for {len(keys)}"
+            f"an election needs at least one answer and one benign score per answer, got {len(keys)} answers and "
+            f"{len(benign)} scores"
         )
     labels = cluster_answers(keys, texts, embeddings, clusterer)
     rows = np.ones((len(keys), 1)) if embeddings is None else embeddings
     vote = _checked_vote(voter(labels, benign), set(labels))
-    scores = {score.label: score for score in vote.scores}
-    clusters = []
-    for label in range(max(labels) + 1):
-        members = [place for place, other in enumerate(labels) if other == label]
-        clusters.append(
-            ElectedCluster(
-                label=label,
-                size=len(members),
-                share=len(members) / len(labels),
-                benign=float(scores[label].benign),
-                score=float(scores[label].score),
-                representative=_representative(rows, members),
-            )
-        )
-    speaker = clusters[vote.winner].representative
-    similarities = cosine_similarities(rows, rows[[speaker]])[:, 0]
-    same = np.array([key == keys[speaker] for key in keys])
+    clusters = tuple(_cluster(label, labels, benign, rows, vote) for label in range(max(labels) + 1))
+    elected = clusters[vote.winner].representative
+    similarities = cosine_similarities(rows, rows[[elected]])[:, 0]
+    same = np.array([key == keys[elected] for key in keys])
     return Election(
         labels=tuple(labels),
-        clusters=tuple(clusters),
+        clusters=clusters,
         winner=int(vote.winner),
         similarities=tuple(np.where(same, 1.0, similarities).tolist()),
+    )
+
+
+def _cluster(
+    label: int, labels: Sequence[int], benign: Sequence[float], rows: NDArray[np.float64], vote: Vote
+) -> Cluster:
+    members = [index for index, other in enumerate(labels) if other == label]
+    return Cluster(
+        label=label,
+        size=len(members),
+        share=len(members) / len(labels),
+        benign=math.fsum(benign[index] for index in members) / len(members),
+        score=float(vote.scores[label]),
+        representative=_representative(rows, members),
     )
 
 
@@ -125,8 +116,13 @@ def _representative(rows: NDArray[np.float64], members: list[int]) -> int:
 
 
 def _checked_vote(vote: object, labels: set[int]) -> Vote:
-    if not isinstance(vote, Vote):
-        raise AdapterError(f"the voter returned {type(vote).__name__}, not a Vote")
-    if vote.winner not in labels or {score.label for score in vote.scores} != labels:
-        raise AdapterError(f"the voter elected {vote.winner} and scored other clusters than {sorted(labels)}")
+    if not isinstance(vote, Vote) or not isinstance(vote.scores, Mapping):
+        raise AdapterError(
+            f"the voter must return a Vote whose scores map each label to a number, got {type(vote).__name__}"
+        )
+    if vote.winner not in labels or set(vote.scores) != labels:
+        raise AdapterError(
+            f"the voter must elect and score the labels {sorted(labels)}, it elected {vote.winner!r} and scored "
+            f"{sorted(vote.scores)}"
+        )
     return vote

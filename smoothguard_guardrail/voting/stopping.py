@@ -1,4 +1,4 @@
-"""When to stop asking, and how many calls to make next."""
+"""When to stop asking the model, and how many calls to make next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.voting.bounds import boundaries, core_always_wins
-from smoothguard_guardrail.voting.vote import WeightedVoter
+from smoothguard_guardrail.voting.voter import WeightedVoter
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingRule:
-    """Decides after every wave of calls whether to make another, and how large.
+    """Decides after each wave of calls whether to make another, and how large it is.
 
-    `lossless`: stop when the full vote of `num_samples` could not elect another cluster, whatever the answers to come
-    and whatever the clusterer makes of them; nor end below `min_agreement` or for want of answers. It relies on the
-    largest group of equal answers alone, which no clusterer may split (`bounds.core_always_wins`).
+    `lossless`: stop when no possible remaining answers and no clustering of them could change the outcome of the full
+    vote of `num_samples`: elect another cluster, fall below `min_agreement` or lack answers. It relies only on the
+    largest group of equal answers, which no clusterer may split (`bounds.core_always_wins`).
 
-    A float alpha: stop as well when the leading cluster is so far ahead that, were answers independent draws, the
-    full vote would elect another with a chance of at most alpha over all looks (`bounds.boundaries` states the model
-    and the proof). Rivals are taken to score 1; of the leading cluster no answer is taken to score less than the
-    least benign so far. A clean copy among the samples counts as one more draw.
+    A float alpha: also stop when the leading cluster is so far ahead that, if answers were independent draws, the full
+    vote would elect another one with probability at most alpha over all looks (`bounds.boundaries` states the model
+    and the proof). Rivals are assumed to score 1, and no later answer of the leading cluster to score below its least
+    benign one so far. A clean copy among the samples counts as one more draw.
 
-    None: ask `num_samples` times at once. So does every rule when the voter is none of ours, since both bounds are
-    about `WeightedVoter`.
+    None: make all `num_samples` calls at once. Every rule does so for a voter other than `WeightedVoter`, because both
+    bounds are about that voter.
 
     Args:
-        num_samples: Calls of the full vote.
+        num_samples: Number of calls of the full vote.
         early_stop: The rule.
         benign_weight: Weight of the `WeightedVoter`; None for any other voter.
-        min_successes: Answers without which the guard fails; None: more than half of the calls.
+        min_successes: Fewest answers with which the guard does not fail; None: more than half of the calls.
         min_agreement: Agreement below which the guard abstains.
 
     Raises:
@@ -61,13 +61,13 @@ class StoppingRule:
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
-            raise ConfigurationError(f"num_samples must be at least 1, not {self.num_samples}")
+            raise ConfigurationError(f"num_samples must be at least 1, got {self.num_samples}")
         if isinstance(self.early_stop, (int, float)) and not 0 < self.early_stop < 0.5:
-            raise ConfigurationError(f"early_stop as a chance must lie in (0, 0.5), not {self.early_stop}")
+            raise ConfigurationError(f"early_stop as a probability must be in (0, 0.5), got {self.early_stop}")
 
     @classmethod
     def of(cls, config: SmoothGuardConfig, voter: Voter) -> Self:
-        """Return the rule that a configuration asks for with this voter."""
+        """Return the rule for a configuration and a voter."""
         return cls(
             num_samples=config.num_samples,
             early_stop=config.early_stop,
@@ -78,16 +78,16 @@ class StoppingRule:
 
     @property
     def asks_all(self) -> bool:
-        """Whether all calls are made at once, so that there is nothing to decide."""
+        """Whether all calls are made at once."""
         return self.early_stop is None or self.benign_weight is None
 
     @property
     def needs_labels(self) -> bool:
-        """Whether `next_wave` looks at labels, not at keys and benign scores alone."""
+        """Whether `next_wave` needs labels besides keys and benign scores."""
         return not self.asks_all and self.early_stop != "lossless"
 
     def first_wave(self) -> int:
-        """Return how many calls to make first: the fewest that can decide if all answer the same, and benignly."""
+        """Return how many calls to make first: the fewest that can decide if all answers are equal and benign."""
         if self.asks_all:
             return self.num_samples
         return self._fewest(_Seen(core=(), core_others=(), leader=(), count=0, failed=0), benign=1.0)
@@ -95,13 +95,13 @@ class StoppingRule:
     def next_wave(
         self, keys: Sequence[str], labels: Sequence[int] | None, benign: Sequence[float], num_failed: int = 0
     ) -> int:
-        """Return how many calls to make next, 0 to stop: the fewest that can decide, given what was answered.
+        """Return how many calls to make next: the fewest that can decide, given the answers so far; 0 to stop.
 
         Args:
-            keys: Of the answers so far, from `answer_key`.
+            keys: Canonical forms of the answers so far, from `answer_key`.
             labels: Their clusters; may be None unless `needs_labels`.
             benign: Their benign scores.
-            num_failed: Calls that failed.
+            num_failed: Number of failed calls.
 
         Raises:
             ConfigurationError: If labels are needed and missing.
@@ -112,7 +112,9 @@ class StoppingRule:
         if self.asks_all or not keys:
             return pending
         if self.needs_labels and labels is None:
-            raise ConfigurationError("this stopping rule needs the labels of the answers")
+            raise ConfigurationError(
+                "this stopping rule needs the labels of the answers, got None: pass the labels of an election"
+            )
         seen = self._observe(keys, labels, benign, num_failed)
         if self._decided(seen):
             return 0
@@ -126,8 +128,8 @@ class StoppingRule:
         others = tuple(score for key, score in zip(keys, benign, strict=True) if key != core_key)
         leader: tuple[float, ...] = core
         if labels is not None:
-            lead = WeightedVoter(self.benign_weight or 0.0)(labels, benign).winner
-            leader = tuple(score for label, score in zip(labels, benign, strict=True) if label == lead)
+            winner = WeightedVoter(self.benign_weight or 0.0)(labels, benign).winner
+            leader = tuple(score for label, score in zip(labels, benign, strict=True) if label == winner)
         return _Seen(core=core, core_others=others, leader=leader, count=len(keys), failed=num_failed)
 
     def _fewest(self, seen: _Seen, *, benign: float) -> int:
@@ -151,7 +153,7 @@ class StoppingRule:
         asked = seen.count + seen.failed
         if not isinstance(self.early_stop, float) or seen.count < (self.min_successes or asked // 2 + 1):
             return False
-        # The leader beats a rival that holds all else and scores 1 above this share; rounded up, to cache well.
+        # Above this share the leader beats a rival with all other answers and score 1. Rounded up, for the cache.
         decisive = 0.5 + (self.benign_weight or 0.0) * (1 - min(seen.leader)) / 2
         limits = boundaries(
             self.num_samples, math.ceil(decisive * 200 - 1e-9) / 200, self.min_agreement, self.early_stop
@@ -171,7 +173,7 @@ class _Seen:
     failed: int
 
     def plus(self, more: int, benign: float) -> _Seen:
-        """Return what would be seen after `more` answers equal to the core."""
+        """Return the state after `more` further answers equal to the core."""
         added = (benign,) * more
         return _Seen(
             core=self.core + added,
@@ -183,7 +185,7 @@ class _Seen:
 
 
 def _largest(keys: Sequence[str], benign: Sequence[float]) -> str:
-    """Return the key of the largest group of equal answers; the more benign among equals."""
+    """Return the key of the largest group of equal answers; among groups of equal size, the most benign."""
     counts = Counter(keys)
     sums = dict.fromkeys(counts, 0.0)
     for key, score in zip(keys, benign, strict=True):

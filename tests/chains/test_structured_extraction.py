@@ -10,13 +10,13 @@ from langchain_core.messages import AIMessage
 
 from chains.structured_extraction import (
     INSTRUCTION,
-    Picture,
+    ImageContent,
     Shape,
     build_chain,
-    build_reading_chain,
+    build_chain_from_text,
     chain_input,
     main,
-    read_description,
+    parse_description,
 )
 from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core import components
@@ -34,49 +34,49 @@ CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, vote=VoteConfig(benig
 
 
 @pytest.fixture
-def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     path.write_bytes(png())
     return path
 
 
-def test_a_description_is_read() -> None:
-    assert read_description(RED) == Picture(
+def test_a_description_is_parsed() -> None:
+    assert parse_description(RED) == ImageContent(
         shapes=[
             Shape(colour="red", shape="circle", position="top left"),
             Shape(colour="blue", shape="cross", position="centre"),
         ],
         marks=["badge", "stop sign"],
     )
-    with pytest.raises(ValueError, match="no shape"):
-        read_description("I'm sorry, I can't share that.")
+    with pytest.raises(ValueError, match="at least one shape"):
+        parse_description("I'm sorry, I can't share that.")
 
 
-def test_objects_are_voted_on_not_sentences(picture: Path) -> None:
+def test_the_vote_counts_objects_not_sentences(image: Path) -> None:
     model = ScriptedChatModel(script=[GREEN, RED, f"  {RED.upper()} ", GREEN, RED])
-    given = chain_input(picture)
-    assert build_reading_chain(model, Picture, read_description, CONFIG).invoke(given) == read_description(RED)
+    given = chain_input(image)
+    assert build_chain_from_text(model, ImageContent, parse_description, CONFIG).invoke(given) == parse_description(RED)
     for (human,) in model.received:
         image, text = human.content_blocks
         assert image["base64"] != given["image"]
         assert text["text"] == INSTRUCTION  # type: ignore[typeddict-item]
 
 
-def test_what_cannot_be_read_does_not_count(picture: Path) -> None:
+def test_answers_that_cannot_be_parsed_do_not_count(image: Path) -> None:
     model = ScriptedChatModel(script=["What?", RED, RED, "Hm.", RED])
-    chain = build_reading_chain(model, Picture, read_description, CONFIG)
-    assert chain.invoke(chain_input(picture)) == read_description(RED)
-    chain = build_reading_chain(ScriptedChatModel(script=["What?"]), Picture, read_description, CONFIG)
-    with pytest.raises(QuorumError, match="no shape"):
-        chain.invoke(chain_input(picture))
+    chain = build_chain_from_text(model, ImageContent, parse_description, CONFIG)
+    assert chain.invoke(chain_input(image)) == parse_description(RED)
+    chain = build_chain_from_text(ScriptedChatModel(script=["What?"]), ImageContent, parse_description, CONFIG)
+    with pytest.raises(QuorumError, match="at least one shape"):
+        chain.invoke(chain_input(image))
 
 
-def test_nothing_comes_out_that_the_samples_do_not_agree_on(picture: Path) -> None:
+def test_nothing_is_returned_that_the_samples_disagree_on(image: Path) -> None:
     config = CONFIG.override(vote={"min_agreement": 0.7, "on_abstain": "raise"})
-    chain = build_reading_chain(ScriptedChatModel(script=[RED, GREEN]), Picture, read_description, config)
+    chain = build_chain_from_text(ScriptedChatModel(script=[RED, GREEN]), ImageContent, parse_description, config)
     with pytest.raises(AbstainedError):
-        chain.invoke(chain_input(picture))
+        chain.invoke(chain_input(image))
 
 
 def _extracted(colour: str) -> AIMessage:
@@ -84,9 +84,9 @@ def _extracted(colour: str) -> AIMessage:
     return AIMessage("", tool_calls=[call])
 
 
-async def test_a_model_with_tools_extracts_by_its_own_structured_output(picture: Path) -> None:
+async def test_a_model_with_tools_extracts_by_its_own_structured_output(image: Path) -> None:
     model = StreamingChatModel(script=[_extracted(colour) for colour in ("green", "red", "red", "green", "red")])
-    given = chain_input(picture)
+    given = chain_input(image)
     expected = Shape(colour="red", shape="circle", position="centre")
     chain = build_chain(model, Shape, CONFIG, instruction="Extract {the} shape.")
     assert chain.invoke(given) == expected
@@ -98,16 +98,16 @@ async def test_a_model_with_tools_extracts_by_its_own_structured_output(picture:
         assert text["text"] == "Extract {the} shape."  # type: ignore[typeddict-item]
 
 
-def _shown(scene: Scene) -> Picture:
+def _shown(scene: Scene) -> ImageContent:
     shapes = [Shape(colour=item.colour, shape=item.shape, position=item.position) for item in scene.items]
     marks = ["stop sign" if name == "sign" else name for name in scene.mark_names]
-    return Picture(shapes=shapes, marks=marks)
+    return ImageContent(shapes=shapes, marks=marks)
 
 
 @pytest.mark.slow
-def test_the_reference_model_extracts_what_is_there(tmp_path: Path) -> None:
+def test_the_reference_model_extracts_the_content(tmp_path: Path) -> None:
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    chain = build_reading_chain(model, Picture, read_description, SmoothGuardConfig.reference(seed=1))
+    chain = build_chain_from_text(model, ImageContent, parse_description, SmoothGuardConfig.reference(seed=1))
     right = 0
     for scene in scenes(5, seed=3):
         path = tmp_path / f"{scene.seed}.png"
@@ -119,4 +119,4 @@ def test_the_reference_model_extracts_what_is_there(tmp_path: Path) -> None:
 
 def test_main_extracts_offline(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
-    assert Picture.model_validate(json.loads(capsys.readouterr().out)).shapes
+    assert ImageContent.model_validate(json.loads(capsys.readouterr().out)).shapes

@@ -16,17 +16,17 @@ QUESTION = "What does {this} show?"
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "picture.png"
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
     Image.fromarray(np.full((24, 32, 3), 128, np.uint8)).save(path)
     return path
 
 
-def test_chain_guards_the_picture_and_returns_text(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chain_guards_the_image_and_returns_text(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     model = ScriptedChatModel(script=["A cat.", "A dog.", "A cat."])
     chain = build_chain(model, SmoothGuardConfig(num_samples=3, early_stop=None))
-    given = chain_input(picture, QUESTION)
+    given = chain_input(image, QUESTION)
     assert chain.invoke(given) == "A cat."
     assert len(model.received) == 3
     for system, human in model.received:
@@ -37,10 +37,10 @@ def test_chain_guards_the_picture_and_returns_text(picture: Path, monkeypatch: p
         assert (text["type"], text["text"]) == ("text", QUESTION)  # type: ignore[typeddict-item]
 
 
-async def test_async_chain_gives_the_same(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_async_chain_gives_the_same(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(components, "default_embedder", WordEmbeddings)
     chain = build_chain(ScriptedChatModel(script=["A cat."]))
-    assert await chain.ainvoke(chain_input(picture, QUESTION)) == "A cat."
+    assert await chain.ainvoke(chain_input(image, QUESTION)) == "A cat."
 
 
 def test_main_answers_offline(capsys: pytest.CaptureFixture[str]) -> None:

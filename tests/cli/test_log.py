@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from smoothguard_guardrail.cli import app
-from smoothguard_guardrail.observability.safety_log.record import LINE
+from smoothguard_guardrail.observability.safety_log.lines import LINE
 from smoothguard_guardrail.observability.safety_log.summary import Summary
 
 START = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -149,17 +149,17 @@ def test_damaged_lines_are_counted(runner: CliRunner, tmp_path: Path) -> None:
     found = figures(runner, str(path))
     assert (found["calls"], found["damaged_lines"], found["lines_of_other_versions"]) == (2, len(broken) + 2, 1)
     result = runner.invoke(app, ["log", str(path)])
-    assert f"damaged lines left out: {len(broken) + 2}\n" in result.stdout
-    assert "lines of another schema version left out: 1\n" in result.stdout
+    assert f"damaged lines skipped: {len(broken) + 2}\n" in result.stdout
+    assert "lines of another schema version skipped: 1\n" in result.stdout
 
 
-def test_rotated_files_are_named_and_read_when_given(runner: CliRunner, tmp_path: Path, log: str) -> None:
+def test_rotated_files_are_named_and_read_if_given(runner: CliRunner, tmp_path: Path, log: str) -> None:
     write(first := tmp_path / "safety.log.1", line(-60))
     second = tmp_path / "safety.log.2.gz"
     second.write_bytes(gzip.compress(line(-120).encode() + b"\n"))
     write(tmp_path / "safety.log.bak", line())
     result = runner.invoke(app, ["log", log])
-    assert result.stderr == f"smoothguard: rotated files that were not read: {first} {second}\n"
+    assert result.stderr == f"smoothguard: rotated files were not read: {first} {second}\n"
     result = runner.invoke(app, ["log", log, str(first), str(second)])
     assert result.stderr == ""
     assert result.stdout.startswith("8 guarded calls, 2026-11-23 08:00:00")
@@ -176,7 +176,7 @@ def test_empty_log(runner: CliRunner, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["no/such/file"], ["--since", "soon"], ["--since", "99999999d"], ["not.gz"]])
-def test_bad_input_is_told_in_one_line(runner: CliRunner, tmp_path: Path, log: str, arguments: list[str]) -> None:
+def test_bad_input_is_reported_in_one_line(runner: CliRunner, tmp_path: Path, log: str, arguments: list[str]) -> None:
     if arguments == ["not.gz"]:
         arguments = [write(tmp_path / "not.gz", line())]
     result = runner.invoke(app, ["log", log, *arguments])

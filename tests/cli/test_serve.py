@@ -57,7 +57,7 @@ def test_listens_on_loopback_and_answers_under_the_models_name(
     assert '"verdict":"passed"' in log.read_text()
 
 
-def test_address_that_others_reach_needs_a_key(
+def test_a_public_address_needs_a_key(
     runner: CliRunner, runs: list[dict[str, Any]], scripted: ScriptedChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for host in ("0.0.0.0", "::", "192.168.1.1", "example.org"):
@@ -111,7 +111,7 @@ def process() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.server
-def test_sigterm_lets_requests_finish(process: subprocess.Popen[str]) -> None:
+def test_sigterm_lets_running_requests_finish(process: subprocess.Popen[str]) -> None:
     assert process.stderr is not None
     lines = iter(process.stderr.readline, "")
     url = next(line.split()[4] for line in lines if "Uvicorn running on" in line)

@@ -340,11 +340,10 @@ def test_a_device_that_is_not_there_is_an_error() -> None:
 
 
 def test_plain_functions_are_judges() -> None:
-    from smoothguard_guardrail.voting import ClusterScore, Vote
+    from smoothguard_guardrail.voting import Vote
 
     def last(labels: Sequence[int], benign: Sequence[float]) -> Vote:
-        scores = [ClusterScore(label=label, share=0.1, benign=0.0, score=label) for label in sorted(set(labels))]
-        return Vote(winner=max(labels), scores=tuple(scores))
+        return Vote(winner=max(labels), scores={label: float(label) for label in labels})
 
     parts = {
         "clusterer": lambda rows: range(len(rows)),

@@ -71,7 +71,7 @@ print([name for name in {heavy} if name in sys.modules])
     "load",
     [
         "from smoothguard_guardrail.models import load_model as load; load('reference', device='cpu')",
-        "from smoothguard_guardrail.voting.embedding import default_embedder as load; load()",
+        "from smoothguard_guardrail.voting.embedder import default_embedder as load; load()",
     ],
 )
 def test_a_torchvision_that_does_not_fit_torch_is_named(tmp_path: Path, load: str) -> None:

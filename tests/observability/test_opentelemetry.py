@@ -88,7 +88,7 @@ def test_overruled_clean_copies_are_counted(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_span_stands_below_that_of_the_caller(backend: Backend, is_async: bool) -> None:
+def test_the_span_is_a_child_of_the_callers_span(backend: Backend, is_async: bool) -> None:
     guard = guarded(AsyncScriptedChatModel(script=["A cat."], delay=0.01))
     config: Any = {"callbacks": [backend.handler]}
     with backend.tracer_provider.get_tracer("test").start_as_current_span("request"):
@@ -108,7 +108,7 @@ def test_a_span_stands_below_that_of_the_caller(backend: Backend, is_async: bool
     assert seconds == pytest.approx(attributes["smoothguard.seconds.total"], abs=1e-6)
 
 
-def test_a_failure_is_an_error_without_the_providers_words(backend: Backend) -> None:
+def test_a_failure_is_an_error_without_the_providers_message(backend: Backend) -> None:
     with pytest.raises(QuorumError):
         guarded(ScriptedChatModel(script=[ValueError("the vault code")])).invoke(
             question(), {"callbacks": [backend.handler]}

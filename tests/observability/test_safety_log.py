@@ -45,7 +45,7 @@ from smoothguard_guardrail import (
 )
 from smoothguard_guardrail._langchain.events import VERDICT_EVENT, areported, reported
 from smoothguard_guardrail.observability.safety_log import FileSink, handler, json_schema, sinks
-from smoothguard_guardrail.observability.safety_log.record import _plain
+from smoothguard_guardrail.observability.safety_log.lines import _plain
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
 from tests.asking import components_of, guarded, image_block, question
 
@@ -81,8 +81,8 @@ def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == handler.__name__]
 
 
-def test_schema_is_shipped_as_the_lines_are_written() -> None:
-    assert json.loads(SCHEMA_FILE.read_text()) == json_schema(), "raise SCHEMA_VERSION, write the file anew"
+def test_the_packaged_schema_matches_the_lines() -> None:
+    assert json.loads(SCHEMA_FILE.read_text()) == json_schema(), "raise SCHEMA_VERSION, update the file"
     Draft202012Validator.check_schema(json_schema())
 
 
@@ -128,7 +128,7 @@ def test_neither_media_nor_texts_are_written(path: Path, config: RunnableConfig,
     assert read(path)[0]["failures"] == ["ValueError"]
 
 
-def test_texts_are_written_when_asked(path: Path) -> None:
+def test_texts_are_written_on_request(path: Path) -> None:
     handler = SafetyLogHandler(path, include_texts=True)
     guarded(ScriptedChatModel(script=["A cat."]), record_samples=True).invoke(question(), {"callbacks": [handler]})
     guarded(ScriptedChatModel(script=["A cat."])).invoke(question(), {"callbacks": [handler]})
@@ -191,7 +191,7 @@ async def test_every_host_is_logged_and_traced_once(path: Path, config: Runnable
     assert [str(run_id) for run_id in seen] == [line["run_id"]]
 
 
-def test_every_guard_of_a_chain_has_its_line(path: Path, config: RunnableConfig) -> None:
+def test_every_guard_in_a_chain_writes_a_line(path: Path, config: RunnableConfig) -> None:
     first, second = (guarded(ScriptedChatModel(script=[text])) for text in ("A cat.", "A dog."))
     chain = first | (lambda answer: [HumanMessage(answer.content)]) | second
     chain.invoke(question(), config)
@@ -211,7 +211,7 @@ def test_streamed_calls_are_logged_once(path: Path, config: RunnableConfig) -> N
     assert len(read(path)) == 1
 
 
-def test_abstentions_are_verdicts_whatever_comes_of_them(path: Path, config: RunnableConfig) -> None:
+def test_abstentions_are_verdicts_under_every_policy(path: Path, config: RunnableConfig) -> None:
     script = ["A cat.", "A dog.", "One sun.", "Two moons."]
     for policy in ("answer", "refuse"):
         guarded(ScriptedChatModel(script=script), min_agreement=0.9, on_abstain=policy).invoke(question(), config)
@@ -220,7 +220,7 @@ def test_abstentions_are_verdicts_whatever_comes_of_them(path: Path, config: Run
     assert [(line["event"], line["verdict"]) for line in read(path)] == [("verdict", "abstained")] * 3
 
 
-def test_failures_of_the_guard_have_lines_of_their_own(path: Path, config: RunnableConfig) -> None:
+def test_failures_of_the_guard_have_their_own_lines(path: Path, config: RunnableConfig) -> None:
     guard = guarded(ScriptedChatModel(script=[TimeoutError("late"), KeyError("x")]))
     with pytest.raises(QuorumError):
         guard.invoke(question(), config)
@@ -240,7 +240,7 @@ def test_failures_of_the_guard_have_lines_of_their_own(path: Path, config: Runna
     assert (model["error"], "message" in model) == ("TimeoutError", False)
 
 
-def test_interrupts_of_langgraph_are_no_failures(path: Path, config: RunnableConfig) -> None:
+def test_langgraph_interrupts_are_not_failures(path: Path, config: RunnableConfig) -> None:
     def interrupt(_: object) -> GuardResult:
         raise GraphInterrupt
 
@@ -249,7 +249,7 @@ def test_interrupts_of_langgraph_are_no_failures(path: Path, config: RunnableCon
     assert read(path) == []
 
 
-async def test_hosts_without_a_run_manager_report_to_the_run_they_are_in(path: Path, config: RunnableConfig) -> None:
+async def test_hosts_without_a_run_manager_report_to_the_current_run(path: Path, config: RunnableConfig) -> None:
     async def answer() -> GuardResult:
         return RESULT
 
@@ -261,18 +261,18 @@ async def test_hosts_without_a_run_manager_report_to_the_run_they_are_in(path: P
     assert [line["run_id"] for line in read(path)] == [str(run)] * 2
 
 
-def test_a_call_outside_of_any_run_is_reported_to_nobody() -> None:
+def test_a_call_outside_a_run_is_not_reported() -> None:
     assert reported(None, lambda: RESULT) is RESULT
 
 
-def test_other_events_are_left_alone(path: Path) -> None:
+def test_other_events_are_ignored(path: Path) -> None:
     handler = SafetyLogHandler(path)
     handler.on_custom_event("smoothguard.sample", {"index": 0}, run_id=uuid4())
     handler.on_custom_event("theirs", object(), run_id=uuid4())
     assert path.read_bytes() == b""
 
 
-def test_events_hold_no_texts() -> None:
+def test_events_contain_no_texts() -> None:
     class Collector(BaseCallbackHandler):
         def __init__(self) -> None:
             self.events: dict[str, Any] = {}
@@ -313,7 +313,7 @@ def test_plain_values_survive_json(value: Any) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_never_breaks_the_call_and_is_told_once(
+def test_a_full_disk_never_breaks_the_call_and_is_reported_once(
     path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = SafetyLogHandler("/dev/full")
@@ -327,7 +327,7 @@ def test_a_full_disk_never_breaks_the_call_and_is_told_once(
     for _ in range(2):
         guard.invoke("Hello", {"callbacks": [handler]})
     assert len(read(path)) == 2
-    assert warnings_in(caplog)[1:] == ["SafetyLogHandler: works again, 3 guarded calls were lost"]
+    assert warnings_in(caplog)[1:] == ["SafetyLogHandler: recording works again; 3 guarded calls were lost"]
     assert handler.lost == 0
 
 
@@ -347,7 +347,7 @@ except OSError as error:
     assert path.read_text() == "first\nOSError\n"
 
 
-def test_a_closed_stream_never_breaks_the_call_and_is_told_once(
+def test_a_closed_stream_never_breaks_the_call_and_is_reported_once(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stream = io.StringIO()
@@ -365,7 +365,7 @@ def test_a_closed_stream_never_breaks_the_call_and_is_told_once(
     assert target.handleError.__func__ is logging.Handler.handleError  # type: ignore[attr-defined]
 
 
-def test_a_handler_may_report_its_failures_its_own_way_elsewhere(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_handler_still_reports_other_failures_its_own_way(caplog: pytest.LogCaptureFixture) -> None:
     target, told = logging.StreamHandler(stream := io.StringIO()), []
     target.handleError = told.append  # type: ignore[method-assign, assignment]
     handler = SafetyLogHandler(target)
@@ -401,7 +401,7 @@ def test_loggers_get_lines_with_levels(caplog: pytest.LogCaptureFixture) -> None
     assert all(json.loads(record.getMessage())["schema_version"] == 1 for record in records)
 
 
-def test_a_log_that_was_moved_away_starts_anew(path: Path, config: RunnableConfig) -> None:
+def test_a_moved_log_is_created_again(path: Path, config: RunnableConfig) -> None:
     guard = guarded(ScriptedChatModel(script=["Hi."]))
     guard.invoke("Hello", config)
     path.rename(moved := path.with_name("safety.log.1"))
@@ -409,8 +409,8 @@ def test_a_log_that_was_moved_away_starts_anew(path: Path, config: RunnableConfi
     assert len(read(path)) == len(read(moved)) == 1
 
 
-def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="the safety log cannot be written"):
+def test_a_file_that_cannot_be_opened_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="the safety log must be a file"):
         SafetyLogHandler(tmp_path / "no folder" / "safety.log")
 
 
@@ -434,9 +434,7 @@ for thread in threads: thread.join()
     assert sorted(line.partition(":")[0] for line in lines) == sorted(expected)
 
 
-def test_a_process_that_hangs_with_the_lock_does_not_stop_the_others(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hanging_process_with_the_lock_does_not_block_the_others(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sinks, "_LOCK_SECONDS", 0.02)
     sink = FileSink(path)
     with path.open() as held:

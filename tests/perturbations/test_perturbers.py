@@ -23,7 +23,7 @@ from smoothguard_guardrail.perturbations import (
 )
 
 sizes = st.tuples(st.integers(1, 4), st.integers(1, 20), st.integers(1, 20))
-knobs = st.fixed_dictionaries(
+options = st.fixed_dictionaries(
     {
         "sigma": st.sampled_from([0.0, 0.1, 0.5, (0.1, 0.0, 0.3)]),
         "low_pass": st.sampled_from([0.0, 1e-3, 0.8, 7.0]),
@@ -37,12 +37,12 @@ def pictures(count: int, height: int, width: int) -> torch.Tensor:
     return torch.rand((1, 3, height, width), generator=torch.Generator().manual_seed(1)).expand(count, -1, -1, -1)
 
 
-@given(sizes, knobs, st.integers(0, 2**63 - 1))
+@given(sizes, options, st.integers(0, 2**63 - 1))
 @settings(deadline=None, max_examples=60)
-def test_shape_dtype_bounds_and_repeatability(size: tuple[int, int, int], knobs: dict, seed: int) -> None:
+def test_shape_dtype_bounds_and_repeatability(size: tuple[int, int, int], options: dict, seed: int) -> None:
     batch = pictures(*size)
     before = batch.clone()
-    perturb = build_perturber(**knobs)
+    perturb = build_perturber(**options)
     first = perturb(batch, generator=make_generator(seed))
     assert first.shape == batch.shape
     assert first.dtype == torch.float32
@@ -52,12 +52,12 @@ def test_shape_dtype_bounds_and_repeatability(size: tuple[int, int, int], knobs:
     assert torch.equal(batch, before), "the caller's batch was changed"
 
 
-@given(sizes, knobs)
+@given(sizes, options)
 @settings(deadline=None, max_examples=40)
-def test_gradient_reaches_the_picture(size: tuple[int, int, int], knobs: dict) -> None:
+def test_gradient_reaches_the_image(size: tuple[int, int, int], options: dict) -> None:
     count, height, width = size
     picture = torch.full((1, 3, height, width), 0.5, requires_grad=True)
-    result = build_perturber(**knobs)(picture.expand(count, -1, -1, -1), generator=make_generator(0))
+    result = build_perturber(**options)(picture.expand(count, -1, -1, -1), generator=make_generator(0))
     result.sum().backward()
     assert picture.grad is not None
     assert torch.isfinite(picture.grad).all()
@@ -87,7 +87,7 @@ def test_everything_off_is_the_identity(size: tuple[int, int, int]) -> None:
 
 
 @pytest.mark.parametrize("sigma", [0.02, 0.1, (0.05, 0.1, 0.02)])
-def test_noise_has_its_sd(sigma: float | tuple[float, float, float]) -> None:
+def test_noise_has_the_given_sd(sigma: float | tuple[float, float, float]) -> None:
     batch = torch.full((8, 3, 64, 64), 0.5)
     delta = GaussianNoise(sigma)(batch, generator=make_generator(0)) - batch
     wanted = (sigma,) * 3 if isinstance(sigma, float) else sigma
@@ -115,7 +115,7 @@ def test_shift_moves_by_whole_pixels_without_wrapping() -> None:
     assert len(seen) > 10
 
 
-def test_resize_places_at_random_and_keeps_flat_pictures_flat() -> None:
+def test_resize_places_at_random_and_keeps_flat_images_flat() -> None:
     flat = torch.full((5, 3, 9, 7), 0.25)
     assert torch.allclose(RandomResize(0.3, 3.0)(flat, generator=make_generator(0)), flat)
     dot = torch.zeros(30, 3, 21, 21)
@@ -126,7 +126,7 @@ def test_resize_places_at_random_and_keeps_flat_pictures_flat() -> None:
 
 @given(st.integers(1, 12), st.sampled_from([0.3, 1.0, 2.5]))
 @settings(deadline=None)
-def test_low_pass_is_the_gaussian_of_a_reflected_picture(size: int, sd: float) -> None:
+def test_low_pass_is_the_gaussian_of_a_reflected_image(size: int, sd: float) -> None:
     row = np.random.default_rng(size).random(size).astype(np.float32)
     radius = math.ceil(3 * sd)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sd) ** 2)
@@ -176,13 +176,13 @@ def test_composition_is_associative() -> None:
         {"sigma": 0.1, "resize_range": (1.2, 0.8)},
     ],
 )
-def test_bad_values(bad: dict) -> None:
+def test_bad_values_are_rejected(bad: dict) -> None:
     with pytest.raises(ConfigurationError):
         build_perturber(**bad)
 
 
-def test_bad_bounds_and_channels() -> None:
+def test_bad_bounds_and_channels_are_rejected() -> None:
     with pytest.raises(ConfigurationError):
         GaussianNoise(0.1, bounds=(1.0, 0.0))
-    with pytest.raises(ConfigurationError, match="3 values for 1 channels"):
+    with pytest.raises(ConfigurationError, match=r"one per channel \(1\), got 3"):
         GaussianNoise((0.1, 0.2, 0.3))(torch.zeros(2, 1, 4, 4), generator=make_generator(0))

@@ -38,7 +38,7 @@ def test_channel_sigma() -> None:
         (0.1, "normalized", (0.5, 0.0, 0.5)),
     ],
 )
-def test_bad_channel_sigma(arguments: tuple) -> None:
+def test_bad_channel_sigma_is_rejected(arguments: tuple) -> None:
     with pytest.raises(ConfigurationError):
         channel_sigma(*arguments)
 
@@ -53,7 +53,7 @@ def test_snr(amplitude: float, snr_db: float) -> None:
 
 
 @pytest.mark.parametrize("waveform", [torch.zeros(1, 1000), torch.zeros(2, 0), torch.full((1, 1000), 1e-7)])
-def test_silence_is_never_left_alone(waveform: torch.Tensor) -> None:
+def test_silence_still_gets_noise(waveform: torch.Tensor) -> None:
     assert snr_sigma(waveform, 20.0) == MIN_AUDIO_SIGMA
 
 
@@ -62,7 +62,7 @@ def test_snr_must_be_finite() -> None:
         snr_sigma(torch.zeros(1, 10), math.inf)
 
 
-def test_waveforms_stay_in_their_bounds() -> None:
+def test_waveforms_stay_in_bounds() -> None:
     batch = torch.sin(torch.arange(4000) * 0.1).expand(5, 2, -1)
     noisy = GaussianNoise(0.3, bounds=(-1.0, 1.0))(batch, generator=make_generator(0))
     assert noisy.shape == batch.shape
@@ -88,7 +88,7 @@ def test_streams_are_fixed_and_distinct() -> None:
 
 
 @pytest.mark.parametrize("numbers", [(-1,), (0, -1)])
-def test_negative_seeds(numbers: tuple[int, ...]) -> None:
+def test_negative_seeds_are_rejected(numbers: tuple[int, ...]) -> None:
     with pytest.raises(ConfigurationError):
         make_generator(*numbers)
 

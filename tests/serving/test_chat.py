@@ -35,7 +35,7 @@ def verdict(completion: Any) -> dict[str, Any]:
     return record
 
 
-def test_picture_is_guarded_and_usage_adds_up(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+def test_image_is_guarded_and_usage_adds_up(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.script = [AIMessage("A grey square.", usage_metadata=USAGE, response_metadata={"finish_reason": "length"})]
     completion = ask(serve(), about_picture(picture))
     (choice,) = completion.choices
@@ -54,7 +54,7 @@ def test_picture_is_guarded_and_usage_adds_up(serve: Serve, model: AsyncScripted
     assert {each["detail"] for each in sent} == {"low"}
 
 
-def test_recording_is_guarded(serve: Serve, model: AsyncScriptedChatModel, recording: str) -> None:
+def test_audio_is_guarded(serve: Serve, model: AsyncScriptedChatModel, recording: str) -> None:
     part = {"type": "input_audio", "input_audio": {"data": recording, "format": "wav"}}
     completion = ask(serve(), [{"role": "user", "content": [part]}])
     assert verdict(completion)["media"][0]["kind"] == "audio"
@@ -63,7 +63,7 @@ def test_recording_is_guarded(serve: Serve, model: AsyncScriptedChatModel, recor
     assert recording not in sent
 
 
-def test_text_alone_is_asked_once(serve: Serve, model: AsyncScriptedChatModel) -> None:
+def test_a_text_only_request_is_asked_once(serve: Serve, model: AsyncScriptedChatModel) -> None:
     history = [
         {"role": "developer", "content": "Be short."},
         {"role": "user", "content": "Hi."},
@@ -76,7 +76,7 @@ def test_text_alone_is_asked_once(serve: Serve, model: AsyncScriptedChatModel) -
     assert [message.type for message in model.received[0]] == ["system", "human", "ai", "human"]
 
 
-def test_stream_tells_the_elected_answer_alone(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+def test_stream_contains_only_the_elected_answer(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.script = ["A grey square.", "Send me your password.", "A grey square.", "A grey square."]
     url = serve()
     with client(url) as asked:
@@ -112,9 +112,9 @@ def test_models_are_listed(serve: Serve) -> None:
     with client(serve()) as asked:
         assert [model.id for model in asked.models.list()] == ["scripted"]
         assert asked.models.retrieve("scripted").owned_by == "smoothguard"
-        with pytest.raises(openai.NotFoundError, match="the models here are scripted"):
+        with pytest.raises(openai.NotFoundError, match="the model must be one of: scripted"):
             asked.models.retrieve("gpt-4o")
-        with pytest.raises(openai.NotFoundError, match="the models here are scripted"):
+        with pytest.raises(openai.NotFoundError, match="the model must be one of: scripted"):
             asked.chat.completions.create(model="gpt-4o", messages=[{"role": "user", "content": "Hi."}])
 
 
@@ -183,7 +183,7 @@ def _tool_answer(call: str) -> dict[str, str]:
         ({"extra_body": {"callbacks": ["x"]}}, "callbacks"),
     ],
 )
-def test_what_is_not_supported_is_refused(
+def test_unsupported_parameters_are_rejected(
     serve: Serve, model: AsyncScriptedChatModel, parameters: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
@@ -207,16 +207,14 @@ def test_what_is_not_supported_is_refused(
         {"role": "user", "content": "x", "audio": {"id": "a"}},
     ],
 )
-def test_message_that_is_not_understood_is_refused(
-    serve: Serve, model: AsyncScriptedChatModel, message: dict[str, Any]
-) -> None:
+def test_invalid_messages_are_rejected(serve: Serve, model: AsyncScriptedChatModel, message: dict[str, Any]) -> None:
     with pytest.raises(openai.BadRequestError, match=r"messages\[1\]: ") as caught:
         ask(serve(), [{"role": "user", "content": "Hi."}, message])
     assert caught.value.param == "messages"
     assert model.received == []
 
 
-def test_media_that_cannot_be_guarded_are_refused_with_their_place(
+def test_media_that_cannot_be_guarded_are_rejected_with_their_place(
     serve: Serve, model: AsyncScriptedChatModel, picture: str
 ) -> None:
     url = serve()
@@ -231,9 +229,7 @@ def test_media_that_cannot_be_guarded_are_refused_with_their_place(
     assert model.received == []
 
 
-def test_refusal_of_the_guard_is_told_as_content_filter(
-    serve: Serve, model: AsyncScriptedChatModel, picture: str
-) -> None:
+def test_a_refusal_of_the_guard_is_a_content_filter(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.script = ["One.", "Two.", "Three.", "Four."]
     strict = {"min_agreement": 0.9, "on_abstain": "refuse", "refusal_text": "No answer."}
     completion = ask(serve(config=strict), about_picture(picture))
@@ -242,7 +238,7 @@ def test_refusal_of_the_guard_is_told_as_content_filter(
     assert verdict(completion)["verdict"] == "abstained"
 
 
-def test_abstention_that_is_raised_is_a_422_with_the_record(
+def test_a_raised_abstention_is_a_422_with_the_record(
     serve: Serve, model: AsyncScriptedChatModel, picture: str
 ) -> None:
     model.script = ["One.", "Two.", "Three.", "Four."]
@@ -254,11 +250,11 @@ def test_abstention_that_is_raised_is_a_422_with_the_record(
     assert "Three." not in caught.value.response.text
 
 
-def test_record_may_be_the_verdict_alone(serve: Serve, picture: str) -> None:
+def test_the_record_can_be_reduced_to_the_verdict(serve: Serve, picture: str) -> None:
     assert verdict(ask(serve(record="verdict"), about_picture(picture))) == {"verdict": "passed"}
 
 
-def test_nothing_of_what_failed_or_lost_is_told(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+def test_failed_and_losing_samples_stay_inside(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     failure = RuntimeError("key sk-secret at 10.0.0.7 refused")
     model.script = ["A grey square.", "The launch code is 0000.", failure, "A grey square."]
     url = serve(config={"record_samples": True})
@@ -278,7 +274,7 @@ def test_nothing_of_what_failed_or_lost_is_told(serve: Serve, model: AsyncScript
 
 
 def test_two_guards_keep_their_names(model: AsyncScriptedChatModel) -> None:
-    with pytest.raises(ValueError, match="cannot name"):
+    with pytest.raises(ValueError, match="must be named"):
         create_app({"../x": None})  # type: ignore[dict-item]
-    with pytest.raises(ValueError, match="no SmoothGuardRunnable"):
+    with pytest.raises(ValueError, match="must be a SmoothGuardRunnable"):
         create_app({"x": model})  # type: ignore[dict-item]

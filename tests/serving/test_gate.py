@@ -90,7 +90,7 @@ def test_other_content_types_are_a_415(serve: Serve, model: AsyncScriptedChatMod
     assert model.received == []
 
 
-def test_one_request_too_many_is_a_429(serve: Serve, model: AsyncScriptedChatModel) -> None:
+def test_a_request_above_the_limit_is_a_429(serve: Serve, model: AsyncScriptedChatModel) -> None:
     blocked, release = threading.Barrier(3), threading.Event()
 
     def wait(_: Any) -> str:
@@ -132,7 +132,7 @@ def test_slow_answer_is_a_504(serve: Serve, model: AsyncScriptedChatModel, pictu
     assert "smoothguard_requests_in_flight 0.0" in get(f"{url}/metrics").text
 
 
-def test_client_that_hangs_up_stops_its_request(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+def test_a_client_that_disconnects_stops_its_request(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.delay = 60
     url = serve(config={"max_concurrency": 1})
     body = HELLO | {"messages": about_picture(picture)}
@@ -145,7 +145,7 @@ def test_client_that_hangs_up_stops_its_request(serve: Serve, model: AsyncScript
     assert len(model.received) == 1
 
 
-def test_body_that_never_ends_gives_its_place_back(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_never_ends_releases_its_slot(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "_DRAIN_SECONDS", 0.1)
     url = serve(request_timeout=2, max_concurrency=1)
     host, port = url.removeprefix("http://").split(":")
@@ -158,7 +158,7 @@ def test_body_that_never_ends_gives_its_place_back(serve: Serve, monkeypatch: py
     assert ask(url).status_code == 200
 
 
-def test_other_host_names_are_refused_where_hosts_are_named(serve: Serve, model: AsyncScriptedChatModel) -> None:
+def test_other_host_names_are_rejected(serve: Serve, model: AsyncScriptedChatModel) -> None:
     url = serve(allowed_hosts=("127.0.0.1", "::1", "localhost"))
     for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::2]:80"):
         answer = ask(url, headers={"host": host})
@@ -168,7 +168,7 @@ def test_other_host_names_are_refused_where_hosts_are_named(serve: Serve, model:
         assert ask(url, headers={"host": host}).status_code == 200
 
 
-def test_framework_errors_have_our_shape(serve: Serve) -> None:
+def test_framework_errors_have_the_same_format(serve: Serve) -> None:
     url = serve()
     assert code(get(f"{url}/nothing")) == "not_found"
     assert code(get(f"{url}/v1/chat/completions")) == "method_not_allowed"
@@ -180,7 +180,7 @@ def test_framework_errors_have_our_shape(serve: Serve) -> None:
         assert len(answer.headers["x-request-id"]) == 32
 
 
-def test_own_bugs_are_told_as_500_without_internals(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_bugs_are_a_500_without_internals(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     def broken(_: Any) -> str:
         raise KeyError("/etc/passwd")
 
@@ -237,7 +237,7 @@ def test_readiness_waits_for_the_embedder(model: AsyncScriptedChatModel, monkeyp
         assert _becomes(url, "ready") == 200
 
 
-def test_server_without_its_embedder_never_gets_ready(
+def test_a_server_without_its_embedder_never_becomes_ready(
     model: AsyncScriptedChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> WordEmbeddings:
@@ -256,7 +256,7 @@ def _becomes(url: str, status: str) -> int:
     raise AssertionError(f"never {status}")
 
 
-def test_shutdown_finishes_what_is_under_way(model: AsyncScriptedChatModel, picture: str) -> None:
+def test_shutdown_finishes_running_requests(model: AsyncScriptedChatModel, picture: str) -> None:
     model.delay = 0.7
     app = create_app({"scripted": SmoothGuardRunnable(model, components=GuardComponents(embedder=WordEmbeddings()))})
     with ThreadPoolExecutor(1) as pool:
@@ -270,7 +270,7 @@ def test_shutdown_finishes_what_is_under_way(model: AsyncScriptedChatModel, pict
             ask(url)
 
 
-def test_settings_make_sense() -> None:
+def test_bad_settings_are_rejected() -> None:
     with pytest.raises(ValidationError, match="empty"):
         ServerSettings(api_keys=(" ",))
     with pytest.raises(ValidationError):

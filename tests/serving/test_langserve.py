@@ -109,7 +109,7 @@ class Seeing(BaseCallbackHandler):
             self.names.append(kwargs["name"])
 
 
-def test_configuration_in_links_does_not_exist(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+def test_urls_with_configuration_do_not_exist(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     url = f"{serve()}/guards/scripted"
     schema = get(f"{url}/config_schema").json()
     assert "configurable" not in schema.get("properties", {})
@@ -135,7 +135,7 @@ def test_losing_samples_and_failures_stay_inside(serve: Serve, model: AsyncScrip
         assert "secret" not in answer.text
 
 
-def test_failures_have_their_status_in_every_route(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+def test_failures_have_a_status_on_every_route(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.script = [RuntimeError("key sk-secret refused")]
     url = f"{serve()}/guards/scripted"
     remote: Any = RemoteRunnable(url)
@@ -202,7 +202,7 @@ def test_batch_ends_with_its_first_failure(serve: Serve) -> None:
     assert sorted(ended) == ["bad", "slow"]
 
 
-def test_form_takes_pictures_and_recordings(
+def test_form_accepts_images_and_audio(
     serve: Serve, model: AsyncScriptedChatModel, picture: str, recording: str
 ) -> None:
     url = f"{serve()}/forms/scripted"

@@ -45,7 +45,7 @@ def url(model: ChatTransformersMultimodal) -> Iterator[str]:
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
-def test_browser_asks_about_a_picture_and_gets_the_answer(
+def test_browser_asks_about_an_image_and_gets_the_answer(
     model: ChatTransformersMultimodal, url: str, tmp_path: Path
 ) -> None:
     expected = build_chain(model, CONFIG).invoke(chain_input(DEMO_DIR / PICTURE.file, PICTURE.question))
@@ -57,7 +57,7 @@ def test_browser_asks_about_a_picture_and_gets_the_answer(
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{url}/")
-        assert page.url == f"{url}/chains/pictures/playground/"
+        assert page.url == f"{url}/chains/images/playground/"
         page.set_input_files("input[type=file]", DEMO_DIR / PICTURE.file)
         page.locator("textarea").first.fill(PICTURE.question)
         page.get_by_text("Start", exact=True).click()

@@ -45,13 +45,13 @@ def test_forms_of_one_answer_are_equal(group: tuple[str, ...]) -> None:
     assert len({answer_key(AIMessage(text)) for text in group}) == 1
 
 
-def test_what_changes_the_meaning_stays() -> None:
+def test_differences_in_meaning_are_kept() -> None:
     for first, second in itertools.combinations(DIFFERENT, 2):
         assert answer_key(AIMessage(first)) != answer_key(AIMessage(second)), (first, second)
 
 
 @given(st.text())
-def test_folding_is_idempotent_and_blind_to_case_and_space(text: str) -> None:
+def test_folding_is_idempotent_and_ignores_case_and_space(text: str) -> None:
     folded = fold(text)
     assert " ".join(folded.split()) == folded
     assert fold(f"  {text}\n") == folded
@@ -93,7 +93,7 @@ def test_tool_calls_count_by_name_and_arguments() -> None:
         assert contradict(*pair)
 
 
-def test_json_objects_count_by_what_they_parse_to() -> None:
+def test_json_objects_count_by_their_parsed_value() -> None:
     same = (
         '{"colour": "red", "count": 2}',
         ' {"count":2,\n "colour":"red"}\n',
@@ -183,7 +183,7 @@ def test_contradictions(first: str, second: str, expected: bool) -> None:
     assert contradict(ours, theirs) == contradict(theirs, ours) == expected
 
 
-def test_half_a_surrogate_does_not_stop_the_vote() -> None:
+def test_a_lone_surrogate_does_not_stop_the_vote() -> None:
     broken = answer_text(AIMessage("Yes \ud83d"))
     assert broken == "Yes ?"
     assert len(default_embedder().embed_documents([broken])[0]) == 384

@@ -21,14 +21,14 @@ JOIN, RIVAL, ELSEWHERE = 0, 1, 2
 
 
 def some_completion_defeats(core: list[float], others: list[float], pending: int, weight: float) -> bool:
-    """Try every number of answers to come, every place for every answer, and the extreme scores."""
+    """Try every number of remaining answers, every cluster for every answer, and the extreme scores."""
     for coming in range(pending + 1):
         places = itertools.product((JOIN, RIVAL, ELSEWHERE), repeat=len(others) + coming)
         for place in places:
             future = [{JOIN: -1.0, RIVAL: 1.0, ELSEWHERE: 0.0}[where] for where in place[len(others) :]]
             benign = [*core, *others, *future]
             labels = [JOIN] * len(core) + list(place)
-            scores = {score.label: score.score for score in WeightedVoter(weight)(labels, benign).scores}
+            scores = WeightedVoter(weight)(labels, benign).scores
             if RIVAL in scores and scores[RIVAL] >= scores[JOIN] - 1e-9:
                 return True
     return False
@@ -121,7 +121,7 @@ def test_no_early_stop_asks_all_at_once() -> None:
         assert rule.next_wave(["\na"] * 5, None, [0.0] * 5, 2) == 0
 
 
-def test_a_rule_from_a_configuration() -> None:
+def test_a_rule_follows_the_configuration() -> None:
     config = SmoothGuardConfig(num_samples=5, early_stop=0.05, vote=VoteConfig(min_successes=2, min_agreement=0.4))
     rule = StoppingRule.of(config, WeightedVoter(0.1))
     assert rule == StoppingRule(num_samples=5, early_stop=0.05, benign_weight=0.1, min_successes=2, min_agreement=0.4)
@@ -129,7 +129,7 @@ def test_a_rule_from_a_configuration() -> None:
     assert StoppingRule.of(config, lambda labels, benign: WeightedVoter(0)(labels, benign)).asks_all
 
 
-def test_failures_shrink_the_vote_but_not_the_quorum() -> None:
+def test_failures_reduce_the_vote_but_not_the_quorum() -> None:
     rule = StoppingRule(num_samples=9, early_stop="lossless", benign_weight=0.0)
     assert rule.next_wave(["\na"] * 5, None, [0.0] * 5) == 0
     # Four failed: three of five equal answers decide the vote, yet five must answer.
@@ -141,7 +141,7 @@ def test_failures_shrink_the_vote_but_not_the_quorum() -> None:
     ) == 0  # fmt: skip
 
 
-def test_agreement_must_be_safe_as_well() -> None:
+def test_min_agreement_must_be_certain_too() -> None:
     rule = StoppingRule(num_samples=10, early_stop="lossless", benign_weight=0.0, min_agreement=0.8)
     assert rule.first_wave() == 8
     assert rule.next_wave(["\na"] * 8, None, [0.0] * 8) == 0
@@ -155,7 +155,7 @@ def test_agreement_must_be_safe_as_well() -> None:
     st.integers(0, 12),
 )
 @settings(deadline=None, max_examples=200)
-def test_waves_never_exceed_what_is_left(
+def test_waves_never_exceed_the_remaining_calls(
     num_samples: int, early_stop: object, weight: float, seen: list[tuple[int, float]], failed: int
 ) -> None:
     seen = seen[:num_samples]
@@ -186,7 +186,7 @@ def chance_of_error(num_samples: int, total: int, rates: tuple[float, ...], limi
 
 @pytest.mark.parametrize("alpha", [0.01, 0.1, 0.3])
 @pytest.mark.parametrize("decisive", [0.5, 0.6])
-def test_the_chance_of_a_wrong_stop_is_at_most_alpha(alpha: float, decisive: float) -> None:
+def test_the_probability_of_a_wrong_stop_is_at_most_alpha(alpha: float, decisive: float) -> None:
     num_samples = 8
     limits = boundaries(num_samples, decisive, 0.0, alpha)
     assert any(limit is not None and limit <= num_samples * decisive for limit in limits) or alpha < 0.1
@@ -229,7 +229,7 @@ def test_a_larger_alpha_never_stops_later() -> None:
     assert calls[1] == 5
 
 
-def test_clusters_count_for_alpha_where_keys_differ() -> None:
+def test_alpha_counts_clusters_if_keys_differ() -> None:
     rule = StoppingRule(num_samples=10, early_stop=0.01, benign_weight=0.0)
     keys = [f"\na {place}" for place in range(6)]
     assert rule.next_wave(keys[:5], [0] * 5, [0.0] * 5) == 0
@@ -239,6 +239,6 @@ def test_clusters_count_for_alpha_where_keys_differ() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"num_samples": 0}, {"early_stop": 0.0}, {"early_stop": 0.5}, {"early_stop": 1}])
-def test_bad_rules(bad: dict) -> None:
+def test_bad_rules_are_rejected(bad: dict) -> None:
     with pytest.raises(ConfigurationError):
         StoppingRule(**{"num_samples": 5, "early_stop": "lossless", "benign_weight": 0.0} | bad)

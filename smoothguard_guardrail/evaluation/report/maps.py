@@ -39,7 +39,7 @@ def principal_places(texts: Sequence[str], embedder: Embedder) -> NDArray[np.flo
     """
     import numpy as np
 
-    from smoothguard_guardrail.voting.embedding import embed_answers
+    from smoothguard_guardrail.voting.embedder import embed_answers
 
     places = np.zeros((len(texts), 2))
     if len(texts) > 1:

@@ -1,13 +1,13 @@
-"""The safety log as a format: one JSON object per line, its schema, appending and reading."""
+"""The safety log: one JSON object per guarded call; its schema, how it is written, read and summed up."""
 
-from smoothguard_guardrail.observability.safety_log.reading import Reading, read_log
-from smoothguard_guardrail.observability.safety_log.record import (
+from smoothguard_guardrail.observability.safety_log.lines import (
     SCHEMA_VERSION,
     FailureLine,
     Line,
     VerdictLine,
     json_schema,
 )
+from smoothguard_guardrail.observability.safety_log.reader import SkippedLines, read_log
 from smoothguard_guardrail.observability.safety_log.sinks import FileSink, LoggingSink, Sink
 from smoothguard_guardrail.observability.safety_log.summary import Summary, suspicions
 
@@ -17,8 +17,8 @@ __all__ = [
     "FileSink",
     "Line",
     "LoggingSink",
-    "Reading",
     "Sink",
+    "SkippedLines",
     "Summary",
     "VerdictLine",
     "json_schema",

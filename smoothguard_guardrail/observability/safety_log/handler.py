@@ -1,4 +1,4 @@
-"""`SafetyLogHandler`: what the guard saw, one JSON line per guarded call."""
+"""`SafetyLogHandler`: one JSON line per guarded call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 
 from smoothguard_guardrail._langchain.events import FAILURE_EVENT, VERDICT_EVENT
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line, line_of
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, line_from_event
 from smoothguard_guardrail.observability.safety_log.sinks import FileSink, LoggingSink, Sink
 
 logger = logging.getLogger(__name__)
@@ -23,13 +23,13 @@ _REMEMBERED_CALLS = 1024
 
 
 class GuardObserver(BaseCallbackHandler):
-    """A callback handler that learns of every guarded call, once each; subclasses write `observe`.
+    """A callback handler that sees every guarded call exactly once; subclasses implement `observe`.
 
-    What `observe` raises never reaches the caller: it is told once as a warning of `logging`, and once more when
-    observing works again.
+    Exceptions of `observe` never reach the caller: the first one is logged as a warning, and so is the first
+    success after it.
 
     Args:
-        include_texts: Whether the lines hold answers, and messages of exceptions that may quote them.
+        include_texts: Whether lines contain answers and exception messages that may quote them.
     """
 
     def __init__(self, *, include_texts: bool = False) -> None:
@@ -39,12 +39,12 @@ class GuardObserver(BaseCallbackHandler):
         self._lock = threading.Lock()
 
     def observe(self, line: Line) -> None:
-        """Take note of one guarded call; called from any thread."""
+        """Handle one guarded call; may be called from any thread."""
         raise NotImplementedError
 
     @property
     def lost(self) -> int:
-        """How many calls could not be noted since it last worked."""
+        """Number of calls lost since `observe` last worked."""
         return self._lost
 
     def on_custom_event(
@@ -59,14 +59,14 @@ class GuardObserver(BaseCallbackHandler):
         outcome: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Take the guard's events and leave all others."""
+        """Handle the guard's events and ignore all others."""
         if name not in (VERDICT_EVENT, FAILURE_EVENT):
             return
         try:
             if not self._is_new(data):
                 return
             self.observe(
-                line_of(
+                line_from_event(
                     name,
                     data,
                     run_id=run_id,
@@ -78,38 +78,38 @@ class GuardObserver(BaseCallbackHandler):
                 )
             )
         except Exception as error:
-            self._note_failure(error)
+            self._count_failure(error)
         else:
-            self._note_success()
+            self._report_recovery()
 
-    # LangChain would render every request, media included, for a handler that takes the events of models.
+    # LangChain renders every request, media included, for handlers that do not ignore model events.
     @property
     def ignore_llm(self) -> bool:
-        """True: models' events are not taken."""
+        """True: LLM events are ignored."""
         return True
 
     @property
     def ignore_chat_model(self) -> bool:
-        """True: chat models' events are not taken."""
+        """True: chat model events are ignored."""
         return True
 
     @property
     def ignore_chain(self) -> bool:
-        """True: chains' events are not taken."""
+        """True: chain events are ignored."""
         return True
 
     @property
     def ignore_agent(self) -> bool:
-        """True: agents' and tools' events are not taken."""
+        """True: agent and tool events are ignored."""
         return True
 
     @property
     def ignore_retriever(self) -> bool:
-        """True: retrievers' events are not taken."""
+        """True: retriever events are ignored."""
         return True
 
     def _is_new(self, data: Mapping[str, Any]) -> bool:
-        """Whether a call was not seen before: LangChain may hold one handler twice in a run's callbacks."""
+        """Whether this call is new: LangChain may hold one handler twice in a run's callbacks."""
         identity = data.get("id")
         if identity is None:
             return True
@@ -121,42 +121,42 @@ class GuardObserver(BaseCallbackHandler):
                 self._seen.popitem(last=False)
             return True
 
-    def _note_failure(self, error: Exception) -> None:
+    def _count_failure(self, error: Exception) -> None:
         with self._lock:
             self._lost += 1
             first = self._lost == 1
         if first:
             logger.warning(
-                "%s: a guarded call could not be noted (%s: %s); calls are lost until this is mended",
+                "%s: a guarded call could not be recorded (%s: %s); further calls are lost until this is fixed",
                 type(self).__name__,
                 type(error).__name__,
                 error,
             )
 
-    def _note_success(self) -> None:
+    def _report_recovery(self) -> None:
         if not self._lost:
             return
         with self._lock:
             lost, self._lost = self._lost, 0
         if lost:
-            logger.warning("%s: works again, %d guarded calls were lost", type(self).__name__, lost)
+            logger.warning("%s: recording works again; %d guarded calls were lost", type(self).__name__, lost)
 
 
 class SafetyLogHandler(GuardObserver):
-    """Writes one JSON line per guarded call: verdict, agreement, clusters, hashes of the media, timings, run.
+    """Writes one JSON line per guarded call: verdict, agreement, clusters, media hashes, timings, run.
 
-    Works with every host, sync and async. Neither media nor texts are written unless asked for. A call that the
-    guard could not finish is a line of its own kind. A full disk or a closed file never breaks the guarded call.
+    Works with every host, sync and async. Media are never written, texts only with `include_texts=True`. A call that
+    the guard could not finish gets a line of another kind. A full disk or a closed file never breaks the guarded call.
     The format is `observability/safety_log/safety_log.schema.json`; `smoothguard log` reads it.
 
-    Lines have the levels `INFO`; `WARNING` when the guard abstained or overruled the clean copy; `ERROR` when it
-    failed. For rotation give a handler of `logging.handlers`, or a path and logrotate; a file that several processes
-    write is best given as a path.
+    Lines have the level `INFO`, `WARNING` if the guard abstained or overruled the clean copy, or `ERROR` if it failed.
+    For rotation pass a handler of `logging.handlers`, or a path and use logrotate. If several processes write the same
+    file, pass its path.
 
     Args:
-        target: A file to append to, which threads and processes may share; or a `logging` handler or logger.
-        include_texts: Whether lines hold answers, those of the samples with `record_samples=True` too, and the
-            messages of exceptions that may quote them.
+        target: Path of a file to append to, which threads and processes may share; or a `logging` handler or logger.
+        include_texts: Whether lines contain the elected answer (with `record_samples=True` all answers) and exception
+            messages that may quote answers.
 
     Raises:
         ConfigurationError: If the file cannot be opened for appending.
@@ -193,7 +193,7 @@ def _sink(target: str | os.PathLike[str] | logging.Handler | logging.Logger) -> 
     try:
         return FileSink(target)
     except OSError as error:
-        raise ConfigurationError(f"the safety log cannot be written: {error}") from error
+        raise ConfigurationError(f"the safety log must be a file that can be appended to: {error}") from error
 
 
 def _level(line: Line) -> int:

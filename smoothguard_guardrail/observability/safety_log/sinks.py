@@ -1,4 +1,4 @@
-"""Where lines go: a file that many threads and processes append to, or a handler or logger of `logging`."""
+"""Where log lines go: a file shared by threads and processes, or a `logging` handler or logger."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _threads = threading.Lock()
 
 
 class Sink(Protocol):
-    """Takes lines."""
+    """Writes log lines."""
 
     def write(self, line: str, level: int) -> None:
-        """Write one line, given without its end.
+        """Write one line, given without its newline.
 
         Raises:
             Exception: If the line could not be written.
@@ -35,13 +35,13 @@ class Sink(Protocol):
 
 
 class FileSink:
-    """Appends to a file, each line in a single write under a lock that other processes honour too.
+    """Appends to a file: each line in one write, under a lock that works across processes.
 
-    The file is opened for every line, so it may be renamed or removed by logrotate at any time, and processes may
-    fork. On Windows the lock holds between threads alone.
+    The file is opened for every line, so logrotate may move or remove it at any time and processes may fork. On
+    Windows the lock only works between threads.
 
     Args:
-        path: The file; created when it is not there.
+        path: The file; created if it does not exist.
 
     Raises:
         OSError: If the file cannot be opened for appending.
@@ -67,13 +67,13 @@ class FileSink:
         data = line.encode("utf-8", "replace") + b"\n"
         file = self._open()
         try:
-            with _locked(file) as alone:
+            with _locked(file) as is_locked:
                 before = os.fstat(file)
                 written = os.write(file, data)
                 if written < len(data):
-                    if alone and stat.S_ISREG(before.st_mode):
+                    if is_locked and stat.S_ISREG(before.st_mode):
                         os.ftruncate(file, before.st_size)
-                    raise OSError(errno.ENOSPC, "only a part of the line could be written")
+                    raise OSError(errno.ENOSPC, "only part of the line could be written")
         finally:
             os.close(file)
 
@@ -82,9 +82,9 @@ class FileSink:
 
 
 class LoggingSink:
-    """Hands lines to a handler or logger of `logging`, as messages without further formatting.
+    """Passes lines to a `logging` handler or logger as plain messages.
 
-    A handler's failures are raised; a logger's handlers report their own, as `logging` has it.
+    Failures of a handler are raised; handlers of a logger report their own failures.
 
     Args:
         target: The handler or logger.
@@ -94,7 +94,7 @@ class LoggingSink:
         self._target = target
 
     def write(self, line: str, level: int) -> None:
-        """Log one line if the target's level lets it.
+        """Log one line if the target's level allows it.
 
         Raises:
             Exception: If the handler failed.
@@ -111,15 +111,15 @@ class LoggingSink:
 
 @contextmanager
 def _locked(file: int) -> Iterator[bool]:
-    """Hold the file's lock; yields whether it was got: a process that hangs must not stop the others for long."""
+    """Hold the file's lock; yields whether it was acquired: a hanging process must not block the others for long."""
     if sys.platform == "win32":
         with _threads:
             yield True
         return
     end = time.monotonic() + _LOCK_SECONDS
-    while not (alone := _try_lock(file)) and time.monotonic() < end:
+    while not (is_locked := _try_lock(file)) and time.monotonic() < end:
         time.sleep(0.005)
-    yield alone  # closing the file gives the lock back
+    yield is_locked  # closing the file releases the lock
 
 
 def _try_lock(file: int) -> bool:
@@ -132,10 +132,10 @@ def _try_lock(file: int) -> bool:
 
 @contextmanager
 def _raising(handler: logging.Handler) -> Iterator[None]:
-    """Let a handler's exception out, instead of a traceback on stderr for every line."""
+    """Raise a handler's exception instead of printing a traceback for every line."""
 
     def reraise(record: logging.LogRecord) -> None:
-        raise  # what the handler has just caught
+        raise  # the exception that the handler has just caught
 
     handler.acquire()
     own = vars(handler).get("handleError")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from smoothguard_guardrail.observability.safety_log.record import FailureLine, Line, VerdictLine
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, VerdictLine
 
 VERDICTS = ("passed", "abstained", "skipped", "failed")
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -18,7 +18,7 @@ _MAX_ROWS = 24
 
 
 def verdict_of(line: Line) -> str:
-    """Return the verdict of a line; `failed` when the guard could not do its work."""
+    """Return the verdict of a line; `failed` if the guard could not decide."""
     return line.verdict if isinstance(line, VerdictLine) else "failed"
 
 
@@ -35,11 +35,11 @@ def suspicions(line: Line, *, low_agreement: float) -> list[str]:
 
 
 class Summary:
-    """Adds up lines, keeping figures and the latest suspicious lines only.
+    """Sums up log lines; keeps only figures and the latest suspicious lines.
 
     Args:
         low_agreement: Agreement below which a call is suspicious.
-        max_suspicious: How many suspicious lines to keep, the latest read.
+        max_suspicious: Number of suspicious lines to keep, the latest ones.
 
     Example:
         >>> Summary().to_json()["calls"]
@@ -88,7 +88,7 @@ class Summary:
 
     @property
     def calls(self) -> int:
-        """How many guarded calls there were."""
+        """Number of guarded calls."""
         return self.verdicts.total()
 
     @property

@@ -54,7 +54,7 @@ def test_clusterers_take_any_rows(embeddings: NDArray[np.float64], clusterer: Ca
             assert labels[first] == labels[second]
 
 
-def test_clusterers_find_what_is_there() -> None:
+def test_clusterers_find_obvious_clusters() -> None:
     embeddings = np.array([[1, 0.01], [0, 1], [1, 0], [0.02, 1], [0.99, 0.02]])
     for clusterer in (KMeansClusterer(), AgglomerativeClusterer(distance_threshold=0.1)):
         assert partition(clusterer(embeddings).tolist()) == {frozenset({0, 2, 4}), frozenset({1, 3})}
@@ -66,7 +66,7 @@ def test_zero_vectors_are_their_own_cluster() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 2.1])
-def test_bad_thresholds(threshold: float) -> None:
+def test_bad_thresholds_are_rejected(threshold: float) -> None:
     with pytest.raises(ConfigurationError):
         AgglomerativeClusterer(distance_threshold=threshold)
     with pytest.raises(ConfigurationError):
@@ -82,7 +82,7 @@ any_clusterer = st.one_of(st.sampled_from(CLUSTERERS), st.integers(0, 1000).map(
 
 @given(answer_lists, any_clusterer)
 @settings(deadline=None, max_examples=150)
-def test_equal_answers_together_contradicting_ones_apart(texts: list[str], clusterer: Callable) -> None:
+def test_equal_answers_stay_together_and_contradicting_ones_apart(texts: list[str], clusterer: Callable) -> None:
     labels = cluster(texts, clusterer)
     keys = ["\n" + fold(text) for text in texts]
     for first, second in itertools.combinations(range(len(texts)), 2):
@@ -133,6 +133,6 @@ def test_broken_clusterers_are_named(labels: object) -> None:
         cluster(["Red.", "It is blue"], lambda _: labels)
 
 
-def test_missing_embeddings() -> None:
+def test_missing_embeddings_are_an_error() -> None:
     with pytest.raises(AdapterError, match="one embedding"):
         cluster_answers(["\na", "\nb"], ["a", "b"], None, KMeansClusterer())

@@ -1,4 +1,4 @@
-"""Reads safety logs; a line that cannot be read is counted and left out."""
+"""Reads safety logs; lines that cannot be read are counted and skipped."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from smoothguard_guardrail.observability.safety_log.record import LINE, SCHEMA_VERSION, Line
+from smoothguard_guardrail.observability.safety_log.lines import LINE, SCHEMA_VERSION, Line
 
 
 @dataclass(slots=True)
-class Reading:
-    """What was found beside the lines that could be read."""
+class SkippedLines:
+    """Counts of the lines that could not be read."""
 
     damaged: int = 0
-    """Lines that are no line of a safety log."""
-    foreign: int = 0
+    """Lines that are not lines of a safety log."""
+    other_version: int = 0
     """Lines of another schema version."""
 
 
-def read_log(paths: Sequence[Path], reading: Reading) -> Iterator[Line]:
-    """Yield the lines of some files in their order, keeping count of the unreadable ones in `reading`.
+def read_log(paths: Sequence[Path], skipped: SkippedLines) -> Iterator[Line]:
+    """Yield the lines of files in order, and count the unreadable ones in `skipped`.
 
     Args:
-        paths: Files, gzipped when they end in `.gz`; `-` is standard input.
-        reading: Counts what is left out.
+        paths: Files, read as gzip if they end in `.gz`; `-` is standard input.
+        skipped: Its counts are increased.
 
     Raises:
         OSError: If a file cannot be read.
 
     Example:
         >>> import tempfile
-        >>> reading = Reading()
+        >>> skipped = SkippedLines()
         >>> with tempfile.NamedTemporaryFile() as file:
-        ...     size = file.write(b"no line of ours")
+        ...     size = file.write(b"not a log line")
         ...     file.flush()
-        ...     list(read_log([Path(file.name)], reading)), reading.damaged
+        ...     list(read_log([Path(file.name)], skipped)), skipped.damaged
         ([], 1)
     """
     for path in paths:
@@ -53,10 +53,10 @@ def read_log(paths: Sequence[Path], reading: Reading) -> Iterator[Line]:
                 try:
                     yield LINE.validate_json(data)
                 except ValidationError:
-                    if _is_foreign(data):
-                        reading.foreign += 1
+                    if _has_other_version(data):
+                        skipped.other_version += 1
                     else:
-                        reading.damaged += 1
+                        skipped.damaged += 1
 
 
 @contextmanager
@@ -71,11 +71,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
 
 
-def rotated_siblings(path: Path) -> list[Path]:
-    """Return the files beside a log that logging or logrotate made of it: `NAME.1`, `NAME.2026-11-24`, `NAME.2.gz`.
+def rotated_files(path: Path) -> list[Path]:
+    """Return the rotated files next to a log: `NAME.1`, `NAME.2026-11-24`, `NAME.2.gz`.
 
     Example:
-        >>> rotated_siblings(Path("no/such/file"))
+        >>> rotated_files(Path("no/such/file"))
         []
     """
     prefix = f"{path.name}."
@@ -92,7 +92,7 @@ def _is_rotation(path: Path, prefix: str) -> bool:
     return path.is_file() and path.name[len(prefix) :][:1].isdigit()
 
 
-def _is_foreign(data: bytes) -> bool:
+def _has_other_version(data: bytes) -> bool:
     try:
         found = json.loads(data)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""What a line of the safety log holds: `VerdictLine` when the guard decided, `FailureLine` when it could not.
+"""The lines of the safety log: `VerdictLine` if the guard decided, `FailureLine` if it could not.
 
-Whoever changes a field raises `SCHEMA_VERSION` and writes `observability/safety_log/safety_log.schema.json` anew.
+When you change a field, raise `SCHEMA_VERSION` and update `observability/safety_log/safety_log.schema.json`.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="event
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a line, as `observability/safety_log/safety_log.schema.json` has it.
+    """Return the JSON Schema (draft 2020-12) of a line, equal to `observability/safety_log/safety_log.schema.json`.
 
     Example:
         >>> sorted(json_schema()["$defs"])[:2]
@@ -107,7 +107,7 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def line_of(
+def line_from_event(
     name: str,
     data: Mapping[str, Any],
     *,
@@ -118,10 +118,10 @@ def line_of(
     outcome: GuardResult | Exception | None = None,
     include_texts: bool = False,
 ) -> Line:
-    """Return the line of one of the guard's events.
+    """Return the log line for one of the guard's events.
 
     Raises:
-        pydantic.ValidationError: If the data is not that of the event.
+        pydantic.ValidationError: If the data does not fit the event.
     """
     failed = name == FAILURE_EVENT
     run = {
@@ -152,7 +152,7 @@ def _texts(outcome: GuardResult | Exception | None) -> dict[str, Any]:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Return a value as short, plain JSON: the metadata of a run may hold anything, media included."""
+    """Return a value as short, plain JSON: a run's metadata may hold anything, media included."""
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, str):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage
 
-from chains.picture_rag import CAPTION_QUESTION, Page, build_chain, index_pages, main
+from chains.image_rag import CAPTION_QUESTION, Page, build_chain, index_pages, main
 from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core import components
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
@@ -14,21 +14,21 @@ from tests.asking import pixels, png
 
 CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
 PAGES = [
-    Page(source="page 1", picture=png(level=40), text="Report about pets."),
-    Page(source="page 2", picture=png(level=200), text="Report about tools."),
-    Page(source="picture.png", picture=png(level=120)),
+    Page(source="page 1", image=png(level=40), text="Report about pets."),
+    Page(source="page 2", image=png(level=200), text="Report about tools."),
+    Page(source="image.png", image=png(level=120)),
 ]
 
 
-def _pictures(message: BaseMessage) -> list[str]:
+def _images(message: BaseMessage) -> list[str]:
     return [block["base64"] for block in message.content_blocks if block["type"] == "image"]
 
 
 def _sees(messages: list[BaseMessage]) -> str:
-    """Answer by the brightness of the last picture."""
-    if not (pictures := _pictures(messages[-1])):
+    """Answer by the brightness of the last image."""
+    if not (images := _images(messages[-1])):
         return "Nothing."
-    level = pixels(pictures[-1]).mean() * 255
+    level = pixels(images[-1]).mean() * 255
     return "A dark cat." if level < 80 else "A grey stone." if level < 160 else "A white hammer."
 
 
@@ -38,9 +38,9 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
     return ScriptedChatModel(script=_sees)
 
 
-async def test_captions_and_answers_come_from_noisy_pictures_alone(model: ScriptedChatModel) -> None:
+async def test_captions_and_answers_come_only_from_noisy_images(model: ScriptedChatModel) -> None:
     store = index_pages(PAGES, model, WordEmbeddings(), CONFIG)
-    originals = {store_document["metadata"]["picture"]["base64"] for store_document in store.store.values()}
+    originals = {store_document["metadata"]["image"]["base64"] for store_document in store.store.values()}
     assert len(model.received) == len(PAGES) * CONFIG.num_samples
     assert {message.text for (message,) in model.received} == {CAPTION_QUESTION}
     chain = build_chain(model, store, CONFIG)
@@ -48,7 +48,7 @@ async def test_captions_and_answers_come_from_noisy_pictures_alone(model: Script
     assert (answer.text, answer.sources) == ("A white hammer.", ["page 2"])
     assert (answer.verdict, answer.agreement) == ("passed", 1.0)
     assert await chain.ainvoke("Where is the hammer?") == answer
-    arrived = [picture for (message,) in model.received for picture in _pictures(message)]
+    arrived = [image for (message,) in model.received for image in _images(message)]
     assert len(arrived) == len(set(arrived)) == (len(PAGES) + 2) * CONFIG.num_samples
     assert originals.isdisjoint(arrived)
 
@@ -65,17 +65,17 @@ def test_pages_are_found_by_their_text_and_their_text_is_shown(model: ScriptedCh
         assert blocks[-1]["text"] == "Report about pets"
 
 
-def test_an_empty_store_is_answered_from_without_a_picture(model: ScriptedChatModel) -> None:
+def test_an_empty_store_gives_an_answer_without_an_image(model: ScriptedChatModel) -> None:
     answer = build_chain(model, index_pages([], model, WordEmbeddings(), CONFIG), CONFIG).invoke("What is it?")
     assert (answer.text, answer.sources, answer.verdict) == ("Nothing.", [], "skipped")
 
 
 @pytest.mark.slow
-def test_main_finds_pictures_and_reads_answers_off_them_offline(capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_finds_images_and_answers_from_them_offline(capsys: pytest.CaptureFixture[str]) -> None:
     main()
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 6
     named = [
-        re.fullmatch(r"Where is the (.*)\? The \1 is at the .*\. \(picture \d; passed, .*\)", line) for line in lines
+        re.fullmatch(r"Where is the (.*)\? The \1 is at the .*\. \(image \d; passed, .*\)", line) for line in lines
     ]
     assert sum(match is not None for match in named) >= 5

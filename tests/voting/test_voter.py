@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.voting import (
     AgglomerativeClusterer,
-    ClusterScore,
     KMeansClusterer,
     Vote,
     WeightedVoter,
@@ -20,35 +19,35 @@ from smoothguard_guardrail.voting import (
 )
 
 scores = st.floats(-1, 1)
-ballots = st.lists(st.tuples(st.integers(0, 4), scores), min_size=1, max_size=15)
+answers_cast = st.lists(st.tuples(st.integers(0, 4), scores), min_size=1, max_size=15)
 weights = st.floats(0, 0.49)
 
 
-@given(ballots, weights)
-def test_benign_answers_cannot_outvote_a_decisive_share(ballots: list[tuple[int, float]], weight: float) -> None:
-    labels, benign = map(list, zip(*ballots, strict=True))
+@given(answers_cast, weights)
+def test_benign_answers_cannot_outvote_a_decisive_share(answers_cast: list[tuple[int, float]], weight: float) -> None:
+    labels, benign = map(list, zip(*answers_cast, strict=True))
     largest = max(set(labels), key=labels.count)
     share = labels.count(largest) / len(labels)
     assume(share > 0.5 + weight + 1e-9)
     assert WeightedVoter(weight)(labels, benign).winner == largest
 
 
-@given(ballots, weights, st.randoms(use_true_random=False))
+@given(answers_cast, weights, st.randoms(use_true_random=False))
 def test_the_order_of_the_answers_does_not_matter(
-    ballots: list[tuple[int, float]], weight: float, random: object
+    answers_cast: list[tuple[int, float]], weight: float, random: object
 ) -> None:
-    shuffled = list(ballots)
+    shuffled = list(answers_cast)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    first, second = (WeightedVoter(weight)(*map(list, zip(*each, strict=True))) for each in (ballots, shuffled))
+    first, second = (WeightedVoter(weight)(*map(list, zip(*each, strict=True))) for each in (answers_cast, shuffled))
     assert first == second
 
 
-@given(ballots)
-def test_without_weight_the_largest_wins(ballots: list[tuple[int, float]]) -> None:
-    labels, benign = map(list, zip(*ballots, strict=True))
+@given(answers_cast)
+def test_without_weight_the_largest_cluster_wins(answers_cast: list[tuple[int, float]]) -> None:
+    labels, benign = map(list, zip(*answers_cast, strict=True))
     vote = WeightedVoter(0.0)(labels, benign)
     assert labels.count(vote.winner) == max(map(labels.count, labels))
-    assert sum(score.share for score in vote.scores) == pytest.approx(1)
+    assert sum(vote.scores.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +66,7 @@ def test_ties_and_the_benign_term(labels: list[int], benign: list[float], winner
     assert WeightedVoter(0.2)(labels, benign).winner == winner
 
 
-def test_bad_votes() -> None:
+def test_bad_votes_are_rejected() -> None:
     for weight in (-0.1, 0.5, float("nan")):
         with pytest.raises(ConfigurationError):
             WeightedVoter(weight)
@@ -81,7 +80,7 @@ def run(keys: list[str], embeddings: np.ndarray | None, benign: list[float], **c
     return elect(keys, [key.strip() for key in keys], embeddings, benign=benign, **options)  # type: ignore[arg-type]
 
 
-def test_election() -> None:
+def test_an_election_reports_clusters_and_winner() -> None:
     rows = np.array([[1.0, 0.3], [0, 2], [3, 0], [1, -0.3]])
     outcome = run(["\na", "\nb", "\nc", "\nd"], rows, [0.5, 1.0, 0.5, 0.2])
     assert outcome.labels == (0, 1, 0, 0)
@@ -97,7 +96,7 @@ def test_election() -> None:
         assert type(value) is int
 
 
-def test_unanimous_without_embeddings() -> None:
+def test_unanimous_answers_need_no_embeddings() -> None:
     outcome = run(["\nyes"] * 3, None, [0.0] * 3)
     assert (outcome.labels, outcome.agreement, outcome.representative) == ((0, 0, 0), 1.0, 0)
     assert outcome.similarities == (1.0, 1.0, 1.0)
@@ -131,9 +130,10 @@ def test_an_election_does_not_depend_on_order(letters: list[str], random: object
     "voter",
     [
         lambda labels, benign: 0,
-        lambda labels, benign: Vote(winner=0, scores=()),
+        lambda labels, benign: Vote(winner=0, scores={}),
+        lambda labels, benign: Vote(winner=0, scores=((0, 1.0), (1, 1.0))),  # type: ignore[arg-type]
         lambda labels, benign: replace(WeightedVoter()(labels, benign), winner=9),
-        lambda labels, benign: Vote(winner=0, scores=(ClusterScore(label=0, share=1, benign=0, score=1),) * 2),
+        lambda labels, benign: Vote(winner=0, scores={0: 1.0, 2: 1.0}),
     ],
 )
 def test_broken_voters_are_named(voter: object) -> None:

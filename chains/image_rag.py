@@ -1,6 +1,6 @@
-"""Retrieval over pages with pictures: captions make them findable, and the guard stands before both uses of the model.
+"""Retrieval over pages with images: captions make them findable, and both uses of the model are guarded.
 
-`python -m chains.picture_rag` runs it offline on the shipped reference model.
+`python -m chains.image_rag` runs it offline on the shipped reference model.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ CAPTION_QUESTION = "Describe the picture."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A picture, alone or with the text of its document."""
+    """An image, with or without text."""
 
     source: str
-    """Where it is from: a file, a URL, a page number."""
-    picture: bytes
-    """Encoded, as PNG or JPEG."""
+    """Its source: a file, a URL, a page number."""
+    image: bytes
+    """An encoded image, such as PNG or JPEG."""
     mime_type: str = "image/png"
     text: str = ""
 
 
 class Answer(BaseModel):
-    """What the chain returns."""
+    """The output of the chain."""
 
     text: str
     sources: list[str]
-    """Of the pages that the answer was read off."""
+    """Sources of the pages that the model saw."""
     verdict: str
-    """The guard's: `passed` or `abstained`."""
+    """The guard's verdict: `passed`, `abstained` or `skipped`."""
     agreement: float
 
 
@@ -54,17 +54,17 @@ def index_pages(
     *,
     caption_question: str = CAPTION_QUESTION,
 ) -> InMemoryVectorStore:
-    """Return a vector store of pages, found by their text and by captions that the guarded model writes.
+    """Return a vector store of pages, indexed by their text and by captions from the guarded model.
 
-    The guard keeps adversarial pictures from writing their own captions, and so from being found for what they do not
+    The guard keeps adversarial images from controlling their captions, and so from being found for what they do not
     show.
 
     Args:
-        pages: What to index.
+        pages: Pages to index.
         model: A multimodal chat model, or a string for `init_chat_model`.
         embedding: Embeds texts, captions and questions.
-        config: The guard's knobs.
-        caption_question: How the model is asked for a caption.
+        config: The guard's configuration.
+        caption_question: The request for a caption.
     """
     requests = [[HumanMessage([_block(page), {"type": "text", "text": caption_question}])] for page in pages]
     captions = SmoothGuardRunnable(model, config=config).batch(list(requests), {"max_concurrency": 4})
@@ -73,7 +73,7 @@ def index_pages(
         [
             Document(
                 page_content=f"{page.text}\n{caption.text}".strip(),
-                metadata={"source": page.source, "text": page.text, "picture": _block(page)},
+                metadata={"source": page.source, "text": page.text, "image": _block(page)},
             )
             for page, caption in zip(pages, captions, strict=True)
         ]
@@ -84,13 +84,13 @@ def index_pages(
 def build_chain(
     model: Runnable[Any, Any] | str, store: VectorStore, config: SmoothGuardConfig | None = None, *, num_pages: int = 1
 ) -> Runnable[str, Answer]:
-    """Compose a chain from a question to an answer that is read off the nearest pages, their pictures guarded.
+    """Compose a chain from a question to an answer from the nearest pages, whose images are guarded.
 
     Args:
         model: A multimodal chat model, or a string for `init_chat_model`.
-        store: What `index_pages` returned, or a store of documents with its metadata.
-        config: The guard's knobs.
-        num_pages: Pages that the model is shown.
+        store: The store from `index_pages`, or one whose documents have the same metadata.
+        config: The guard's configuration.
+        num_pages: Number of pages for the model.
 
     Example:
         >>> from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
@@ -109,14 +109,14 @@ def build_chain(
 
 
 def _block(page: Page) -> dict[str, Any]:
-    return {"type": "image", "base64": base64.b64encode(page.picture).decode(), "mime_type": page.mime_type}
+    return {"type": "image", "base64": base64.b64encode(page.image).decode(), "mime_type": page.mime_type}
 
 
 def _request(found: dict[str, Any]) -> list[BaseMessage]:
     content: list[str | dict[str, Any]] = []
     for page in found["pages"]:
         content += [{"type": "text", "text": page.metadata["text"]}] if page.metadata["text"] else []
-        content.append(page.metadata["picture"])
+        content.append(page.metadata["image"])
     return [HumanMessage([*content, {"type": "text", "text": found["question"]}])]
 
 
@@ -131,7 +131,7 @@ def _answer(found: dict[str, Any]) -> Answer:
 
 
 def main() -> None:
-    """Index six pictures of the reference model's world, and ask where each one's first shape is."""
+    """Index six images of the reference model's world, and ask where each one's first shape is."""
     from smoothguard_guardrail.models import ChatTransformersMultimodal
     from smoothguard_guardrail.models.reference import reference_path
     from smoothguard_guardrail.models.reference.scenes import draw, scenes
@@ -141,7 +141,7 @@ def main() -> None:
     pages = []
     for number, scene in enumerate(shown):
         draw(scene).save(buffer := io.BytesIO(), "PNG")
-        pages.append(Page(source=f"picture {number}", picture=buffer.getvalue()))
+        pages.append(Page(source=f"image {number}", image=buffer.getvalue()))
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
     config = SmoothGuardConfig.reference()
     embedding: Any = default_embedder()

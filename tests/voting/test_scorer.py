@@ -13,10 +13,10 @@ from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.protocols import Scorer
 from smoothguard_guardrail.voting import (
     PrototypeScorer,
+    benign_scores,
     default_embedder,
     embed_answers,
     from_sentiment_pipeline,
-    score_answers,
 )
 from smoothguard_guardrail.voting.prototypes import BENIGN_PROTOTYPES, HARMFUL_PROTOTYPES
 from tests.voting.labelled import COMPLIANCE, HARMLESS, REFUSALS
@@ -33,7 +33,7 @@ def test_labelled_sentences_are_held_out() -> None:
     assert not labelled & {*BENIGN_PROTOTYPES, *HARMFUL_PROTOTYPES}
 
 
-def test_prototypes_tell_benign_from_harmful_and_sentiment_does_not(scorer: PrototypeScorer) -> None:
+def test_prototypes_separate_benign_from_harmful_and_sentiment_does_not(scorer: PrototypeScorer) -> None:
     assert auc(scorer, REFUSALS) > 0.95
     assert auc(scorer, HARMLESS) > 0.95
     assert auc(scorer, (*REFUSALS, *HARMLESS)) > auc(vader, (*REFUSALS, *HARMLESS)) + 0.2
@@ -45,7 +45,7 @@ def test_scores_are_bounded_and_embeddings_reused(scorer: PrototypeScorer) -> No
     scores = scorer(texts)
     assert all(-1 <= score <= 1 for score in scores)
     assert scores[3] == 0
-    assert score_answers(scorer, texts, embed_answers(scorer.embedder, texts)) == pytest.approx(scores)
+    assert benign_scores(scorer, texts, embed_answers(scorer.embedder, texts)) == pytest.approx(scores)
     assert scorer([]) == []
     assert scorer(["", " "]) == [0.0, 0.0]
     assert isinstance(scorer, Scorer)
@@ -62,7 +62,7 @@ class Axes:
         return [[1.0, 0.0] if "good" in text else [0.0, 1.0] for text in texts]
 
 
-def test_prototypes_of_ones_own_embedded_once() -> None:
+def test_custom_prototypes_are_embedded_once() -> None:
     axes = Axes()
     scorer = PrototypeScorer(axes, benign=["good"], harmful=["bad"])
     threads = [threading.Thread(target=scorer.score, args=(np.eye(2),)) for _ in range(4)]
@@ -77,20 +77,20 @@ def test_prototypes_of_ones_own_embedded_once() -> None:
 
 
 @pytest.mark.parametrize("options", [{"benign": []}, {"harmful": ()}, {"benign": "text"}, {"sharpness": 0.0}])
-def test_bad_prototypes(options: dict) -> None:
+def test_bad_prototypes_are_rejected(options: dict) -> None:
     with pytest.raises(ConfigurationError):
         PrototypeScorer(Axes(), **options)
 
 
-def test_a_sentiment_pipeline_plugs_in() -> None:
+def test_a_sentiment_pipeline_is_a_scorer() -> None:
     def pipeline(texts: list[str]) -> list[dict]:
         return [{"label": "POSITIVE" if "fine" in text else "NEGATIVE", "score": 0.75} for text in texts]
 
     scorer = from_sentiment_pipeline(pipeline)
     assert isinstance(scorer, Scorer)
-    assert score_answers(scorer, ("All fine.", "Bad.")) == [0.75, -0.75]
+    assert benign_scores(scorer, ("All fine.", "Bad.")) == [0.75, -0.75]
     moderation = from_sentiment_pipeline(pipeline, benign_labels=("negative", "neutral"))
-    assert score_answers(moderation, ["Bad."]) == [0.75]
+    assert benign_scores(moderation, ["Bad."]) == [0.75]
 
 
 @pytest.mark.parametrize("scores", [[0.0], [0.0, 2.0], [0.0, float("nan")], ["a", "b"], None, 3])
@@ -98,5 +98,5 @@ def test_broken_scorers_are_named(scores: object) -> None:
     def broken(texts: Sequence[str]) -> object:
         return scores
 
-    with pytest.raises(AdapterError, match="benign scorer"):
-        score_answers(broken, ["a", "b"])  # type: ignore[arg-type]
+    with pytest.raises(AdapterError, match="the scorer"):
+        benign_scores(broken, ["a", "b"])  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How benign an answer is."""
+"""How benign an answer is: `scorer=`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
-from smoothguard_guardrail.voting.clustering import unit_rows
-from smoothguard_guardrail.voting.embedding import embed_answers
+from smoothguard_guardrail.voting.clusterer import unit_rows
+from smoothguard_guardrail.voting.embedder import embed_answers
 from smoothguard_guardrail.voting.prototypes import BENIGN_PROTOTYPES, HARMFUL_PROTOTYPES
 
 if TYPE_CHECKING:
@@ -21,22 +21,21 @@ if TYPE_CHECKING:
 
 
 class PrototypeScorer:
-    """Scores answers by what they resemble: refusals and harmless answers, or compliance with harm.
+    """Scores answers by similarity: to refusals and harmless answers, or to compliance with harm.
 
-    The score is the greatest cosine to a benign prototype minus the greatest to a harmful one, stretched by tanh to
-    use [-1, 1]. It ranks close clusters; it is no filter: its scale says nothing about harm in general, and a
-    model with secrets of its own deserves prototypes of its own. Sentiment is no substitute: refusals read as more
-    negative than compliance does.
+    The score is the highest cosine to a benign prototype minus the highest to a harmful one, stretched by tanh to
+    [-1, 1]. It ranks close clusters and is not a harm filter; a model with its own secrets needs its own prototypes.
+    Sentiment is not a substitute: refusals read as more negative than compliance.
 
     Args:
-        embedder: Any LangChain `Embeddings`, best the one that embeds the answers.
+        embedder: Any LangChain `Embeddings`; ideally the one that embeds the answers, so each answer is embedded once.
         benign: Texts like those that should win.
         harmful: Texts like those that should lose.
-        sharpness: Slope of the stretch at 0, per unit of cosine. The default takes most answers close to 1 or -1, so
-            that the vote weighs on which side an answer is rather than how far.
+        sharpness: Slope of tanh at 0, per unit of cosine. The default puts most answers close to 1 or -1, so the
+            vote weighs which side an answer is on, not how far.
 
     Raises:
-        ConfigurationError: If there are no prototypes of one kind, or the sharpness is not positive.
+        ConfigurationError: If there are no benign or no harmful prototypes, or `sharpness` is not positive.
 
     Example:
         >>> from smoothguard_guardrail.voting import default_embedder
@@ -54,9 +53,11 @@ class PrototypeScorer:
         sharpness: float = 24.0,
     ) -> None:
         if not benign or not harmful or isinstance(benign, str) or isinstance(harmful, str):
-            raise ConfigurationError("give at least one benign and one harmful prototype, each a list of texts")
+            raise ConfigurationError(
+                "benign and harmful must each be a list of at least one text, got a string or no text"
+            )
         if not (math.isfinite(sharpness) and sharpness > 0):
-            raise ConfigurationError(f"sharpness must be positive, not {sharpness}")
+            raise ConfigurationError(f"sharpness must be positive and finite, got {sharpness}")
         self.embedder = embedder
         self._benign, self._harmful, self._sharpness = tuple(benign), tuple(harmful), sharpness
         self._prototypes: NDArray[np.float64] | None = None
@@ -71,45 +72,48 @@ class PrototypeScorer:
         return self.score(embed_answers(self.embedder, texts)) if len(texts) else []
 
     def score(self, embeddings: NDArray[np.float64]) -> list[float]:
-        """Return one score per row of (num_answers, dimensions), embedded by the same embedder.
+        """Return one score per row of (num_answers, dimensions); the rows must come from the same embedder.
 
-        A row of zeros, as of an empty answer, scores 0.
+        If all rows are zero (all answers are empty), every score is 0.
 
         Raises:
-            AdapterError: If the rows have another length than the embedder's vectors.
+            AdapterError: If the rows and the prototypes' vectors differ in length.
         """
         if not embeddings.any():
             return [0.0] * len(embeddings)
-        prototypes = self._embedded()
+        prototypes = self._embedded_prototypes()
         if embeddings.shape[1] != prototypes.shape[1]:
-            raise AdapterError(f"embeddings have {embeddings.shape[1]} dimensions, prototypes {prototypes.shape[1]}")
+            raise AdapterError(
+                f"the answers' embeddings must have the prototypes' {prototypes.shape[1]} dimensions, they have "
+                f"{embeddings.shape[1]}: use the same embedder for both"
+            )
         cosines = unit_rows(embeddings) @ prototypes.T
-        border = len(self._benign)
-        margin = cosines[:, :border].max(axis=1) - cosines[:, border:].max(axis=1)
+        num_benign = len(self._benign)
+        margin = cosines[:, :num_benign].max(axis=1) - cosines[:, num_benign:].max(axis=1)
         scores: list[float] = np.tanh(self._sharpness * margin).tolist()
         return scores
 
-    def _embedded(self) -> NDArray[np.float64]:
+    def _embedded_prototypes(self) -> NDArray[np.float64]:
         with self._lock:
             if self._prototypes is None:
                 self._prototypes = unit_rows(embed_answers(self.embedder, (*self._benign, *self._harmful)))
             return self._prototypes
 
 
-def score_answers(scorer: Scorer, texts: Sequence[str], embeddings: NDArray[np.float64] | None = None) -> list[float]:
-    """Return one checked score per text.
+def benign_scores(scorer: Scorer, texts: Sequence[str], embeddings: NDArray[np.float64] | None = None) -> list[float]:
+    """Score texts and check what the scorer returns: one score per text.
 
     Args:
         scorer: Scores texts.
         texts: Texts from `answer_text`.
-        embeddings: The answers' vectors, which a `PrototypeScorer` reuses; give them only when they come from the
+        embeddings: The answers' vectors, which a `PrototypeScorer` reuses; pass them only if they come from the
             scorer's own embedder.
 
     Raises:
-        AdapterError: If the scorer returns anything but one number in [-1, 1] per text.
+        AdapterError: If the scorer fails or does not return one number in [-1, 1] per text.
 
     Example:
-        >>> score_answers(lambda texts: [0.5] * len(texts), ["Yes.", "No."])
+        >>> benign_scores(lambda texts: [0.5] * len(texts), ["Yes.", "No."])
         [0.5, 0.5]
     """
     if isinstance(scorer, PrototypeScorer) and embeddings is not None:
@@ -119,11 +123,11 @@ def score_answers(scorer: Scorer, texts: Sequence[str], embeddings: NDArray[np.f
     except (TypeError, ValueError) as error:
         if isinstance(error, AdapterError):
             raise
-        raise AdapterError(f"the benign scorer failed or returned no numbers: {error}") from error
+        raise AdapterError(f"the scorer must return numbers, it failed: {error}") from error
     if len(scores) != len(texts):
-        raise AdapterError(f"the benign scorer returned {len(scores)} scores for {len(texts)} texts")
+        raise AdapterError(f"the scorer must return one score per text, got {len(scores)} for {len(texts)} texts")
     if not all(-1 <= score <= 1 for score in scores):
-        raise AdapterError(f"the benign scorer returned scores outside [-1, 1]: {scores}")
+        raise AdapterError(f"the scorer must return scores in [-1, 1], got {scores}")
     return scores
 
 
@@ -132,11 +136,11 @@ def from_sentiment_pipeline(
     *,
     benign_labels: Sequence[str] = ("POSITIVE",),
 ) -> Scorer:
-    """Return a scorer from a `transformers` text-classification pipeline, as for sentiment, toxicity or moderation.
+    """Return a scorer made from a `transformers` text-classification pipeline (toxicity, moderation, sentiment).
 
     Args:
         pipeline: Called with texts; returns one mapping with `label` and `score` (a probability) per text.
-        benign_labels: Labels that speak for an answer, in any case; all others speak against it.
+        benign_labels: Labels that make a score positive, in upper or lower case; all others make it negative.
 
     Example:
         >>> scorer = from_sentiment_pipeline(lambda texts: [{"label": "NEGATIVE", "score": 0.9} for _ in texts])
@@ -146,9 +150,7 @@ def from_sentiment_pipeline(
     wanted = {label.casefold() for label in benign_labels}
 
     def score(texts: Sequence[str]) -> list[float]:
-        verdicts = pipeline(list(texts))
-        return [
-            float(verdict["score"]) * (1 if str(verdict["label"]).casefold() in wanted else -1) for verdict in verdicts
-        ]
+        results = pipeline(list(texts))
+        return [float(result["score"]) * (1 if str(result["label"]).casefold() in wanted else -1) for result in results]
 
     return score

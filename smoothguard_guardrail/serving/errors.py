@@ -1,8 +1,8 @@
-"""What clients are told when something fails: a status and a JSON body in OpenAI's shape, without internals.
+"""Errors for clients: a status and a JSON body in OpenAI's format, without internals.
 
 | What happened | Status | `code` |
 |---|---|---|
-| the body or a parameter is not understood | 400 | `invalid_request`, `unsupported_parameter` |
+| the body or a parameter is not valid | 400 | `invalid_request`, `unsupported_parameter` |
 | a medium cannot be guarded (`MediaError`) | 400 | `media_error` |
 | no API key, or a wrong one | 401 | `invalid_api_key` |
 | no such model | 404 | `model_not_found` |
@@ -10,7 +10,7 @@
 | the answers disagree and `on_abstain="raise"` | 422 | `abstained` |
 | too many requests at once | 429 | `overloaded` |
 | too few samples answered (`QuorumError`), or the model failed | 502 | `upstream_error` |
-| it took too long | 504 | `timeout` |
+| the request took too long | 504 | `timeout` |
 | anything else | 500 | `internal_error` |
 """
 
@@ -42,9 +42,9 @@ class ApiError(Exception):
         status: HTTP status.
         code: One word for programs.
         message: One sentence for people, without internals.
-        param: The parameter of the request that is at fault.
-        headers: Of the response.
-        record: What the guard saw, when it decided against an answer.
+        param: The request parameter that caused it.
+        headers: Headers of the response.
+        record: The guard's record, if it decided against an answer.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ApiError(Exception):
         self.record = record
 
     def response(self) -> JSONResponse:
-        """Return the response that tells it."""
+        """Return the HTTP response."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
         body = {"error": error} | ({"smoothguard": self.record} if self.record else {})
@@ -73,21 +73,23 @@ class ApiError(Exception):
 
 
 class UpstreamError(Exception):
-    """The model failed on a request that needs no vote; the cause is its own exception."""
+    """The model failed on a request without a vote; its exception is the cause."""
 
 
-def is_of_the_model(error: Exception) -> bool:
-    """Whether a guarded call failed for its model's sake: the guard's own failures have types of their own."""
+def is_model_error(error: Exception) -> bool:
+    """Return whether the model caused a guarded call's failure: the guard's own errors have their own types."""
     return not isinstance(error, SmoothGuardError | ApiError | TimeoutError)
 
 
-def api_error(error: Exception) -> ApiError:
-    """Return what clients are told of an exception."""
+def to_api_error(error: Exception) -> ApiError:
+    """Return what clients may see of an exception."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, MediaFetchError):
-        # Why a fetch failed would tell of names and addresses inside the server's network.
-        return ApiError(400, "media_error", f"{error.path}: the reference is not followed or cannot be; send the bytes")
+        # The reason of a failed fetch could reveal names and addresses inside the server's network.
+        return ApiError(
+            400, "media_error", f"{error.path}: the URL is not allowed or cannot be fetched; send the bytes instead"
+        )
     if isinstance(error, MediaError):
         return ApiError(400, "media_error", str(error))
     if isinstance(error, InputError):
@@ -95,17 +97,17 @@ def api_error(error: Exception) -> ApiError:
     if isinstance(error, AbstainedError):
         return ApiError(422, "abstained", str(error))
     if isinstance(error, QuorumError):
-        told = f"too few answers from the model: {error.successes}, and {error.required} are needed"
-        return ApiError(502, "upstream_error", told)
+        message = f"the model must answer at least {error.required} calls, it answered {error.successes}; try again"
+        return ApiError(502, "upstream_error", message)
     if isinstance(error, UpstreamError):
-        return ApiError(502, "upstream_error", "the model failed")
+        return ApiError(502, "upstream_error", "the model failed; try again")
     if isinstance(error, TimeoutError):
-        return ApiError(504, "timeout", "the answer took too long")
+        return ApiError(504, "timeout", "the request took too long; try again or ask for less")
     return ApiError(500, "internal_error", "internal error")
 
 
 def handle_framework_errors(app: FastAPI) -> None:
-    """Give the errors that FastAPI makes itself the shape of ours."""
+    """Convert the errors that FastAPI raises itself to the same format."""
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
@@ -115,11 +117,11 @@ def handle_framework_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return ApiError(422, "invalid_request", problems(error.errors())).response()
+        return ApiError(422, "invalid_request", describe_problems(error.errors())).response()
 
 
-def problems(errors: Any) -> str:
-    """Return pydantic's errors in one line, without what was sent, which may be a picture."""
+def describe_problems(errors: Any) -> str:
+    """Return pydantic's errors in one line, without the input, which may be an image."""
     found = [
         f"{'.'.join(map(str, error.get('loc', ())))}: {error.get('msg', 'invalid')}"
         if isinstance(error, dict)

@@ -1,4 +1,4 @@
-"""Which answers say the same."""
+"""Which answers say the same: `clusterer=`."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class KMeansClusterer:
     """Splits answers into a fixed number of clusters by K-means: the authors' choice.
 
-    K-means always makes as many clusters as it is asked for where there are so many different answers.
+    It always makes `num_clusters` clusters if there are that many different answers.
 
     Args:
-        num_clusters: How many, at least 1.
-        seed: Of the initialisation.
+        num_clusters: Number of clusters, at least 1.
+        seed: Seed of the initialisation.
 
     Raises:
         ConfigurationError: If `num_clusters` is below 1.
@@ -45,11 +45,11 @@ class KMeansClusterer:
 
     def __post_init__(self) -> None:
         if self.num_clusters < 1:
-            raise ConfigurationError(f"num_clusters must be at least 1, not {self.num_clusters}")
+            raise ConfigurationError(f"num_clusters must be at least 1, got {self.num_clusters}")
 
     def __call__(self, embeddings: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return one label per row of (num_answers, dimensions)."""
-        # Points closer than 1e-6 of the largest are one point: K-means warns of clusters that it cannot tell apart.
+        # Points closer than 1e-6 of the largest are one point: K-means warns about clusters that it cannot separate.
         points = np.round(embeddings / max(float(np.abs(embeddings).max(initial=0)), 1e-300), 6)
         clusters = min(self.num_clusters, len(np.unique(points, axis=0)))
         if clusters < 2:
@@ -81,7 +81,7 @@ class AgglomerativeClusterer:
 
     def __post_init__(self) -> None:
         if not 0 < self.distance_threshold <= 2:
-            raise ConfigurationError(f"distance_threshold must lie in (0, 2], not {self.distance_threshold}")
+            raise ConfigurationError(f"distance_threshold must be in (0, 2], got {self.distance_threshold}")
 
     def __call__(self, embeddings: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return one label per row of (num_answers, dimensions)."""
@@ -97,7 +97,10 @@ class AgglomerativeClusterer:
 
 
 def cosine_similarities(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the cosines between the rows of two arrays, in [-1, 1]; 1 between zero vectors, 0 to all others."""
+    """Return the cosines between the rows of two arrays, in [-1, 1].
+
+    Two zero vectors have cosine 1; a zero vector and any other have cosine 0.
+    """
     left, right = unit_rows(first), unit_rows(second)
     cosines: NDArray[np.float64] = np.clip(left @ right.T, -1.0, 1.0)
     cosines[np.ix_(~left.any(axis=1), ~right.any(axis=1))] = 1.0
@@ -120,8 +123,8 @@ def cluster_answers(
 ) -> list[int]:
     r"""Return one label per answer; 0 is the largest cluster, ties by first appearance.
 
-    Whatever the clusterer says, equal keys share a label (so unanimous answers are one cluster, for which it is not
-    asked) and answers that contradict each other do not (see `contradiction`). The clusterer sees the answers
+    Two rules override the clusterer: answers with equal keys share a label, and answers that contradict each other
+    (see `contradiction`) do not. Unanimous answers are one cluster without asking it. The clusterer sees the answers
     sorted by key, so the grouping does not depend on their order.
 
     Args:
@@ -131,7 +134,7 @@ def cluster_answers(
         clusterer: Groups rows.
 
     Raises:
-        AdapterError: If the clusterer returns anything but one whole number per row; if embeddings are missing.
+        AdapterError: If the clusterer does not return one integer per row, or embeddings are missing.
 
     Example:
         >>> cluster_answers(["\nyes", "\nno", "\nyes"], ["Yes", "No", "Yes"], np.ones((3, 2)), KMeansClusterer())
@@ -140,13 +143,17 @@ def cluster_answers(
     if len(set(keys)) == 1:
         return [0] * len(keys)
     if embeddings is None or len(embeddings) != len(keys) or len(texts) != len(keys):
-        raise AdapterError("clustering needs one text and one embedding per answer")
-    # One text and one row stand for all answers with one key, whichever of them came first.
-    speakers: dict[str, int] = {}
+        num_rows = 0 if embeddings is None else len(embeddings)
+        raise AdapterError(
+            f"clustering needs one text and one embedding for each of the {len(keys)} answers, got {len(texts)} texts "
+            f"and {num_rows} embeddings"
+        )
+    # One text and one row represent all answers with the same key, whatever their order.
+    first_index: dict[str, int] = {}
     for place in sorted(range(len(keys)), key=lambda place: (keys[place], texts[place])):
-        speakers.setdefault(keys[place], place)
+        first_index.setdefault(keys[place], place)
     order = sorted(keys)
-    rows = np.stack([embeddings[speakers[key]] for key in order])
+    rows = np.stack([embeddings[first_index[key]] for key in order])
     raw = _checked_labels(clusterer(rows), len(order))
     groups: dict[int, list[str]] = defaultdict(list)
     for key, label in dict(zip(reversed(order), reversed(raw), strict=True)).items():
@@ -155,7 +162,7 @@ def cluster_answers(
     parts = [
         part
         for group in groups.values()
-        for part in _split(group, counts, {key: texts[speakers[key]] for key in group}, embeddings, speakers)
+        for part in _split(group, counts, {key: texts[first_index[key]] for key in group}, embeddings, first_index)
     ]
     return _renumber(keys, {key: index for index, part in enumerate(parts) for key in part})
 
@@ -165,11 +172,12 @@ def _split(
     counts: Counter[str],
     texts: dict[str, str],
     embeddings: NDArray[np.float64],
-    speakers: dict[str, int],
+    first_index: dict[str, int],
 ) -> list[list[str]]:
     """Split a cluster into parts without a contradiction.
 
-    Answers that take a stand found the parts, the most frequent first; the others join the part that is nearest.
+    Answers with a polarity or a number come first, the most frequent leading; each answer joins the nearest part that
+    it does not contradict, or starts a new one.
     """
     parts: list[list[str]] = []
     committed = {key: bool(polarity(texts[key]) or numbers(texts[key])) for key in group}
@@ -180,9 +188,10 @@ def _split(
         if not fitting:
             parts.append([key])
             continue
-        row = embeddings[speakers[key]][None]
+        row = embeddings[first_index[key]][None]
         nearness = [
-            float(cosine_similarities(row, embeddings[[speakers[other] for other in part]]).mean()) for part in fitting
+            float(cosine_similarities(row, embeddings[[first_index[other] for other in part]]).mean())
+            for part in fitting
         ]
         fitting[nearness.index(max(nearness))].append(key)
     return parts
@@ -199,9 +208,9 @@ def _checked_labels(labels: object, expected: int) -> list[int]:
     try:
         values = list(labels)  # type: ignore[call-overload]
     except TypeError:
-        raise AdapterError(f"the clusterer returned {type(labels).__name__}, not labels") from None
+        raise AdapterError(f"the clusterer must return a sequence of labels, got {type(labels).__name__}") from None
     if len(values) != expected:
-        raise AdapterError(f"the clusterer returned {len(values)} labels for {expected} answers")
+        raise AdapterError(f"the clusterer must return one label per answer, got {len(values)} for {expected} answers")
     if not all(isinstance(value, number_types.Integral) for value in values):
-        raise AdapterError("the clusterer returned labels that are no whole numbers")
+        raise AdapterError(f"the clusterer must return integers as labels, got {values[:5]}")
     return [int(value) for value in values]

@@ -1,4 +1,4 @@
-"""A guarded answer in the shapes of OpenAI's chat completions: whole, or as a stream of chunks."""
+"""A guarded answer as an OpenAI chat completion or as a stream of chunks."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ _FINISH_REASONS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChatAnswer:
-    """One answer, ready to be told."""
+class ChatResponse:
+    """One guarded answer in OpenAI's format."""
 
     model: str
     result: GuardResult
     record: dict[str, Any]
     """What clients may know of the guarded call."""
     is_refusal: bool
-    """Whether the guard's refusal stands in the place of the model's answer."""
+    """Whether the guard's refusal replaces the model's answer."""
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
     def completion(self) -> dict[str, Any]:
-        """Return it as one `chat.completion`."""
+        """Return one `chat.completion`."""
         choice = {
             "index": 0,
             "message": {"role": "assistant", "refusal": None, **self._content()},
             "logprobs": None,
             "finish_reason": self._finish_reason(),
         }
-        return {**self._head("chat.completion"), "choices": [choice], **self._tail()}
+        body = {**self._head("chat.completion"), "choices": [choice]}
+        return {**body, "usage": self._usage(), "smoothguard": self.record}
 
     def chunks(self, *, include_usage: bool) -> Iterator[str]:
-        """Yield it as server-sent events of `chat.completion.chunk`; the record stands on the last choice's chunk."""
+        """Yield `chat.completion.chunk` server-sent events; the record is on the last chunk with a choice."""
         content = self._content()
         calls = content.pop("tool_calls", None)
         yield self._chunk({"role": "assistant", "content": content["content"]})
@@ -67,9 +68,6 @@ class ChatAnswer:
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-
-    def _tail(self) -> dict[str, Any]:
-        return {"usage": self._usage(), "smoothguard": self.record}
 
     def _content(self) -> dict[str, Any]:
         answer = self.result.answer
@@ -90,8 +88,8 @@ class ChatAnswer:
         if self.result.answer.tool_calls:
             return "tool_calls"
         metadata = self.result.answer.response_metadata
-        told = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop").lower()
-        return _FINISH_REASONS.get(told, "stop")
+        reason = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop").lower()
+        return _FINISH_REASONS.get(reason, "stop")
 
     def _usage(self) -> dict[str, int] | None:
         usage: UsageMetadata | None = self.result.usage
