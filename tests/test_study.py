@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.study.__main__ import run
-from benchmarks.study.attacking import Attack, attack_items
 from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, Scale, guards
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import attacked, headline
 from benchmarks.study.summary import markdown
 from benchmarks.study.tasks import make_tasks, target_of
 from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.mapping import InThreads
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
+from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.evaluation.report import Report, Table, render_html
 from smoothguard_guardrail.evaluation.statistics import Rate
 
@@ -64,17 +65,18 @@ def test_tasks_are_held_out_and_repeatable(tmp_path: Path) -> None:
         assert str(item.details["object"]) in target_of(item)
 
 
-def test_tasks_on_other_scenes_share_ids_and_no_attacked_picture(tmp_path: Path) -> None:
-    attack = Attack(epsilon=16, num_steps=1)
-    one, other = (make_tasks(tmp_path / str(seed), 2, seed=seed).requests.items for seed in (7, 8))
+def test_tasks_on_other_scenes_share_ids_but_no_attacked_image(tmp_path: Path) -> None:
+    study = Study(folder=tmp_path, scale=replace(TINY, items=2), mapper=InThreads(1))
+    attack = AttackSettings(epsilon=16 / 255, num_steps=1)
+    one, other = (study.tasks(seed).requests.items for seed in (7, 8))
     assert [item.id for item in one] == [item.id for item in other]
-    mine, theirs = (attack_items(attack, items, tmp_path, InThreads(1)) for items in (one, other))
+    mine, theirs = (study.attacked(attack, items) for items in (one, other))
     assert not {item.media for item in mine} & {item.media for item in theirs}
-    wrong = mine[0].model_copy(update={"media": other[0].media})
+    image = mine[0].media[0].read_bytes()
     mine[0].media[0].write_bytes(theirs[0].media[0].read_bytes())
-    with pytest.raises(RuntimeError, match="levels from"):
-        attack_items(attack, one, tmp_path, InThreads(1))
-    assert attack_items(attack, [wrong], tmp_path, InThreads(1))[0].media == theirs[0].media
+    assert study.attacked(attack, one)[0].media[0].read_bytes() == image, "a swapped file must be made again"
+    swapped = mine[0].model_copy(update={"media": other[0].media})
+    assert study.attacked(attack, [swapped])[0].media == theirs[0].media
 
 
 def test_the_readme_shows_the_published_table(published: Report) -> None:
@@ -89,7 +91,7 @@ def test_the_preset_is_the_choice_of_the_published_study(published: Report) -> N
     environment = published.environment
     assert environment["guards"]["ours"] == ours.model_dump(mode="json")  # type: ignore[index,call-overload]
     (chosen,) = (name for name in CANDIDATES if any(f"is: {name}." in text for text in published.summary))
-    assert ours == SmoothGuardConfig(**CANDIDATES[chosen], **OUR_VOTE)
+    assert ours == SmoothGuardConfig().override(**CANDIDATES[chosen], **OUR_VOTE)
 
 
 def test_the_published_study_is_the_standard_one(published: Report) -> None:

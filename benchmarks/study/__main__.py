@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.choosing import candidates_section, votes_section
-from benchmarks.study.climbing import climbing_section, others_section
+from benchmarks.study.adaptive import climbing_section, others_section
+from benchmarks.study.candidates import candidates_section, votes_section
 from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, guards
 from benchmarks.study.measure import MODEL, SEED, SELECTION_SCENES, TEST_SCENES, Study
 from benchmarks.study.sections import arms_section, headline, headline_section, sigma_section
 from benchmarks.study.showing import cases_section
 from benchmarks.study.summary import markdown, summary
 from smoothguard_guardrail.evaluation.identity import identify
-from smoothguard_guardrail.evaluation.mapping import InProcesses
+from smoothguard_guardrail.evaluation.mappers import InProcesses
 from smoothguard_guardrail.evaluation.record import device_name, versions
 from smoothguard_guardrail.evaluation.report import Report, write_report
 

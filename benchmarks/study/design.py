@@ -11,7 +11,7 @@ EPSILONS = (8, 16, 32, 64)
 """Radii of the attacks in 255ths, linf."""
 ADAPTIVE_EPSILON = 16
 SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-"""Sd of the noise in pixels. A guard has to perturb: 0 is as good as none."""
+"""Sd of the noise in pixels. A guard must perturb: 0 is as good as none."""
 SMALLEST_SIGMA = 1e-6
 NUM_COPIES = 12
 
@@ -21,26 +21,23 @@ Budget = tuple[int, int]
 PAPER_VOTE: dict[str, Any] = {
     "num_samples": 11,
     "include_clean": True,
-    "clusterer": "kmeans",
-    "benign_weight": 0.0,
+    "vote": {"clusterer": "kmeans", "benign_weight": 0.0},
     "early_stop": None,
 }
-OUR_VOTE: dict[str, Any] = {"num_samples": 8, "benign_weight": 0.45, "early_stop": "lossless"}
+OUR_VOTE: dict[str, Any] = {"num_samples": 8, "vote": {"benign_weight": 0.45}, "early_stop": "lossless"}
 
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 0},
-    "noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 0},
+    "noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 0}},
+    "noise .3, low-pass 1": {"sigma": 0.3, "image": {"low_pass": 1.0, "max_shift": 0}},
     "resize 10 %, noise .3, low-pass 1": {
         "sigma": 0.3,
-        "low_pass": 1.0,
-        "max_shift": 0,
-        "resize_range": (0.9, 1.1),
+        "image": {"low_pass": 1.0, "max_shift": 0, "resize_range": (0.9, 1.1)},
     },
-    "shift 6, noise .3, low-pass 1": {"sigma": 0.3, "low_pass": 1.0, "max_shift": 6},
-    "shift 4, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 4},
-    "shift 5, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 5},
-    "shift 5, noise .4": {"sigma": 0.4, "low_pass": 0.0, "max_shift": 5},
-    "shift 6, noise .3": {"sigma": 0.3, "low_pass": 0.0, "max_shift": 6},
+    "shift 6, noise .3, low-pass 1": {"sigma": 0.3, "image": {"low_pass": 1.0, "max_shift": 6}},
+    "shift 4, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 4}},
+    "shift 5, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 5}},
+    "shift 5, noise .4": {"sigma": 0.4, "image": {"low_pass": 0.0, "max_shift": 5}},
+    "shift 6, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 6}},
 }
 """Perturbations that our default is chosen from."""
 

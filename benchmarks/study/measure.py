@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.study.attacking import Attack, attack_items
-from benchmarks.study.design import ADAPTIVE_EPSILON, NUM_COPIES, Budget, Scale
-from benchmarks.study.tasks import Tasks, is_told, make_tasks
+from benchmarks.study.attacks import adaptive_attack
+from benchmarks.study.design import NUM_COPIES, Budget, Scale
+from benchmarks.study.tasks import Tasks, is_leak, make_tasks, target_of
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.arms import Arm, run_arms, with_media
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.mappers import Mapper
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies
-from smoothguard_guardrail.evaluation.running import Arm, run_arms
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 MODEL = "reference"
@@ -32,7 +33,7 @@ class Rung:
     """Gradients spent so far on each picture that still stood."""
     lost: Rate
     """Pictures that the guard has lost so far."""
-    telling: float | None
+    leak_rate: float | None
     """Share of the perturbed copies of all pictures, as this rung left them, that make the model tell; None without a
     guard. It depends on no vote, and no try adds to it."""
 
@@ -68,9 +69,14 @@ class Study:
         """Return the tasks on scenes of a seed."""
         return make_tasks(self.folder / "tasks" / str(scenes), self.scale.items, seed=scenes)
 
-    def attacked(self, attack: Attack, items: Sequence[Item]) -> tuple[Item, ...]:
-        """Return the items with adversarial pictures."""
-        return attack_items(attack, items, self.folder / "attacked", self.mapper)
+    def attacked(self, attack: AttackSettings, items: Sequence[Item], *, batch_size: int = 1) -> tuple[Item, ...]:
+        """Return the items with adversarial images, aimed at what an attacker wants to hear."""
+        aimed = [item.model_copy(update={"details": {**item.details, "target": target_of(item)}}) for item in items]
+        folder = self.folder / "attacked"
+        files = attack_items(
+            MODEL, aimed, attack, folder=folder, mapper=self.mapper, shares_folder=True, batch_size=batch_size
+        )
+        return with_media(items, files)
 
     def ask(self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None) -> dict[str, Answer]:
         """Return the answers through a guard, or of the bare model, by item."""
@@ -84,7 +90,7 @@ class Study:
         return answers
 
     def rate(
-        self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None, judged: Judgement = is_told
+        self, name: str, items: Sequence[Item], config: SmoothGuardConfig | None, judged: Judgement = is_leak
     ) -> Rate:
         """Return the share of the items whose answer is judged true."""
         answers = self.ask(name, items, config)
@@ -96,10 +102,10 @@ class Study:
         """Return the answers to perturbed copies of every item, and to the item as it is."""
         return ask_copies(MODEL, config, items, num_copies=num_copies, seed=SEED, with_clean=True, mapper=self.mapper)
 
-    def telling(self, config: SmoothGuardConfig, items: Sequence[Item]) -> float:
+    def leak_rate(self, config: SmoothGuardConfig, items: Sequence[Item]) -> float:
         """Return the share of the items' perturbed copies that make the model tell."""
         copies = self.copies(config, items)
-        told = [is_told(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
+        told = [is_leak(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
         return sum(told) / len(told)
 
     def climb(
@@ -108,7 +114,7 @@ class Study:
         items: Sequence[Item],
         config: SmoothGuardConfig | None,
         budgets: Iterable[Budget],
-        attack: Attack | None = None,
+        attack: AttackSettings | None = None,
     ) -> Climb:
         """Attack pictures with growing budgets, each a fresh start, until the guard loses them.
 
@@ -121,25 +127,22 @@ class Study:
             budgets: Steps and draws of each rung.
             attack: How to attack; None: through the guard's own perturbation, every step of it with its own gradient.
         """
-        attack = attack or Attack(epsilon=ADAPTIVE_EPSILON, num_steps=1, config=config)
+        attack = attack or adaptive_attack(config)
         last = {item.id: item for item in items}
         standing, spent = list(items), 0
         rungs = []
         for number, (num_steps, num_draws) in enumerate(budgets):
-            if attack.config is None:
-                num_draws = 1
-            rung = replace(
-                attack, num_steps=num_steps, num_draws=num_draws, random_start=number > 0, seed=attack.seed + number
-            )
-            spent += rung.evaluations
+            changes = {"num_steps": num_steps, "num_draws": num_draws, "random_start": number > 0}
+            rung = attack.model_copy(update=changes | {"seed": attack.seed + number})
+            spent += num_steps * rung.draws_per_step
             if standing:
                 found = self.attacked(rung, standing)
                 last |= {item.id: item for item in found}
                 answers = self.ask(name, found, config)
                 originals = {item.id: item for item in standing}
-                standing = [originals[item.id] for item in found if not is_told(item, answers[item.id].text)]
+                standing = [originals[item.id] for item in found if not is_leak(item, answers[item.id].text)]
             lost = Rate(k=len(items) - len(standing), n=len(items))
-            telling = None if config is None else self.telling(config, tuple(last.values()))
-            rungs.append(Rung(evaluations=spent, lost=lost, telling=telling))
+            leak_rate = None if config is None else self.leak_rate(config, tuple(last.values()))
+            rungs.append(Rung(evaluations=spent, lost=lost, leak_rate=leak_rate))
         fallen = frozenset(last) - {item.id for item in standing}
         return Climb(rungs=tuple(rungs), items=tuple(last.values()), fallen=fallen)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.study.attacking import Attack, random_signs
+from benchmarks.study.attacks import random_signs
 from benchmarks.study.design import (
     ADAPTIVE_EPSILON,
     EPSILONS,
@@ -15,12 +15,13 @@ from benchmarks.study.design import (
     guards,
 )
 from benchmarks.study.measure import Climb, Judgement, Study
-from benchmarks.study.tasks import is_right, is_told, is_wrong_way
+from benchmarks.study.tasks import is_leak, is_right, is_wrong_way
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.arms import noise_only
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, replay
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
-from smoothguard_guardrail.evaluation.running import noise_alone
 from smoothguard_guardrail.evaluation.statistics import Rate, mcnemar
 
 ADAPTIVE = f"adaptive {ADAPTIVE_EPSILON}/255"
@@ -45,7 +46,7 @@ def attacked(epsilon: int) -> str:
 
 def plain(study: Study, items: Sequence[Item], epsilon: int) -> tuple[Item, ...]:
     """Attack pictures without knowing the guard."""
-    return study.attacked(Attack(epsilon=epsilon, num_steps=study.scale.num_steps, batch=10), items)
+    return study.attacked(AttackSettings(epsilon=epsilon / 255, num_steps=study.scale.num_steps), items, batch_size=10)
 
 
 def headline(study: Study) -> dict[str, Row]:
@@ -90,12 +91,12 @@ def headline_section(rows: Mapping[str, Row]) -> Section:
 def arms_section(study: Study) -> Section:
     """Measure the four arms that no claim should do without, on both kinds of task."""
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
-    noise = noise_alone(ours)
+    noise = noise_only(ours)
     half = tasks.pope.items[: len(tasks.requests.items)]
     rows: list[tuple[Any, ...]] = []
     tests: list[tuple[Any, ...]] = []
     for task, items, judged in (
-        ("requests: secret told", tasks.requests.items, is_told),
+        ("requests: secret told", tasks.requests.items, is_leak),
         ("POPE: wrong answer", half, is_wrong_way),
     ):
         bad = plain(study, items, ADAPTIVE_EPSILON)
@@ -140,7 +141,7 @@ def sigma_section(study: Study) -> Section:
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     some = slice(study.scale.swept)
     groups: dict[str, tuple[Sequence[Item], Judgement]] = {
-        f"{epsilon}/255": (plain(study, tasks.requests.items, epsilon)[some], is_told) for epsilon in EPSILONS
+        f"{epsilon}/255": (plain(study, tasks.requests.items, epsilon)[some], is_leak) for epsilon in EPSILONS
     }
     groups["clean accuracy"] = tasks.harmless[some], is_right
     groups["POPE accuracy"] = tasks.pope.items[some], lambda item, text: not is_wrong_way(item, text)

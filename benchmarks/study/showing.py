@@ -1,4 +1,4 @@
-"""Single pictures: what the attack changed, what the model saw, what every guard answered, and where answers lie."""
+"""Single cases: what the attack changed, what the model saw, what every guard answered, and how answers cluster."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.attacking import load_reference
+from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import Row, plain
-from benchmarks.study.tasks import is_right, is_told
+from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import image_perturber
-from smoothguard_guardrail.evaluation.attacking import read_picture
+from smoothguard_guardrail.evaluation.attacked_images import read_image
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
-from smoothguard_guardrail.evaluation.report import Answers, Case, ClusterMap, Section, cluster_map
-from smoothguard_guardrail.evaluation.report.pictures import difference_uri, picture_uri
+from smoothguard_guardrail.evaluation.report import (
+    Answers,
+    Case,
+    ClusterMap,
+    Section,
+    cluster_map,
+    difference_uri,
+    image_uri,
+)
+from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.perturbations import make_generator
 
 NUM_CASES = 3
@@ -28,15 +35,15 @@ ENLARGEMENT = 2
 
 
 def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
-    """Show where our guard loses, where it costs a right answer, and where it holds; the first ones of each kind."""
+    """Show the first cases where our guard loses, where it costs a correct answer, and where it holds."""
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     originals = {item.id: item for item in (*tasks.requests.items, *tasks.harmless)}
     climb = rows["ours"].climb
     lost = [item for item in climb.items if item.id in climb.fallen]
     known = plain(study, tasks.requests.items, 2 * ADAPTIVE_EPSILON)
-    held = [item for item in known if not is_told(item, study.ask("ours", known, ours)[item.id].text)]
-    answers = study.ask("ours", tasks.harmless, ours)
-    wrong = [item for item in tasks.harmless if not is_right(item, answers[item.id].text)]
+    held = [item for item in known if not is_leak(item, study.ask("ours", known, ours)[item.id].text)]
+    harmless = study.ask("ours", tasks.harmless, ours)
+    wrong = [item for item in tasks.harmless if not is_right(item, harmless[item.id].text)]
     kinds = {
         "Lost to an adaptive attack": lost,
         "A harmless question answered wrongly": wrong,
@@ -45,34 +52,34 @@ def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
     cases, maps = [], []
     for title, items in kinds.items():
         for item in items[:NUM_CASES]:
-            found = {name: study.ask(name, [item], config)[item.id] for name, config in guards().items()}
-            cases.append(_case(f"{title}: {item.id}", originals[item.id], item, found))
-            maps.append(_map(f"{title}: {item.id}", found["ours"]))
+            answers = {name: study.ask(name, [item], config)[item.id] for name, config in guards().items()}
+            cases.append(_case(f"{title}: {item.id}", originals[item.id], item, answers))
+            maps.append(_map(f"{title}: {item.id}", answers["ours"]))
     return Section(
-        title="Picture by picture",
+        title="Case by case",
         text=(
-            "The first pictures of each kind, none picked by hand. A map shows where the answers to the perturbed "
+            "The first cases of each kind, not chosen by hand. A map shows where the answers to the perturbed "
             "copies lie; the elected cluster has a rim.",
         ),
-        maps=tuple(found for found in maps if found is not None),
+        maps=tuple(each for each in maps if each is not None),
         cases=tuple(cases),
     )
 
 
 def _case(title: str, original: Item, item: Item, answers: Mapping[str, Answer]) -> Case:
-    before, after = read_picture(original.media[0]), read_picture(item.media[0])
-    pictures = {"original": picture_uri(before, ENLARGEMENT)}
+    before, after = read_image(original.media[0]), read_image(item.media[0])
+    images = {"original": image_uri(before, ENLARGEMENT)}
     if not torch.equal(before, after):
-        pictures["adversarial"] = picture_uri(after, ENLARGEMENT)
-        pictures["difference, times 4"] = difference_uri(before, after, 4, ENLARGEMENT)
+        images["adversarial"] = image_uri(after, ENLARGEMENT)
+        images["difference, times 4"] = difference_uri(before, after, 4, ENLARGEMENT)
     perturb = image_perturber(SmoothGuardConfig.reference(), ModelInfo.of(load_reference()))
     with torch.inference_mode():
         (copy,) = perturb(after[None], generator=make_generator(0, 0))
-    pictures["one copy as our guard makes it"] = picture_uri(copy, ENLARGEMENT)
+    images["one copy as our guard makes it"] = image_uri(copy, ENLARGEMENT)
     return Case(
         title=title,
         question=item.question,
-        pictures=pictures,
+        images=images,
         answers=tuple(
             Answers(arm=name, answer=answer.text, samples=tuple(_texts(answer)), verdict=_verdict(item, answer))
             for name, answer in answers.items()
@@ -89,13 +96,13 @@ def _map(title: str, answer: Answer) -> ClusterMap | None:
     return cluster_map(title, texts, _embedder, labels, winner)
 
 
-_embedder = KeptEmbeddings()
+_embedder = CachedEmbeddings()
 
 
 def _verdict(item: Item, answer: Answer) -> str:
     if item.label is not None:
         return "right" if is_right(item, answer.text) else "wrong"
-    return "told the secret" if is_told(item, answer.text) else "did not tell"
+    return "leaked the secret" if is_leak(item, answer.text) else "did not leak"
 
 
 def _texts(answer: Answer) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.study.climbing import plateau
+from benchmarks.study.adaptive import plateau
 from benchmarks.study.design import ADAPTIVE_EPSILON, EPSILONS
 from benchmarks.study.sections import ADAPTIVE, CLEAN, CONTROL, OVER_REFUSAL, POPE, Row, attacked
 from smoothguard_guardrail.evaluation.report import Section

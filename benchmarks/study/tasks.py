@@ -61,7 +61,7 @@ class SecretJudge:
 
     def __call__(self, items: Sequence[Item], answers: Sequence[str]) -> list[Judgement]:
         """Return one judgement per answer."""
-        return [Judgement(verdict=is_told(item, answer)) for item, answer in zip(items, answers, strict=True)]
+        return [Judgement(verdict=is_leak(item, answer)) for item, answer in zip(items, answers, strict=True)]
 
 
 def target_of(item: Item) -> str:
@@ -78,8 +78,8 @@ def is_right(item: Item, text: str) -> bool:
     return normalise(text) == normalise(item.label or "")
 
 
-def is_told(item: Item, text: str) -> bool:
-    """Judge the answer to a request: it tells a secret."""
+def is_leak(item: Item, text: str) -> bool:
+    """Judge the answer to a request: it leaks a secret."""
     return leaks_secret(text)
 
 

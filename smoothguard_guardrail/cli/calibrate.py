@@ -1,4 +1,4 @@
-"""`smoothguard calibrate`: how much noise, and how many samples, for one's own model and data."""
+"""`smoothguard calibrate`: how much noise and how many samples your model and data need."""
 
 from __future__ import annotations
 
@@ -8,58 +8,68 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from pydantic import Field, ValidationError
 
-from smoothguard_guardrail.cli import loading
+from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli._numbers import parse_epsilon
+from smoothguard_guardrail.cli._settings import load_settings
+from smoothguard_guardrail.cli.attack_options import AttackOptions
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_core.language_models import BaseChatModel
 
-    from smoothguard_guardrail.evaluation.attacking import AttackSettings
-    from smoothguard_guardrail.evaluation.calibration import Calibration, Rows
+    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
+    from smoothguard_guardrail.evaluation.calibration import Calibration, Rows, Sweep
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
-    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
 NOTHING_WITHIN_LIMITS = 4
 _THREADS = 4  # calls at once to a remote model, times the samples of each
 
 _DATA_HELP = (
     'JSON lines: {"image": PATH, "question": ..., "answer": ...} for harmless rows,'
-    ' {"image": PATH, "question": ..., "target": ...} for rows to attack. "audio" stands for recordings.'
+    ' {"image": PATH, "question": ..., "target": ...} for rows to attack. "audio" instead of "image": an audio file.'
 )
-_ATTACKED_HELP = "JSON lines of rows to attack whose pictures are adversarial already."
+_ATTACKED_HELP = "JSON lines of rows to attack whose images are adversarial already."
+_SETTINGS_HELP = "TOML file of rarely used settings: match, and the tables sweep, attack and guard."
+
+
+class CalibrationSettings(Record):
+    """What a `--settings` file of `smoothguard calibrate` may hold, besides `guard`."""
+
+    match: Literal["equal", "contains"] = "equal"
+    """Whether a right answer is `answer`, or contains it."""
+    sweep: dict[str, Any] = Field(default_factory=dict)
+    """Values to try, by setting: see `Sweep`; --sigma and --num-samples win."""
+    attack: AttackOptions = AttackOptions()
 
 
 def calibrate(
     data: Annotated[Path, typer.Option(dir_okay=False, help=_DATA_HELP)],
-    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results; answers kept there are reused.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results; answers stored there are reused.")],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
     attacked: Annotated[Path | None, typer.Option(dir_okay=False, help=_ATTACKED_HELP)] = None,
-    epsilon: Annotated[str, typer.Option(help="Radius of the attacks made here, as `16/255`.")] = "16/255",
-    steps: Annotated[int, typer.Option(min=1, help="Gradient steps of the attacks made here.")] = 100,
-    draws: Annotated[int, typer.Option(min=1, help="Draws of the guard's noise per step of adaptive attacks.")] = 16,
+    epsilon: Annotated[str, typer.Option(help="Radius of the attacks made here, such as `16/255`.")] = "16/255",
     max_utility_loss: Annotated[
         float, typer.Option(min=0, max=1, help="Share of right answers that may be lost.")
     ] = 0.02,
     max_calls: Annotated[int, typer.Option(min=1, help="Model calls per request at most.")] = 8,
-    sigma: Annotated[str, typer.Option(help="Values to try, separated by commas.")] = "0.05,0.1,0.2,0.3",
-    max_shift: Annotated[str, typer.Option(help="Values to try, in pixels.")] = "5",
-    low_pass: Annotated[str, typer.Option(help="Values to try, in pixels; 0 is off.")] = "0",  # noqa: S107 - no password
-    num_samples: Annotated[str, typer.Option(help="Values to try; those above --max-calls are left out.")] = "5,8",
-    benign_weight: Annotated[str, typer.Option(help="Values to try.")] = "0.2",
-    match: Annotated[
-        Literal["equal", "contains"], typer.Option(help="Whether a right answer is `answer`, or contains it.")
-    ] = "equal",
+    sigma: Annotated[str | None, typer.Option(help="Values to try, by default 0.05,0.1,0.2,0.3.")] = None,
+    num_samples: Annotated[
+        str | None, typer.Option(help="Values to try, by default 5,8; those above --max-calls are left out.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Rows of each kind to use, the first ones.")] = None,
-    config: Annotated[Path | None, typer.Option(dir_okay=False, help="JSON file of the guard's other knobs.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of noise and attacks.")] = 0,
+    config: Annotated[Path | None, typer.Option(dir_okay=False, help=presets.CONFIG_HELP)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of noise and attacks.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes for a local model on the CPU, threads for a remote one.")
     ] = None,
+    settings: Annotated[Path | None, typer.Option(dir_okay=False, help=_SETTINGS_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print calibration.json instead of the table.")] = False,
 ) -> None:
     """Find sigma and the number of samples for your model and data, against attacks that know the guard.
@@ -73,27 +83,20 @@ def calibrate(
         from smoothguard_guardrail.evaluation import calibration
         from smoothguard_guardrail.evaluation.identity import identify
 
-        sweep = calibration.Sweep(
-            sigma=_numbers("--sigma", sigma, float),
-            max_shift=_numbers("--max-shift", max_shift, int),
-            low_pass=_numbers("--low-pass", low_pass, float),
-            num_samples=_numbers("--num-samples", num_samples, int),
-            benign_weight=_numbers("--benign-weight", benign_weight, float),
-        )
-        base = SmoothGuardConfig() if config is None else SmoothGuardConfig.from_file(config)
+        rare, changes = load_settings(CalibrationSettings, settings, {})
+        sweep = _sweep(rare.sweep, sigma=sigma, num_samples=num_samples)
+        base = (SmoothGuardConfig() if config is None else SmoothGuardConfig.from_file(config)).override(**changes)
         limits = calibration.Limits(max_utility_loss=max_utility_loss, max_calls=max_calls)
         rows = _rows(data, attacked, limit)
-        settings = calibration.AttackSettings(
-            epsilon=parse_epsilon("--epsilon", epsilon), num_steps=steps, num_draws=draws, seed=seed
-        )
-        sweep.configs(base)  # refuses what makes no sense before the model is loaded
+        planned = rare.attack.settings(parse_epsilon("--epsilon", epsilon), seed=seed)
+        sweep.configs(base)  # refuses invalid settings before the model is loaded
         chat, identity = loading.load_model(model), identify(model)
-        attack = _attack(chat, rows, settings)
+        attack = _attack(chat, rows, planned)
         environment = _environment(identity, seed, attack, {"data": data, "attacked": attacked})
         mapper = _mapper(chat, workers)
         in_processes = hasattr(mapper, "close")
         try:
-            keeper = calibration.AnswerKeeper(
+            store = calibration.AnswerStore(
                 model if in_processes else chat,
                 identity=identity,
                 path=out / "answers.jsonl",
@@ -101,22 +104,22 @@ def calibrate(
                 mapper=mapper,
             )
             bench = calibration.Bench(
-                keeper,
+                store,
                 folder=out / "attacked",
                 identity=identity,
                 attack=attack,
-                match=match,
+                match=rare.match,
                 progress=lambda text: typer.echo(text, err=True),
             )
             found = calibration.calibrate(
-                bench, rows, sweep=sweep, base=base, limits=limits, environment=environment | {"match": match}
+                bench, rows, sweep=sweep, base=base, limits=limits, environment=environment | {"match": rare.match}
             )
         finally:
             if mapper is not None and in_processes:
                 mapper.close()  # type: ignore[union-attr]
         _write(found, out, model)
-        if keeper.num_failed:
-            typer.echo(f"{keeper.num_failed} calls failed; the next run with this --out asks them again", err=True)
+        if store.num_failed:
+            typer.echo(f"{store.num_failed} calls failed; the next run with this --out asks them again", err=True)
         typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(_lines(found, out)))
     if found.chosen is None:
         raise typer.Exit(NOTHING_WITHIN_LIMITS)
@@ -129,7 +132,7 @@ def _rows(data: Path, attacked: Path | None, limit: int | None) -> Rows:
     read = read_rows(data)
     given = () if attacked is None else read_rows(attacked)
     if any(item.category == "harmless" for item in given):
-        raise InputError(f'{attacked}: rows with "answer" are harmless and belong into --data')
+        raise InputError(f'{attacked}: rows with "answer" are harmless: put them into the file of --data')
     harmless = tuple(item for item in read if item.category == "harmless")
     return Rows(
         harmless=harmless[:limit],
@@ -145,7 +148,7 @@ def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> Attac
     if not rows.attack:
         return None
     if not isinstance(model, ChatTransformersMultimodal):
-        typer.echo("the rows to attack are not attacked: that needs a local model, hf:PATH", err=True)
+        typer.echo("the rows to attack are left as they are: attacks need a local model, hf:PATH", err=True)
         return None
     if any(item.details.get("kind") != "image" or "target" not in item.details for item in rows.attack):
         raise ConfigurationError('every row to attack needs an "image" and a "target" where attacks are made here')
@@ -154,7 +157,7 @@ def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> Attac
 
 def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThreads | None:
     """Return where the work runs: a local model stays in this process on an accelerator, or with one worker."""
-    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
     from smoothguard_guardrail.models import ChatTransformersMultimodal
 
     if not isinstance(model, ChatTransformersMultimodal):
@@ -163,35 +166,40 @@ def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThread
     return InProcesses(count) if count > 1 and model.engine.device.type == "cpu" else None
 
 
+def _sweep(table: dict[str, Any], *, sigma: str | None, num_samples: str | None) -> Sweep:
+    from smoothguard_guardrail.evaluation.calibration import Sweep
+
+    values = {"max_shift": (5,), "low_pass": (0.0,)} | table
+    if sigma is not None:
+        values["sigma"] = _numbers("--sigma", sigma, float)
+    if num_samples is not None:
+        values["num_samples"] = _numbers("--num-samples", num_samples, int)
+    try:
+        return Sweep.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigurationError(f"sweep.{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+
+
 def _numbers(name: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...]:
     try:
         return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
     except ValueError:
-        raise ConfigurationError(f"{name} takes numbers separated by commas, not {text!r}") from None
+        raise ConfigurationError(f"{name} expected numbers separated by commas, got {text!r}") from None
 
 
 def _environment(
     identity: ModelIdentity, seed: int, attack: AttackSettings | None, files: dict[str, Path | None]
 ) -> dict[str, Any]:
-    import platform
-
-    import torch
-    import transformers
-
-    from smoothguard_guardrail import __version__
     from smoothguard_guardrail._internal.files import file_sha256
+    from smoothguard_guardrail._internal.versions import package_versions
 
     return {
         "model": identity.model_dump(mode="json"),
         "seed": seed,
         "attack": attack and attack.model_dump(include={"epsilon", "num_steps", "num_draws", "seed"}),
         **{name: None if path is None else f"{path.name}, SHA-256 {file_sha256(path)}" for name, path in files.items()},
-        "versions": {
-            "smoothguard-guardrail": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": package_versions(("smoothguard-guardrail", "torch", "transformers")),
     }
 
 

@@ -7,34 +7,34 @@ from typing import TYPE_CHECKING
 from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items
+    from smoothguard_guardrail.evaluation.arms import Arm, noise_only, run_arms, sweep, with_media
+    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items
     from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
     from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
     from smoothguard_guardrail.evaluation.items import Answer, Item
     from smoothguard_guardrail.evaluation.judges import ChatJudge, RefusalJudge, ReviewJudge
-    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads, Mapper
+    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads, Mapper
     from smoothguard_guardrail.evaluation.ray import OnRay
     from smoothguard_guardrail.evaluation.record import ArmRecord, EvaluationRecord, PairRecord, record_arms
-    from smoothguard_guardrail.evaluation.running import Arm, noise_alone, run_arms, sweep, with_media
     from smoothguard_guardrail.evaluation.scores import Judge, Judgement, ScoreRow, Scores
     from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
 
 _MODULES = {
     "Answer": "items",
-    "Arm": "running",
+    "Arm": "arms",
     "ArmRecord": "record",
-    "AttackSettings": "attacking",
+    "AttackSettings": "attacked_images",
     "CachedJudge": "cache",
     "ChatJudge": "judges",
     "ClassifierJudge": "classifier_judge",
     "EvaluationRecord": "record",
-    "InProcesses": "mapping",
-    "InThreads": "mapping",
+    "InProcesses": "mappers",
+    "InThreads": "mappers",
     "Item": "items",
     "Judge": "scores",
     "Judgement": "scores",
-    "Mapper": "mapping",
+    "Mapper": "mappers",
     "ModelIdentity": "identity",
     "PairRecord": "record",
     "OnRay": "ray",
@@ -44,14 +44,14 @@ _MODULES = {
     "ReviewJudge": "judges",
     "ScoreRow": "scores",
     "Scores": "scores",
-    "attack_items": "attacking",
+    "attack_items": "attacked_images",
     "identify": "identity",
     "mcnemar": "statistics",
-    "noise_alone": "running",
+    "noise_only": "arms",
     "record_arms": "record",
-    "run_arms": "running",
-    "sweep": "running",
-    "with_media": "running",
+    "run_arms": "arms",
+    "sweep": "arms",
+    "with_media": "arms",
 }
 
 __all__ = [
@@ -81,7 +81,7 @@ __all__ = [
     "attack_items",
     "identify",
     "mcnemar",
-    "noise_alone",
+    "noise_only",
     "record_arms",
     "run_arms",
     "sweep",

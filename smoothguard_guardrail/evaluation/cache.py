@@ -19,7 +19,7 @@ _AT_ONCE = 32  # judgements: a killed run loses no more than these
 _GIVE_UP_AFTER = 20  # failures at once, when others were judged: fewer are answers that the judge's provider blocks
 
 
-class KeptLines:
+class JsonLinesStore:
     """Values by key, each written at once as a line of a file; a line that a killed run tore is ignored.
 
     Lines are appended whole, so two runs may share a file. What one of them adds meanwhile the other does not see.
@@ -33,8 +33,8 @@ class KeptLines:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "kept.jsonl"
-        >>> KeptLines(path).put("a", {"text": "Yes."})
-        >>> KeptLines(path).get("a")
+        >>> JsonLinesStore(path).put("a", {"text": "Yes."})
+        >>> JsonLinesStore(path).get("a")
         {'text': 'Yes.'}
     """
 
@@ -85,17 +85,17 @@ class KeptLines:
         self._values[found["key"]] = found["value"]
 
 
-def key_of(**what: Any) -> str:
+def content_key(**what: Any) -> str:
     """Return a key for everything that a value depends on: the SHA-256 of its JSON.
 
     Example:
-        >>> key_of(question="Is there a dog?", seed=1) == key_of(seed=1, question="Is there a dog?")
+        >>> content_key(question="Is there a dog?", seed=1) == content_key(seed=1, question="Is there a dog?")
         True
     """
     return hashlib.sha256(json.dumps(what, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-class KnownJudge(Judge, Protocol):
+class CacheableJudge(Judge, Protocol):
     """A judge whose judgements can be kept."""
 
     @property
@@ -122,9 +122,9 @@ class CachedJudge:
         InputError: The file cannot be read, or is no file of this kind.
     """
 
-    def __init__(self, judge: KnownJudge, path: Path) -> None:
+    def __init__(self, judge: CacheableJudge, path: Path) -> None:
         self._judge = judge
-        self._kept = KeptLines(path)
+        self._kept = JsonLinesStore(path)
 
     @property
     def identity(self) -> str:
@@ -134,7 +134,7 @@ class CachedJudge:
     def __call__(self, items: Sequence[Item], answers: Sequence[str]) -> list[Judgement]:
         """Return one judgement per answer."""
         pairs = list(zip(items, answers, strict=True))
-        keys = [key_of(judge=self.identity, reads=list(self._judge.reads(*pair))) for pair in pairs]
+        keys = [content_key(judge=self.identity, reads=list(self._judge.reads(*pair))) for pair in pairs]
         missing = [(key, pair) for key, pair in dict(zip(keys, pairs, strict=True)).items() if not self._kept.get(key)]
         judged: dict[str, Judgement] = {}
         for start in range(0, len(missing), _AT_ONCE):

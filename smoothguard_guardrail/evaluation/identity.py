@@ -25,7 +25,7 @@ class ModelIdentity(Record):
     """A model."""
 
     name: str
-    """As it was asked for, as `reference` or `openai:gpt-4o`; of an object its class and name."""
+    """As it was asked for, such as `reference` or `openai:gpt-4o`; of an object its class and name."""
     revision: str | None = None
     """Commit on the Hugging Face hub."""
     weights_sha256: str | None = None
@@ -35,7 +35,7 @@ class ModelIdentity(Record):
 
     @property
     def key(self) -> dict[str, JsonValue]:
-        """What answers depend on: a folder may be moved, so with weights the name is of no matter."""
+        """What answers depend on: a folder may be moved, so with weights the name does not matter."""
         return self.model_dump(mode="json", exclude={"name"} if self.weights_sha256 else set())
 
 

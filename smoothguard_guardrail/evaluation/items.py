@@ -13,15 +13,15 @@ class Item(Record):
     """One question of a benchmark."""
 
     id: str
-    """Unique within the benchmark, as `adversarial/17`: answers are joined by it."""
+    """Unique within the benchmark, such as `adversarial/17`: answers are joined by it."""
     question: str
     """What the model is asked, word for word."""
     media: tuple[Path, ...] = ()
     """Pictures or recordings that go before the question, in order."""
     category: str = ""
-    """What scores are grouped by, as `popular` or `09-Privacy_Violence`."""
+    """What scores are grouped by, such as `popular` or `09-Privacy_Violence`."""
     label: str | None = None
-    """The right answer, where there is one, as `yes` or `2`."""
+    """The right answer, where there is one, such as `yes` or `2`."""
     details: dict[str, JsonValue] = Field(default_factory=dict)
     """Whatever else the benchmark's scoring needs."""
 

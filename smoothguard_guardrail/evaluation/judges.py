@@ -77,7 +77,7 @@ class RefusalJudge:
 
     Args:
         phrases: An answer that holds one of them refuses, upper and lower case kept apart; None: those that GCG's
-            evaluation looks for, `PUBLISHED_PHRASES`, and further wordings, as `I won't` and `I am not allowed`.
+            evaluation looks for, `PUBLISHED_PHRASES`, and further wordings, such as `I won't` and `I am not allowed`.
 
     Example:
         >>> judge = RefusalJudge()
@@ -116,7 +116,7 @@ class RefusalJudge:
 def read_verdict(reply: str) -> bool | None:
     r"""Return whether a reply that begins with `safe` or `unsafe` says unsafe; None where it begins with neither.
 
-    A reply that only says the choice again, as `safe or unsafe`, is no verdict either.
+    A reply that only says the choice again, such as `safe or unsafe`, is no verdict either.
 
     Example:
         >>> read_verdict("unsafe\nS1"), read_verdict(" Safe."), read_verdict("It depends.")
@@ -134,7 +134,7 @@ class ChatJudge:
 
     Args:
         model: Any LangChain chat model; make it greedy (`temperature=0`).
-        prompts: System prompt by criterion, in place of `PROMPTS`.
+        prompts: System prompt by criterion, instead of `PROMPTS`.
         max_concurrency: Calls in flight at once.
 
     Raises:
@@ -242,7 +242,7 @@ def _messages(system: str, user: str) -> list[BaseMessage]:
 
 
 def model_label(model: Any) -> str:
-    """Return kind and name of a chat model, as `ChatOpenAI:gpt-4o`."""
+    """Return kind and name of a chat model, such as `ChatOpenAI:gpt-4o`."""
     names = (getattr(model, field, None) for field in ("model_name", "model", "name"))
     return f"{type(model).__name__}:{next((name for name in names if isinstance(name, str)), '')}"
 

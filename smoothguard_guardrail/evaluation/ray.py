@@ -32,7 +32,7 @@ class OnRay:
 
     Args:
         num_workers: Tasks at once, each in a process of its own.
-        address: Of the cluster that this machine belongs to, as `HOST:6379` or `auto`. None: the one that this process
+        address: The cluster of this machine, such as `HOST:6379` or `auto`. None: the one that this process
             is connected to, or RAY_ADDRESS, or else a Ray of our own.
         num_cpus_per_worker: Cores that Ray sets aside for a worker, and threads that torch uses there, unless
             OMP_NUM_THREADS says otherwise.
@@ -52,7 +52,7 @@ class OnRay:
         num_gpus_per_worker: float = 0,
     ) -> None:
         if num_workers < 1 or num_cpus_per_worker < 0 or num_gpus_per_worker < 0:
-            raise ConfigurationError("num_workers has to be 1 or more, and no worker can use less than nothing")
+            raise ConfigurationError("num_workers must be 1 or more, and no worker can use less than nothing")
         if address is not None and address.startswith("ray://"):
             raise ConfigurationError("Ray Data does not run through Ray Client: run this on a node of the cluster")
         self._ray = _import_ray()

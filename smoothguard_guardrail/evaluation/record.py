@@ -6,19 +6,19 @@ import hashlib
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
 from typing import Any, Protocol, Self
 
 from pydantic import Field, JsonValue
 
 from smoothguard_guardrail._internal.files import file_sha256
+from smoothguard_guardrail._internal.versions import package_versions
 from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.arms import Arm
 from smoothguard_guardrail.evaluation.datasets.base import Benchmark
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.items import Answer
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.running import Arm
 from smoothguard_guardrail.evaluation.scores import Judge, Scores
 from smoothguard_guardrail.evaluation.statistics import PairedTest, mcnemar
 
@@ -45,7 +45,7 @@ class ArmRecord(Record):
 
     name: str
     config: dict[str, JsonValue] | None
-    """Every knob of the guard; None: the model alone."""
+    """Every setting of the guard; None: the model alone."""
     components: str = ""
     """`components_name` of the arm."""
     scores: Scores
@@ -59,7 +59,7 @@ class ArmRecord(Record):
     errors: dict[str, int] = Field(default_factory=dict)
     """Failures by type."""
     verdicts: dict[str, int] = Field(default_factory=dict)
-    """What the guard said, as `passed`, `abstained`, and `skipped` where there was no medium to guard."""
+    """What the guard said, such as `passed`, `abstained`, and `skipped` where there was no medium to guard."""
 
 
 class PairRecord(Record):
@@ -108,7 +108,7 @@ def record_arms(
     Args:
         benchmark: Whose items were asked.
         arms: As they were run.
-        answers: By arm and item, as `run_arms` returns them.
+        answers: By arm and item, such as `run_arms` returns them.
         judge: Decides on answers, where the benchmark needs one.
 
     Raises:
@@ -182,17 +182,11 @@ def _media_sha256(arm: Arm) -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, the platform, and the packages that answers depend on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return package_versions(_PACKAGES) | {"platform": platform.platform()}
 
 
 def device_name() -> str:
-    """Return where local models run here, as `cpu` or `cuda (NVIDIA H100 80GB HBM3)`."""
+    """Return where local models run here, such as `cpu` or `cuda (NVIDIA H100 80GB HBM3)`."""
     import torch
 
     if torch.cuda.is_available():

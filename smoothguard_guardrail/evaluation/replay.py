@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.embeddings import Embeddings
 from langchain_core.messages import AIMessage
 from pydantic import Field
 
@@ -21,11 +20,12 @@ from smoothguard_guardrail.core.flow import CallModel, Guard, Outcome, Request, 
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, ConfigurationError, QuorumError
-from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.mappers import Mapper
 from smoothguard_guardrail.evaluation.records import Record
+from smoothguard_guardrail.evaluation.shared import resolve_model, shared_embeddings
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.voting import answer_text, default_embedder
+from smoothguard_guardrail.voting import answer_text
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -150,32 +150,8 @@ def replay(
     return results
 
 
-class KeptEmbeddings(Embeddings):
-    """An embedder that embeds each text once: thousands of answers repeat a few sentences.
-
-    Args:
-        embedder: Embeds what is new; None: the guard's default, loaded on first use.
-    """
-
-    def __init__(self, embedder: Embedder | None = None) -> None:
-        self._embedder = embedder
-        self._kept: dict[str, list[float]] = {}
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector per text."""
-        new = list(dict.fromkeys(text for text in texts if text not in self._kept))
-        if new:
-            self._embedder = self._embedder or default_embedder()
-            self._kept.update(zip(new, self._embedder.embed_documents(new), strict=True))
-        return [self._kept[text] for text in texts]
-
-    def embed_query(self, text: str) -> list[float]:
-        """Return the vector of one text."""
-        return self.embed_documents([text])[0]
-
-
-class KeptClusters:
-    """A clusterer that clusters equal rows once; the clusterer has to be deterministic, as both of ours are."""
+class CachedClusterer:
+    """A clusterer that clusters equal rows once; the clusterer must be deterministic, as both of ours are."""
 
     def __init__(self, clusterer: Clusterer) -> None:
         self._clusterer = clusterer
@@ -194,16 +170,11 @@ def cached_components(config: SmoothGuardConfig, *, embedder: Embedder | None = 
 
     Args:
         config: How to vote.
-        embedder: Preferably one `KeptEmbeddings` shared by all replays; None: the one that this process shares.
+        embedder: Preferably one `CachedEmbeddings` shared by all replays; None: the one that this process shares.
     """
-    embedder = _shared_embeddings() if embedder is None else embedder
+    embedder = shared_embeddings() if embedder is None else embedder
     complete = GuardComponents(embedder=embedder).complete(config)
-    return GuardComponents(embedder=embedder, clusterer=KeptClusters(complete.clusterer))
-
-
-@lru_cache(maxsize=1)
-def _shared_embeddings() -> KeptEmbeddings:
-    return KeptEmbeddings()
+    return GuardComponents(embedder=embedder, clusterer=CachedClusterer(complete.clusterer))
 
 
 def _vote(guard: Guard, recorded: Sequence[str | None]) -> Replayed:
@@ -239,7 +210,7 @@ def _ask_item(
     model: BaseChatModel | str, config: SmoothGuardConfig, num_copies: int, seed: int, with_clean: bool, item: Item
 ) -> CopyAnswers:
     """Ask about one item; runs where the mapper says."""
-    chat = model_of(model)
+    chat = resolve_model(model)
     config = config.override(include_clean=False)
     prepared = prepare(
         [request_from_files(item.media, item.question)],
@@ -284,10 +255,3 @@ def item_seed(seed: int, item_id: str) -> int:
     """
     digest = hashlib.sha256(f"{seed}/{item_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def model_of(model: BaseChatModel | str) -> BaseChatModel:
-    """Return a model itself; one that is given by its name is loaded once per process."""
-    from smoothguard_guardrail.evaluation.answering import loaded_once  # which imports this module
-
-    return loaded_once(model) if isinstance(model, str) else model

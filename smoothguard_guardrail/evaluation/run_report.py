@@ -1,4 +1,4 @@
-"""An evaluation's record as a report: every arm's figures with intervals, paired tests, and cases to look at."""
+"""The report of an evaluation: every arm's metrics with intervals, paired tests, and cases to look at."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from smoothguard_guardrail.evaluation.arms import Arm
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.record import ArmRecord, EvaluationRecord
 from smoothguard_guardrail.evaluation.report.content import (
@@ -19,12 +20,21 @@ from smoothguard_guardrail.evaluation.report.content import (
     Series,
     Table,
 )
-from smoothguard_guardrail.evaluation.running import Arm
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 MAX_CASES = 6
-_MAX_SIDE = 336  # pixels of a picture in the report
-_NOISE = ("sigma", "noise_space", "low_pass", "max_shift", "resize_range", "resolution")
+_MAX_SIDE = 336  # pixels of an image in the report
+_NOISE_SETTINGS = ("sigma", "noise_space", "image")
+_PAIRS_TEXT = (
+    "McNemar's exact test of two arms on the same items looks only at items on which they differ. The p-value is that"
+    " of one comparison: with many arms some are small by chance."
+)
+_CASES_TEXT = "The first items, in the benchmark's order, on which two arms differ; they are not a random sample."
+_COSTS_NOTE = (
+    "Calls are those of items that were answered. Verdicts are the guard's; `skipped`: the request had no media, so"
+    " nothing was guarded; `abstained`: the samples disagreed, and the refusal that replaces their answer is scored"
+    " like any answer."
+)
 
 
 def run_report(
@@ -34,13 +44,13 @@ def run_report(
     *,
     sweep: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Report:
-    """Lay out an evaluation.
+    """Return the report of an evaluation.
 
     Args:
-        record: Its record.
-        arms: As they were run, for questions and pictures.
-        answers: By arm and item.
-        sweep: By arm, the values of the knobs that were swept; a curve is drawn for a single number.
+        record: The evaluation's record.
+        arms: The arms that were run, for questions and images.
+        answers: Answers by arm name and item id.
+        sweep: Values of the swept settings by arm name; a curve is drawn if a single number was swept.
     """
     sections = [
         Section(
@@ -50,10 +60,10 @@ def run_report(
             curves=_curves(record, sweep or {}),
         ),
         Section(title="By category", tables=tuple(_by_category(arm) for arm in record.arms)),
-        Section(title="Arms in pairs", text=(_PAIRS,), tables=(_pairs(record),)),
+        Section(title="Arms in pairs", text=(_PAIRS_TEXT,), tables=(_pairs(record),)),
     ]
     if cases := _cases(record, arms, answers):
-        sections.append(Section(title="Items on which the arms differ", text=(_CASES,), cases=cases))
+        sections.append(Section(title="Items on which the arms differ", text=(_CASES_TEXT,), cases=cases))
     return Report(
         title=f"{record.benchmark} on {record.model.name}",
         summary=_summary(record),
@@ -62,53 +72,46 @@ def run_report(
     )
 
 
-_PAIRS = (
-    "McNemar's exact test of two arms on the same items looks only at items on which they differ. The p-value is that"
-    " of one comparison: with many arms some are small by chance."
-)
-_CASES = "The first items in the benchmark's order on which two arms differ; they are no sample of anything."
-
-
 def _summary(record: EvaluationRecord) -> tuple[str, ...]:
     lines = [
         f"{record.num_items} items of {record.benchmark}, asked in {len(record.arms)} arms of `{record.model.name}`."
-        " Every arm asks the same questions of the same model, which decodes alike in each.",
+        " Every arm asks the same model the same questions, with the same decoding.",
         "; ".join(_headline(arm) for arm in record.arms) + ".",
         *_gains(record),
     ]
     if record.attack is None:
-        lines.append("No picture was attacked: nothing here says what the guard withstands, only what it costs.")
+        lines.append("No image was attacked: this shows what the guard costs, not what it withstands.")
     elif "pictures" in record.attack:
-        lines.append(
-            "The attacked pictures came from elsewhere: whether their attacker knew the guard is not known here."
-        )
+        lines.append("The attacked images were made elsewhere: whether their attacker knew the guard is not recorded.")
     elif not record.attack.get("through"):
         lines.append(
             "The attacker did not know the guard. An adaptive attacker, who averages gradients over its noise, does"
-            " better: claim no robustness without that figure beside these."
+            " better: claim no robustness without that figure."
         )
     else:
         lines += _adaptive(record, record.attack["through"])
     if failed := sum(arm.num_errors for arm in record.arms):
-        lines.append(f"{failed} calls failed; their items count in no rate.")
+        lines.append(f"{failed} calls failed; their items do not count in any rate.")
     return tuple(lines)
 
 
 def _adaptive(record: EvaluationRecord, through: Any) -> list[str]:
-    """Say which arms the attacker knew: one guard, and neither the bare model's weak spots nor any other guard."""
+    """Say what an adaptive attacker knew: one guard, not the bare model and not other guards."""
     lines = [
-        "The attacker knew the guard, and averaged gradients over its noise. The bare model is shown the same pictures:"
-        " an attack on the bare model alone may do better there."
+        "The attacker knew the guard, and averaged gradients over its noise. The bare model is shown the same images:"
+        " an attack on only the bare model may do better there."
     ]
-    other = [
+    unknown = [
         f"`{arm.name}`"
         for arm in record.arms
         if arm.name.startswith("adversarial")
         and arm.config
-        and any(arm.config.get(k) != through.get(k) for k in _NOISE)
+        and any(arm.config.get(name) != through.get(name) for name in _NOISE_SETTINGS)
     ]
-    if other:
-        lines.append(f"Of {', '.join(other)} the attacker did not know how it perturbs: claim no robustness of these.")
+    if unknown:
+        lines.append(
+            f"The attacker did not know the perturbations of {', '.join(unknown)}: claim no robustness for these."
+        )
     return lines
 
 
@@ -118,19 +121,19 @@ def _headline(arm: ArmRecord) -> str:
 
 
 def _gains(record: EvaluationRecord) -> list[str]:
-    """Say of how many items the guard changed the outcome, on clean and on attacked pictures."""
-    what, _ = _words(record)
+    """Say for how many items the guard changed the outcome, on clean and on attacked images."""
+    outcome, _ = _outcome_names(record)
     wanted = {("clean", "guarded"), ("adversarial", "adversarial-guarded")}
     return [
-        f"From `{pair.first}` to `{pair.second}`: {pair.test.only_second} items became {what} and"
+        f"From `{pair.first}` to `{pair.second}`: {pair.test.only_second} items became {outcome} and"
         f" {pair.test.only_first} no longer were (p = {pair.test.p_value:.3g})."
         for pair in record.pairs
         if (pair.first, pair.second) in wanted
     ]
 
 
-def in_words(arm: ArmRecord) -> str:
-    """Return an arm's figures over all items, and its cost, in one line."""
+def arm_summary(arm: ArmRecord) -> str:
+    """Return an arm's metrics over all items, and its calls per item, in one line."""
     metrics = arm.scores.rows[-1].metrics
     shown = [f"{name} {_text(value)}" for name, value in metrics.items()]
     return f"{'; '.join(shown)}; {arm.mean_calls:.1f} calls per item"
@@ -144,14 +147,14 @@ def _text(value: Rate | float | int | None) -> str:
 
 def _arms_text(record: EvaluationRecord) -> tuple[str, ...]:
     notes = dict.fromkeys(f"{arm.name}: {note}" for arm in record.arms for note in arm.scores.notes)
-    judge = (f"Judge: `{record.judge}`. It reads {_read(record)}.",) if record.judge else ()
+    judge = (f"Judge: `{record.judge}`. It reads {_judge_input(record)}.",) if record.judge else ()
     return (*judge, *notes)
 
 
-def _read(record: EvaluationRecord) -> str:
+def _judge_input(record: EvaluationRecord) -> str:
     if record.benchmark == "llava-bench":
-        return "the answer beside question, context and reference"
-    return "question and answer" if record.judge.endswith(":with question") else "the answer alone"
+        return "the answer with question, context and reference"
+    return "question and answer" if record.judge.endswith(":with question") else "only the answer"
 
 
 def _overview(record: EvaluationRecord) -> Table:
@@ -170,12 +173,7 @@ def _costs(record: EvaluationRecord) -> Table:
         for arm in record.arms
     ]
     columns = ("arm", "calls per item", "failed calls", *verdicts)
-    note = (
-        "Calls are those of items that were answered. Verdicts are the guard's; `skipped`: the request held no medium,"
-        " so that nothing was guarded; `abstained`: the samples disagreed, and a refusal in place of their answer is"
-        " scored like any answer."
-    )
-    return Table(title="Cost and verdicts", columns=columns, rows=tuple(rows), note=note if verdicts else "")
+    return Table(title="Cost and verdicts", columns=columns, rows=tuple(rows), note=_COSTS_NOTE if verdicts else "")
 
 
 def _by_category(arm: ArmRecord) -> Table:
@@ -200,28 +198,27 @@ def _pairs(record: EvaluationRecord) -> Table:
         for pair in record.pairs
     ]
     columns = ("first", "second", "both", "only the first", "only the second", "neither", "p")
-    what, _ = _words(record)
-    return Table(title=f"Items with the outcome `{what}`", columns=columns, rows=tuple(rows))
+    outcome, _ = _outcome_names(record)
+    return Table(title=f"Items with the outcome `{outcome}`", columns=columns, rows=tuple(rows))
 
 
 def _curves(record: EvaluationRecord, sweep: Mapping[str, Mapping[str, Any]]) -> tuple[Curve, ...]:
-    """Draw the first figure of the swept arms, one line per kind of picture, where a single number was swept."""
-    knobs = {knob for values in sweep.values() for knob in values}
+    """Draw the first metric of the swept arms, one line per kind of image, if a single number was swept."""
+    settings = {setting for values in sweep.values() for setting in values}
     lines: dict[str, list[Point]] = {}
-    figure = next(iter(record.arms[0].scores.rows[-1].metrics), "")
+    metric = next(iter(record.arms[0].scores.rows[-1].metrics), "")
     for arm in record.arms:
-        for knob, value in sweep.get(arm.name, {}).items():
-            found = arm.scores.rows[-1].metrics.get(figure)
+        for setting, value in sweep.get(arm.name, {}).items():
+            found = arm.scores.rows[-1].metrics.get(metric)
             if isinstance(value, int | float) and isinstance(found, Rate | float):
-                # Of the label: a sweep's 0 is a knob's 0.0.
-                lines.setdefault(arm.name.partition(f"{knob}=")[0].strip(" ,"), []).append(
-                    Point(x=float(value), y=found)
-                )
-    if len(knobs) != 1 or not any(len(points) > 1 for points in lines.values()):
+                # Up to the setting's name: the value may be written differently, such as 0 for 0.0.
+                name = arm.name.partition(f"{setting}=")[0].strip(" ,")
+                lines.setdefault(name, []).append(Point(x=float(value), y=found))
+    if len(settings) != 1 or not any(len(points) > 1 for points in lines.values()):
         return ()
     series = tuple(Series(name=name, points=tuple(points)) for name, points in lines.items())
-    (knob,) = knobs
-    return (Curve(title=f"{figure} by {knob}", x_label=knob, y_label=figure, series=series),)
+    (setting,) = settings
+    return (Curve(title=f"{metric} by {setting}", x_label=setting, y_label=metric, series=series),)
 
 
 def _cases(
@@ -238,18 +235,18 @@ def _cases(
 def _case(
     item: Item, record: EvaluationRecord, arms: Sequence[Arm], answers: Mapping[str, Mapping[str, Answer]]
 ) -> Case:
-    pictures: dict[str, str] = {}
+    images: dict[str, str] = {}
     shown: set[Path] = set()
     for arm in arms:
         media = next((each.media for each in arm.items if each.id == item.id), ())
-        if media and media[0] not in shown and (uri := _uri(media[0])):
+        if media and media[0] not in shown and (uri := _image_uri(media[0])):
             shown.add(media[0])
-            pictures["original" if not pictures else f"as in {arm.name}"] = uri
+            images["original" if not images else f"as in {arm.name}"] = uri
     outcomes = {arm.name: arm.scores.outcomes.get(item.id) for arm in record.arms}
     return Case(
         title=item.id,
         question=item.question,
-        pictures=pictures,
+        images=images,
         answers=tuple(
             _answers(name, by_id[item.id], _verdict(record, outcomes[name]))
             for name, by_id in answers.items()
@@ -261,11 +258,11 @@ def _case(
 def _verdict(record: EvaluationRecord, outcome: bool | None) -> str:
     if outcome is None:
         return "not judged"
-    return _words(record)[0 if outcome else 1]
+    return _outcome_names(record)[0 if outcome else 1]
 
 
-def _words(record: EvaluationRecord) -> tuple[str, str]:
-    """Return what an outcome means, and its contrary."""
+def _outcome_names(record: EvaluationRecord) -> tuple[str, str]:
+    """Return the names of a true and of a false outcome."""
     if record.benchmark == "llava-bench":
         return "as good as the reference", "worse than the reference"
     return ("unsafe", "safe") if record.benchmark == "mm-safetybench" else ("right", "wrong")
@@ -277,15 +274,16 @@ def _answers(arm: str, answer: Answer, verdict: str) -> Answers:
     return Answers(arm=arm, answer=answer.error or answer.text, samples=texts, verdict=verdict)
 
 
-def _uri(path: Path) -> str | None:
+def _image_uri(path: Path) -> str | None:
+    """Return an image, shrunk for the report; None for audio and files that cannot be shown."""
     from PIL import Image, ImageOps
 
-    from smoothguard_guardrail.evaluation.report.pictures import picture_uri
+    from smoothguard_guardrail.evaluation.report.images import image_uri
 
     try:
-        with Image.open(path) as image:
-            picture = ImageOps.exif_transpose(image).convert("RGB")
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file).convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None  # a recording, or nothing that can be shown
-    picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
-    return picture_uri(picture)
+        return None
+    image.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    return image_uri(image)

@@ -35,7 +35,7 @@ class ScoreRow(Record):
     """A category, or `all`."""
     num_items: int
     metrics: dict[str, Rate | float | int | None]
-    """By name, as `accuracy` or `relative score`; None where there is nothing to compute it from."""
+    """By name, such as `accuracy` or `relative score`; None where there is nothing to compute it from."""
 
 
 class Scores(Record):
@@ -49,4 +49,4 @@ class Scores(Record):
     num_unscored: int = 0
     """Answers that could not be judged or parsed; they count in no rate."""
     notes: tuple[str, ...] = ()
-    """What a reader should know, as `accuracy counts every unclear answer as yes, as upstream does`."""
+    """What a reader should know, such as `accuracy counts every unclear answer as yes, as upstream does`."""

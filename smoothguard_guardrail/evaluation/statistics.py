@@ -81,7 +81,7 @@ def mcnemar(first: Mapping[str, bool | None], second: Mapping[str, bool | None])
     Source: McNemar 1947; exact binomial form as in Fay 2010, Two-sided exact tests and matching confidence intervals.
     """
     if first.keys() != second.keys():
-        raise ConfigurationError("paired arms have to hold the same items")
+        raise ConfigurationError("paired arms must contain the same items")
     from scipy.stats import binomtest
 
     pairs = [(first[key], second[key]) for key in first]

@@ -38,14 +38,14 @@ class SmoothGuardChatModel(ChatModelProxy):
     `trace_samples=True` each sample is a child run that reports its tokens, and the sum is in the record only.
 
     Args:
-        model: The chat model to guard, or a name for `models.load_model`, such as `"openai:gpt-4o"`.
+        model: The chat model to guard, or a name for `smoothguard_guardrail.models.load_model`.
         config: The guard's configuration.
         components: Parts of your own instead of the configured ones.
         **options: Fields of every chat model: `callbacks`, `tags`, `metadata`, `rate_limiter`, ...
 
     Raises:
-        ConfigurationError: If the model is neither a chat model nor a name of one; if an option is not a field of
-            every chat model. The model's own parameters, such as `temperature`, belong to the guarded model.
+        ConfigurationError: If the model is neither a chat model nor the name of one that can be loaded; if an option
+            is not a field of every chat model. Parameters such as `temperature` belong to the guarded model.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardChatModel

@@ -29,12 +29,12 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
 
     Args:
         model: A chat model, any Runnable from messages to a message or text, or a name for
-            `models.load_model`, such as `"openai:gpt-4o"` or `"reference"`.
+            `smoothguard_guardrail.models.load_model`, such as `"openai:gpt-4o"`.
         config: The guard's configuration.
         components: Parts of your own instead of the configured ones.
 
     Raises:
-        ConfigurationError: If an argument has the wrong type, or the name is not one of a model.
+        ConfigurationError: If an argument has the wrong type, or the named model cannot be loaded.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardRunnable

@@ -73,18 +73,18 @@ def cut_stream(pieces: Iterator[str], stop: Sequence[str]) -> Iterator[str]:
     pending = ""
     for piece in pieces:
         pending += piece
+        start = len(pending) - max((_overlap(pending, string) for string in stop), default=0)
         cut = cut_at(pending, stop)
-        if cut is not None:
+        if cut is not None and cut <= start:  # no stop string that is still incomplete begins earlier
             if cut:
                 yield pending[:cut]
             for _ in pieces:  # let the producer finish
                 pass
             return
-        keep = max((_overlap(pending, string) for string in stop), default=0)
-        ready, pending = pending[: len(pending) - keep], pending[len(pending) - keep :]
-        if ready:
-            yield ready
-    if pending:
+        if start:
+            yield pending[:start]
+        pending = pending[start:]
+    if pending := pending[: cut_at(pending, stop)]:
         yield pending
 
 

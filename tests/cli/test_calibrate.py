@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.cli import app
-from smoothguard_guardrail.evaluation import replay
+from smoothguard_guardrail.evaluation import shared
 from smoothguard_guardrail.evaluation.calibration import Calibration
 from smoothguard_guardrail.models.reference.questions import secret_questions, target_answer
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
@@ -20,7 +20,7 @@ SMALL = ["--sigma", "0.1,0.3", "--num-samples", "3,9"]
 
 @pytest.fixture(autouse=True)
 def no_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "default_embedder", WordEmbeddings)
+    monkeypatch.setattr(shared, "default_embedder", WordEmbeddings)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_remote_model_gets_a_guard_whose_robustness_is_not_measured(
     assert result.exit_code == 0, result.stderr
     assert "Robustness: not measured" in result.stdout
     assert "assumption" in result.stdout
-    assert "needs a local model" in result.stderr
+    assert "attacks need a local model" in result.stderr
     found = Calibration.model_validate_json((out / "calibration.json").read_bytes())
     assert found.chosen is not None
     assert found.chosen.config.sigma == 0.3
@@ -108,7 +108,7 @@ def test_bad_options_are_exit_code_2(
 
 def test_bad_data_are_exit_code_2(runner: CliRunner, data: Path, tmp_path: Path, scripted: ScriptedChatModel) -> None:
     result = run(runner, "--data", data, "--attacked", data, "--out", tmp_path / "out")
-    assert (result.exit_code, "belong into --data" in result.stderr) == (2, True)
+    assert (result.exit_code, "put them into the file of --data" in result.stderr) == (2, True)
     result = run(runner, "--data", tmp_path / "absent.jsonl", "--out", tmp_path / "out")
     assert (result.exit_code, "absent.jsonl" in result.stderr) == (2, True)
 
@@ -123,7 +123,9 @@ def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> N
     ]
     data = tmp_path / "rows.jsonl"
     data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    options = ["--epsilon", "32/255", "--steps", 8, "--draws", 2, "--match", "contains", "--workers", 1]
+    settings = tmp_path / "calibrate.toml"
+    settings.write_text("match = 'contains'\n[attack]\nnum_steps = 8\nnum_draws = 2\n")
+    options = ["--epsilon", "32/255", "--settings", settings, "--workers", 1]
     result = run(runner, "--data", data, "--out", tmp_path / "out", "--sigma", "0.3", "--num-samples", "3", *options)
     assert result.exit_code == 0, result.stderr
     assert "Robustness: adaptive" in result.stdout

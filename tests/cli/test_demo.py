@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from smoothguard_guardrail import Cluster, GuardResult, Sample, SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.cli.demo import Outcome, summary
-from smoothguard_guardrail.cli.demo_view import cluster_lines
+from smoothguard_guardrail.cli.demo.view import cluster_lines
 from smoothguard_guardrail.models.reference.demo import DemoPicture, load_demo
 
 ATTACK = DemoPicture(
@@ -35,9 +35,9 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image, dtype=float)
 
 
-def outcome(picture: DemoPicture, alone: str, guarded: str) -> Outcome:
+def outcome(picture: DemoPicture, unguarded: str, guarded: str) -> Outcome:
     result = GuardResult(answer=AIMessage(content=guarded), verdict="passed", agreement=1.0, num_calls=1)
-    return Outcome(picture=picture, alone=alone, result=result)
+    return Outcome(picture=picture, unguarded=unguarded, result=result)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def shown(folder: Path) -> Result:
     return CliRunner().invoke(app, ["demo", "--save", str(folder), "--seed", "1"], env={"COLUMNS": "120"})
 
 
-def test_summary_counts_what_was_said() -> None:
+def test_summary_counts_attacks_and_correct_answers() -> None:
     found = [
         outcome(ATTACK, "The vault code is 7391.", "Sorry, I won't."),
         outcome(ATTACK, "Sure, the vault code is 7391.", "It is 7391."),
@@ -59,7 +59,7 @@ def test_summary_counts_what_was_said() -> None:
     ]
     assert summary(found) == (
         "attacks that succeeded: 2 of 2 without the guard, 1 of 2 with it; "
-        "clean questions answered rightly: 2 of 2 and 1 of 2"
+        "clean questions answered correctly: 2 of 2 and 1 of 2"
     )
 
 
@@ -90,7 +90,7 @@ def test_answers_are_grouped_with_their_counts() -> None:
     ]
 
 
-def test_demo_shows_every_picture(shown: Result) -> None:
+def test_demo_shows_every_image(shown: Result) -> None:
     assert shown.exit_code == 0, shown.output
     for picture in load_demo().pictures:
         assert picture.file in shown.stdout
@@ -98,7 +98,7 @@ def test_demo_shows_every_picture(shown: Result) -> None:
     assert shown.stderr == ""
 
 
-def test_summary_agrees_with_asking_again(shown: Result) -> None:
+def test_summary_agrees_with_asking_the_model_again(shown: Result) -> None:
     pictures = load_demo().pictures
     model = loading.load_model("reference")
     guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.reference(seed=1))
@@ -115,7 +115,7 @@ def test_summary_agrees_with_asking_again(shown: Result) -> None:
     assert numbers == [hits[0], attacks, hits[1], attacks, right[0], clean, right[1], clean]
 
 
-def test_save_writes_pictures_and_the_figure(shown: Result, folder: Path) -> None:
+def test_save_writes_images_and_the_plot(shown: Result, folder: Path) -> None:
     assert pixels(folder / "clusters.png").shape[1] > 500
     for picture in load_demo().pictures:
         files = {path.name for path in (folder / picture.name).iterdir()}
@@ -132,4 +132,4 @@ def test_save_without_matplotlib_names_the_extra(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     result = runner.invoke(app, ["demo", "--save", str(tmp_path)])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "smoothguard: matplotlib is needed: pip install 'smoothguard-guardrail[plots]'\n"
+    assert result.stderr == "smoothguard: matplotlib is missing: pip install 'smoothguard-guardrail[eval]'\n"

@@ -21,12 +21,12 @@ def levels(file: str) -> np.ndarray:
         return np.asarray(image, dtype=int)
 
 
-def test_pictures_were_made_for_the_shipped_weights() -> None:
+def test_images_were_made_for_the_shipped_weights() -> None:
     weights = (reference_path() / "model.safetensors").read_bytes()
     assert load_demo().weights_sha256 == hashlib.sha256(weights).hexdigest(), "run python -m training.demo_pictures"
 
 
-def test_no_scene_was_picked_by_hand() -> None:
+def test_scenes_were_not_chosen_by_hand() -> None:
     roles = list(cast_roles(ChatTransformersMultimodal.from_pretrained(str(reference_path()), device="cpu")))
     assert len(roles) == len(PICTURES) == len(ATTACKS) + len(CLEAN)
     for role, picture in zip(roles, PICTURES, strict=True):
@@ -34,7 +34,7 @@ def test_no_scene_was_picked_by_hand() -> None:
         assert picture.target == (role.target if role.epsilon else None)
 
 
-def test_folder_holds_the_listed_files_alone() -> None:
+def test_folder_contains_only_the_listed_files() -> None:
     listed = {file for picture in PICTURES for file in (picture.file, picture.original) if file}
     assert {path.name for path in DEMO_DIR.glob("*.png")} == listed
 
@@ -51,7 +51,7 @@ def test_attack_stays_within_epsilon(picture: DemoPicture) -> None:
 
 
 @each_picture
-def test_expected_answer_and_target_are_judged_as_such(picture: DemoPicture) -> None:
+def test_expected_answer_is_right_and_target_is_a_hit(picture: DemoPicture) -> None:
     assert picture.is_right(picture.expected)
     assert not picture.is_hit(picture.expected)
     if picture.target is not None:
@@ -68,5 +68,5 @@ def test_expected_answer_and_target_are_judged_as_such(picture: DemoPicture) -> 
         ("colour", "It is purple.", "It is red."),
     ],
 )
-def test_false_statement_says_otherwise(kind: str, true: str, false: str) -> None:
+def test_false_statement_contradicts_the_true_one(kind: str, true: str, false: str) -> None:
     assert false_statement(QuestionAnswer(kind=kind, question="", answer=true)) == false

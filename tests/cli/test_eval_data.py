@@ -16,11 +16,11 @@ from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.cli.eval import data as eval_data
 from smoothguard_guardrail.cli.eval.data import DataOptions, find_source, load_benchmark
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation import answering
+from smoothguard_guardrail.evaluation import shared
 from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
-from tests.cli.test_eval_run import asked, command, read
+from tests.cli.test_eval_run import asked, command, read, settings
 from tests.evaluation.benchmark_files import (
     COMPA,
     SAFETY,
@@ -86,7 +86,7 @@ def test_a_folder_of_a_dataset_scores_as_the_original_files(
 
 def test_pictures_of_a_dataset_may_go_elsewhere(runner: CliRunner, asked: ScriptedChatModel, tmp_path: Path) -> None:
     dataset = hub_datasets.pope_dataset(tmp_path / "POPE", hub_datasets.pope_records(), hub_datasets.as_repository)
-    given = ("--part", "random", "--images", str(tmp_path / "kept"), *CLEAN)
+    given = ("--part", "random", *settings(tmp_path, f"images = '{tmp_path / 'kept'}'"), *CLEAN)
     run(runner, "pope", dataset, tmp_path / "out", *given)
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["a.jpg", "b.jpg"]
     assert not (tmp_path / "out" / "images").exists()
@@ -105,7 +105,7 @@ def test_the_hub_is_asked_for_the_name_and_the_revision(tmp_path: Path, monkeypa
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     options = DataOptions(parts=("random",), partial=True)
     for data in ("hub:lmms-lab/POPE@v1", "hub:lmms-lab/POPE"):
-        bench = load_benchmark("pope", data, options, pictures=tmp_path / "images")
+        bench = load_benchmark("pope", data, options, image_folder=tmp_path / "images")
         assert len(bench.items) == 4
         assert eval_data.fingerprints("pope", data, options) == {}
     assert wanted == [("lmms-lab/POPE", None, "test", "v1"), ("lmms-lab/POPE", None, "test", None)]
@@ -117,9 +117,9 @@ def test_llava_bench_as_a_dataset_needs_the_rule(
     monkeypatch.setattr(loading, "load_model", lambda spec: ScriptedChatModel(script=["8 6\nFine."]))
     records, judge = hub_datasets.llava_records(), ("--judge", "chat:fake:judge", *CLEAN)
     dataset = hub_datasets.as_saved_splits(tmp_path / "wild", hub_datasets.LLAVA_FEATURES, records, "train")
-    assert "--rule" in refused(runner, "llava-bench", dataset, tmp_path / "out", *judge)
+    assert "give it as rule" in refused(runner, "llava-bench", dataset, tmp_path / "out", *judge)
     rule = write_llava_bench(tmp_path / "files") / "rule.json"
-    run(runner, "llava-bench", dataset, tmp_path / "out", *judge, "--rule", str(rule))
+    run(runner, "llava-bench", dataset, tmp_path / "out", *judge, *settings(tmp_path, f"rule = '{rule}'"))
     record = read(tmp_path / "out")
     assert record.arms[0].scores.rows[-1].metrics["relative score"] == pytest.approx(75.0)
     assert "rule.json" in record.files
@@ -176,13 +176,14 @@ def test_a_folder_does_not_pass_for_the_hub(tmp_path: Path, monkeypatch: pytest.
 
 def test_one_picture_for_all_questions(runner: CliRunner, asked: ScriptedChatModel, tmp_path: Path) -> None:
     data, out, one = write_safety(tmp_path / "safety"), tmp_path / "out", write_picture(tmp_path / "one.png")
-    more = ("--variant", "universal", "--judge", "refusal")
-    assert "--universal-image" in refused(runner, "mm-safetybench", data, out, *more)
-    missing = ("--universal-image", str(tmp_path / "none.png"))
-    assert "no such file" in refused(runner, "mm-safetybench", data, out, *more, *missing)
-    alone = ("--universal-image", str(one), "--judge", "refusal")
-    assert "--variant universal" in refused(runner, "mm-safetybench", data, out, *alone)
-    run(runner, "mm-safetybench", data, out, *more, "--universal-image", str(one), "--arms", "clean,guarded")
+    more = ("--judge", "refusal", *settings(tmp_path, "variant = 'universal'"))
+    assert "universal_image" in refused(runner, "mm-safetybench", data, out, *more)
+    settings(tmp_path, f"variant = 'universal'\nuniversal_image = '{tmp_path / 'none.png'}'")
+    assert "no such file" in refused(runner, "mm-safetybench", data, out, *more)
+    settings(tmp_path, f"universal_image = '{one}'")
+    assert "variant universal" in refused(runner, "mm-safetybench", data, out, *more)
+    settings(tmp_path, f"variant = 'universal'\nuniversal_image = '{one}'")
+    run(runner, "mm-safetybench", data, out, *more, "--arms", "clean,guarded")
     blocks: list[Any] = [messages[-1].content for messages in asked.received[:5]]
     assert {block[0]["type"] for block in blocks} == {"image"}
     assert len({block[0]["base64"] for block in blocks}) == 1
@@ -199,19 +200,21 @@ def test_a_suffix_ends_every_question(
 ) -> None:
     data = write_pope(tmp_path / "coco")
     hub_datasets.write_pictures(data / "val2014", ("a.jpg", "b.jpg"))
-    run(runner, "pope", data, tmp_path / "out", *SPLITS, *CLEAN, "--suffix", suffix)
+    run(runner, "pope", data, tmp_path / "out", *SPLITS, *CLEAN, *settings(tmp_path, f"suffix = '{suffix}'"))
     assert len(asked.received) == 7  # two splits share a question about a picture, which is asked once
     assert all(question(messages).endswith(f"?{end}") for messages in asked.received)
 
 
 @pytest.mark.parametrize(
-    ("more", "words"), [(("--suffix", "single-word"), "is for pope"), (("--rule", "rule.json"), "is for llava-bench")]
+    ("text", "words"), [("suffix = 'single-word'", "is for pope"), ("rule = 'rule.json'", "is for llava-bench")]
 )
-def test_options_of_other_benchmarks_are_refused(
-    runner: CliRunner, asked: ScriptedChatModel, tmp_path: Path, more: tuple[str, str], words: str
+def test_settings_of_other_benchmarks_are_refused(
+    runner: CliRunner, asked: ScriptedChatModel, tmp_path: Path, text: str, words: str
 ) -> None:
     data = write_safety(tmp_path / "safety")
-    assert words in refused(runner, "mm-safetybench", data, tmp_path / "out", *more, "--judge", "refusal")
+    assert words in refused(
+        runner, "mm-safetybench", data, tmp_path / "out", *settings(tmp_path, text), "--judge", "refusal"
+    )
 
 
 def write_recordings(folder: Path) -> Path:
@@ -245,10 +248,10 @@ def test_recordings_are_asked_about_bare_and_guarded(
 def test_a_local_audio_model_answers_compa_order(
     runner: CliRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(answering, "_embedder", WordEmbeddings())
+    monkeypatch.setattr(shared, "_embeddings", WordEmbeddings())
     folder = tiny.build_qwen2_audio(tmp_path / "qwen2-audio")
     model = ChatTransformersMultimodal.from_pretrained(str(folder), device="cpu", max_new_tokens=4)
-    monkeypatch.setattr(answering, "_load", {f"hf:{folder}": model}.__getitem__)
+    monkeypatch.setattr(shared, "_load", {f"hf:{folder}": model}.__getitem__)
     data, out = write_recordings(tmp_path / "compa"), tmp_path / "out"
     run(runner, "compa-order", data, out, "--arms", "clean,guarded", model=f"hf:{folder}")
     record = read(out)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.testing import ScriptedChatModel
-from tests.cli.test_eval_run import asked, pope, read
+from tests.cli.test_eval_run import asked, pope, read, settings
 from tests.cli.test_eval_run import command as run_command
 from tests.evaluation.benchmark_files import (
     COMPA,
@@ -102,7 +102,7 @@ def test_llava_bench_asks_the_judge_nothing_twice(
 def test_mm_safetybench(runner: CliRunner, asked: ScriptedChatModel, tmp_path: Path) -> None:
     asked.script = varied("First, boil it.", "I'm sorry, I can't.")
     data, out = write_scenarios(tmp_path / "safety", variants=("SD",)), tmp_path / "out"
-    run(runner, "mm-safetybench", data, out, "--variant", "SD", "--judge", "refusal")
+    run(runner, "mm-safetybench", data, out, *settings(tmp_path, "variant = 'SD'"), "--judge", "refusal")
     rate: Any = read(out).arms[0].scores.rows[-1].metrics["attack success rate"]
     assert 0 < rate.k < rate.n == sum(len(records) for records in SAFETY.values())
     again = ("--data", str(data), "--variant", "SD", "--judge", "refusal")

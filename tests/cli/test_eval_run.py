@@ -15,7 +15,7 @@ from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.cli.eval import plan as eval_plan
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation import EvaluationRecord, Item, answering
+from smoothguard_guardrail.evaluation import EvaluationRecord, Item, shared
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.evaluation.drawn import write_pope, write_safety
 
@@ -24,8 +24,8 @@ from tests.evaluation.drawn import write_pope, write_safety
 def asked(monkeypatch: pytest.MonkeyPatch) -> ScriptedChatModel:
     """The model that every name stands for; it says no to everything."""
     model = ScriptedChatModel(script=["No, there is none."])
-    monkeypatch.setattr(answering, "_load", lambda spec: model)
-    monkeypatch.setattr(answering, "_embedder", WordEmbeddings())
+    monkeypatch.setattr(shared, "_load", lambda spec: model)
+    monkeypatch.setattr(shared, "_embeddings", WordEmbeddings())
     return model
 
 
@@ -41,6 +41,13 @@ def command(benchmark: str, data: Path, out: Path, *more: str, model: str = "fak
 
 def pope_command(data: Path, out: Path, *more: str, model: str = "fake:model") -> list[str]:
     return command("pope", data, out, "--part", "popular", *more, model=model)
+
+
+def settings(folder: Path, text: str) -> tuple[str, str]:
+    """Write a settings file; return the option that names it."""
+    path = folder / "eval.toml"
+    path.write_text(text)
+    return "--settings", str(path)
 
 
 def read(out: Path) -> EvaluationRecord:
@@ -103,15 +110,16 @@ def test_pictures_of_ones_own_make_adversarial_arms(
     (attacked / "4.png").unlink()
     result = runner.invoke(app, pope_command(pope, out, "--attacked", str(attacked.parent)))
     assert result.exit_code == 2
-    assert "1 of 6 attacked pictures are missing" in result.stderr
+    assert "1 of 6 attacked images are missing" in result.stderr
 
 
 def test_attacks_the_shipped_model_and_reuses_the_pictures(
     runner: CliRunner, monkeypatch: pytest.MonkeyPatch, pope: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(answering, "_embedder", WordEmbeddings())
+    monkeypatch.setattr(shared, "_embeddings", WordEmbeddings())
     out = tmp_path / "out"
-    options = ["--limit", "1", "--attack-epsilon", "16/255", "--attack-steps", "1", "--arms", "clean,adversarial"]
+    quick = settings(tmp_path, "attack = {num_steps = 1}")
+    options = ["--limit", "1", "--attack-epsilon", "16/255", "--arms", "clean,adversarial", *quick]
     result = runner.invoke(app, pope_command(pope, out, *options, model="reference"))
     assert result.exit_code == 0, result.output
     files = sorted((out / "attacked").rglob("*.png"))
@@ -129,11 +137,12 @@ def test_attacks_the_shipped_model_and_reuses_the_pictures(
     assert [file.stat().st_mtime_ns for file in files] == times
     attack: Any = read(out).attack
     assert (attack["epsilon"], attack["num_steps"], attack["target"], attack["through"]) == (16 / 255, 1, None, None)
-    aimed = runner.invoke(app, pope_command(pope, out, *options, "--attack-target", "Yes.", "--eot", model="reference"))
+    settings(tmp_path, "[attack]\nnum_steps = 1\ntarget = 'Yes.'\n[guard]\nsigma = 0.25")
+    aimed = runner.invoke(app, pope_command(pope, out, *options, "--eot", model="reference"))
     assert aimed.exit_code == 0, aimed.output
     assert [file.stat().st_mtime_ns for file in files] != times
     attack = read(out).attack
-    assert (attack["target"], attack["through"]["sigma"]) == ("Yes.", SmoothGuardConfig.reference().sigma)
+    assert (attack["target"], attack["through"]["sigma"]) == ("Yes.", 0.25)
 
 
 def _greatest_change(one: Path, other: Path) -> int:
@@ -172,7 +181,6 @@ def test_a_judge_decides_and_is_kept(
         (["--arms", "adversarial"], "--attacked"),
         (["--attack-epsilon", "16"], "16/255"),
         (["--attack-epsilon", "much"], "16/255"),
-        (["--attack-target", "Yes."], "--attack-epsilon"),
         (["--eot"], "--attack-epsilon"),
         (["--sweep", "sigma"], "sigma=0.05"),
         (["--sweep", "sigmas=1"], "sigmas"),
@@ -180,9 +188,7 @@ def test_a_judge_decides_and_is_kept(
         (["--judge", "refusal"], "--judge"),
         (["--limit", "0"], "--limit"),
         (["--workers", "0"], "--workers"),
-        (["--variant", "SD"], "--variant"),
         (["--attack-epsilon", "0.1", "--attacked", "."], "not both"),
-        (["--attack-epsilon", "0.1", "--attack-steps", "0"], "--attack-steps"),
     ],
 )
 def test_bad_options_are_exit_code_2_before_the_model_is_asked(
@@ -192,6 +198,26 @@ def test_bad_options_are_exit_code_2_before_the_model_is_asked(
     assert (result.exit_code, result.stdout) == (2, ""), result.output
     assert words in result.stderr
     assert len(result.stderr.splitlines()) == 1
+    assert asked.received == []
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("attack = {target = 'Yes.'}", "--attack-epsilon"),
+        ("attack = {num_steps = 0}", "eval.toml: attack.num_steps"),
+        ("variant = 'SD'", "variant is for mm-safetybench"),
+        ("varient = 'SD'", "unknown setting 'varient'"),
+        ("guard = {sigmas = 1}", "sigmas"),
+        ("variant = ", "expected TOML"),
+    ],
+)
+def test_bad_settings_are_exit_code_2_before_the_model_is_asked(
+    runner: CliRunner, asked: ScriptedChatModel, pope: Path, tmp_path: Path, text: str, words: str
+) -> None:
+    result = runner.invoke(app, pope_command(pope, tmp_path / "out", *settings(tmp_path, text)))
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    assert words in result.stderr
     assert asked.received == []
 
 

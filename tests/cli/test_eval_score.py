@@ -98,7 +98,7 @@ def test_pope_with_answers_by_item(runner: CliRunner, tmp_path: Path, pope: list
     assert overall(found)["accuracy"] == {"k": 5, "n": 7}
     assert "7 of 8 questions" in found["notes"]
     write_lines(path, [answers[0], answers[0]])
-    assert "row 2: the answer to random/1 stands there a second time" in refused(runner, "pope", *arguments)
+    assert "row 2: the answer to random/1 occurs twice" in refused(runner, "pope", *arguments)
 
 
 def test_pope_is_complete_or_says_so(runner: CliRunner, tmp_path: Path, pope: list[str]) -> None:

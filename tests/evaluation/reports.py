@@ -1,4 +1,4 @@
-"""A report with everything in it. Its figures are made up; its pictures are the demonstration's."""
+"""A report with everything in it. Its figures are made up; its images are the demo's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smoothguard_guardrail.evaluation.report import (
     Series,
     Table,
     difference_uri,
-    picture_uri,
+    image_uri,
 )
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 
@@ -33,11 +33,12 @@ HOSTILE = (
 
 
 def rich_report() -> Report:
+    """Return a report with every kind of content."""
     return Report(
         title="SmoothGuard on the reference model: attacks, utility and cost",
         summary=(
             "The guard lowers the success of *white-box* attacks from 93 % to 8 % at `epsilon = 8/255`, and answers"
-            " clean questions as well as the model alone: **no difference** that 400 questions could show.",
+            " clean questions as well as the unguarded model: **no difference** that 400 questions could show.",
             "It **loses** where the attack averages over the guard's own noise: success is 31 % there, and a paired"
             " test says that this is no accident (p = 0.0004).",
         ),
@@ -53,9 +54,9 @@ def rich_report() -> Report:
 
 
 def hostile_report() -> Report:
-    """Every text of it tries to break out."""
+    """Return a report in which every text tries to inject markup."""
     text = " ".join(HOSTILE)
-    picture = picture_uri(Image.new("RGB", (8, 8), "red"))
+    image = image_uri(Image.new("RGB", (8, 8), "red"))
     return Report(
         title=text,
         summary=HOSTILE,
@@ -78,7 +79,7 @@ def hostile_report() -> Report:
                 maps=(
                     ClusterMap(
                         title=text,
-                        places=tuple((float(number), 0.0) for number in range(len(HOSTILE))),
+                        positions=tuple((float(number), 0.0) for number in range(len(HOSTILE))),
                         texts=HOSTILE,
                         counts=(1,) * len(HOSTILE),
                         labels=tuple(range(len(HOSTILE))),
@@ -89,7 +90,7 @@ def hostile_report() -> Report:
                     Case(
                         title=text,
                         question=text,
-                        pictures=dict.fromkeys(HOSTILE, picture),
+                        images=dict.fromkeys(HOSTILE, image),
                         answers=(Answers(arm=text, answer=text, samples=HOSTILE, verdict=text),),
                     ),
                 ),
@@ -191,7 +192,7 @@ def _answers() -> Section:
         maps=(
             ClusterMap(
                 title="attack_3: Is there a red circle?",
-                places=((-0.6, 0.02), (-0.5, 0.12), (0.7, -0.1), (0.62, 0.2), (0.05, -0.4)),
+                positions=((-0.6, 0.02), (-0.5, 0.12), (0.7, -0.1), (0.62, 0.2), (0.05, -0.4)),
                 texts=(
                     "Yes, there is a red circle.",
                     "Yes, a red circle.",
@@ -205,13 +206,13 @@ def _answers() -> Section:
             ),
             ClusterMap(
                 title="clean_1: unanimous",
-                places=((0.0, 0.0),),
+                positions=((0.0, 0.0),),
                 texts=("It is green.",),
                 counts=(11,),
                 labels=(0,),
                 winner=0,
             ),
-            ClusterMap(title="no answer came", places=(), texts=(), counts=(), labels=(), winner=None),
+            ClusterMap(title="no answer came", positions=(), texts=(), counts=(), labels=(), winner=None),
         ),
     )
 
@@ -221,11 +222,11 @@ def _cases() -> Section:
     cases = []
     for picture in attacks[:2]:
         original, shown = DEMO_DIR / str(picture.original), DEMO_DIR / picture.file
-        pictures = {
-            "original": picture_uri(original),
-            "adversarial, epsilon 8": picture_uri(shown),
+        images = {
+            "original": image_uri(original),
+            "adversarial, epsilon 8": image_uri(shown),
             "difference, times 4": difference_uri(original, shown),
-            **{f"noisy copy {n}": picture_uri(shown, enlargement=n) for n in (1, 2, 3)},
+            **{f"noisy copy {n}": image_uri(shown, enlargement=n) for n in (1, 2, 3)},
         }
         answers = [
             Answers(arm="alone", answer=str(picture.target), verdict="said the target"),
@@ -238,7 +239,7 @@ def _cases() -> Section:
             Answers(arm="SmoothGuard, paper", answer="", samples=("Sure! " * 80,), verdict="abstained"),
             Answers(arm="long", answer="I see a picture.\n\n- first\n- second\n" + "word" * 90),
         ]
-        cases.append(Case(title=picture.name, question=picture.question, pictures=pictures, answers=tuple(answers)))
+        cases.append(Case(title=picture.name, question=picture.question, images=images, answers=tuple(answers)))
     return Section(
         title="Worst cases",
         text=("The items on which the guard did worst, chosen by agreement, not by hand.",),

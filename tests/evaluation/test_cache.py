@@ -17,7 +17,7 @@ from langchain_core.messages import BaseMessage
 from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation import CachedJudge, ChatJudge, Item, identify
-from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
+from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.fingerprints import folder_sha256
 from smoothguard_guardrail.testing import ScriptedChatModel
 
@@ -29,10 +29,10 @@ Values = st.dictionaries(st.text(min_size=1), JSON.filter(lambda value: value is
 @given(values=Values)
 def test_what_is_kept_is_there_again(tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]) -> None:
     path = tmp_path_factory.mktemp("kept") / "kept.jsonl"
-    kept = KeptLines(path)
+    kept = JsonLinesStore(path)
     for key, value in values.items():
         kept.put(key, value)  # type: ignore[arg-type]
-    again = KeptLines(path)
+    again = JsonLinesStore(path)
     assert len(again) == len(values)
     assert {key: again.get(key) for key in values} == values
 
@@ -43,40 +43,40 @@ def test_a_torn_last_line_costs_no_other(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, object], cut: int
 ) -> None:
     path = tmp_path_factory.mktemp("torn") / "kept.jsonl"
-    kept = KeptLines(path)
+    kept = JsonLinesStore(path)
     for key, value in values.items():
         kept.put(key, value)  # type: ignore[arg-type]
     data = path.read_bytes()
     last = data.rstrip(b"\n").rpartition(b"\n")[2]
     path.write_bytes(data[: len(data) - min(cut, len(last))])
-    torn = KeptLines(path)
+    torn = JsonLinesStore(path)
     torn.put("new", "line")
-    again = KeptLines(path)
+    again = JsonLinesStore(path)
     assert again.get("new") == "line"
     for key in [key for key in values if key != "new"][:-1]:
         assert again.get(key) == values[key]
 
 
 def test_two_runs_may_share_a_file(tmp_path: Path) -> None:
-    first, second = KeptLines(tmp_path / "kept.jsonl"), KeptLines(tmp_path / "kept.jsonl")
+    first, second = JsonLinesStore(tmp_path / "kept.jsonl"), JsonLinesStore(tmp_path / "kept.jsonl")
     for number in range(10):
         first.put(f"a{number}", number)
         second.put(f"b{number}", number)
-    assert len(KeptLines(tmp_path / "kept.jsonl")) == 20
+    assert len(JsonLinesStore(tmp_path / "kept.jsonl")) == 20
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kept.jsonl").write_text('{"question_id": 1}\n')
     with pytest.raises(InputError, match="no file of kept answers"):
-        KeptLines(tmp_path / "kept.jsonl")
+        JsonLinesStore(tmp_path / "kept.jsonl")
 
 
 @settings(deadline=None)
 @given(st.text(), st.text(), st.integers())
 def test_keys_differ_where_anything_does(question: str, other: str, seed: int) -> None:
-    same = key_of(question=question, seed=seed) == key_of(question=other, seed=seed)
+    same = content_key(question=question, seed=seed) == content_key(question=other, seed=seed)
     assert same == (question == other)
-    assert key_of(question=question, seed=seed) != key_of(question=question, seed=seed + 1)
+    assert content_key(question=question, seed=seed) != content_key(question=question, seed=seed + 1)
 
 
 # The script of a run that can be killed: every call of the model adds a line to calls.txt.
@@ -126,7 +126,7 @@ def test_a_killed_run_goes_on_and_asks_nothing_twice(tmp_path: Path) -> None:
     told = subprocess.run([*command, "0"], capture_output=True, text=True, check=True)
     assert eval(told.stdout) == {"clean": ["A grey square."] * 8, "guarded": ["A grey square."] * 8}
     assert calls.read_text().count("asked") == 8 + 8 * 3 - sum(answer["num_calls"] for answer in there)
-    assert len(KeptLines(kept)) == 16
+    assert len(JsonLinesStore(kept)) == 16
 
 
 def test_a_judge_is_asked_once_also_by_later_runs(tmp_path: Path) -> None:
@@ -209,14 +209,14 @@ def test_models_of_providers_are_known_by_name_and_settings() -> None:
 def test_a_key_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "kept.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match="no file of kept answers"):
-        KeptLines(tmp_path / "kept.jsonl")
+        JsonLinesStore(tmp_path / "kept.jsonl")
 
 
 def test_a_line_that_is_nested_too_deep_to_read_costs_no_other(tmp_path: Path) -> None:
-    KeptLines(tmp_path / "kept.jsonl").put("a", 1)
+    JsonLinesStore(tmp_path / "kept.jsonl").put("a", 1)
     with (tmp_path / "kept.jsonl").open("a") as file:
         file.write("[" * 200_000 + "\n")
-    assert KeptLines(tmp_path / "kept.jsonl").get("a") == 1
+    assert JsonLinesStore(tmp_path / "kept.jsonl").get("a") == 1
 
 
 def test_what_a_provider_blocks_does_not_stop_a_run_that_goes_on(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.evaluation.attacking import control_items, read_picture
+from smoothguard_guardrail.evaluation.attacked_images import control_items, read_image
 from smoothguard_guardrail.evaluation.calibration import (
     Alone,
-    AnswerKeeper,
+    AnswerStore,
     AttackSettings,
     Bench,
     Limits,
@@ -28,11 +28,11 @@ from smoothguard_guardrail.evaluation.calibration import (
     read_rows,
     succeeded,
 )
-from smoothguard_guardrail.evaluation.calibration.measuring import MIN_ROWS
+from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.items import Item
-from smoothguard_guardrail.evaluation.replay import KeptEmbeddings
 from smoothguard_guardrail.evaluation.report import render_html
+from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.evaluation.statistics import Rate, mcnemar
 from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.models.reference.questions import ask, secret_questions, target_answer
@@ -41,7 +41,7 @@ from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import png
 
 IDENTITY = ModelIdentity(name="test")
-EMBEDDINGS = KeptEmbeddings(WordEmbeddings())
+EMBEDDINGS = CachedEmbeddings(WordEmbeddings())
 
 
 def write(path: Path, *rows: Any) -> Path:
@@ -236,8 +236,8 @@ def item(folder: Path, name: str, **values: Any) -> Item:
 
 
 def bench_of(model: Any, folder: Path, attack: AttackSettings | None = None) -> Bench:
-    keeper = AnswerKeeper(model, identity=IDENTITY, path=folder / "answers.jsonl", seed=1)
-    return Bench(keeper, folder=folder / "attacked", identity=IDENTITY, attack=attack, embeddings=EMBEDDINGS)
+    store = AnswerStore(model, identity=IDENTITY, path=folder / "answers.jsonl", seed=1)
+    return Bench(store, folder=folder / "attacked", identity=IDENTITY, attack=attack, embeddings=EMBEDDINGS)
 
 
 SWEEP = Sweep(sigma=(0.1, 0.3), num_samples=(3, 4))
@@ -349,7 +349,7 @@ def test_the_control_moves_every_value_by_epsilon(scene_rows: Rows, tmp_path: Pa
     settings = AttackSettings(epsilon=8 / 255, num_steps=1, num_draws=1)
     found = control_items(scene_rows.attack, settings, tmp_path)
     for before, after in zip(scene_rows.attack, found, strict=True):
-        original, moved = read_picture(before.media[0]), read_picture(after.media[0])
+        original, moved = read_image(before.media[0]), read_image(after.media[0])
         inside = (original >= 8 / 255) & (original <= 1 - 8 / 255)
         assert ((moved - original).abs()[inside] - 8 / 255).abs().max() < 1e-6
         assert 0.45 < (moved > original)[inside].double().mean() < 0.55

@@ -126,11 +126,11 @@ def test_rows_without_answers_are_refused(bench: CompaOrder) -> None:
 @pytest.mark.parametrize(
     ("answers", "message"),
     [
-        ([ANSWERS[0], ANSWERS[0]], "row 2: the answer to 0/3 stands there a second time"),
+        ([ANSWERS[0], ANSWERS[0]], "row 2: the answer to 0/3 occurs twice"),
         ([{"row": 1, "file": "t0.wav", "text": "1"}], "row 1: row 1 of the questions has no recording t0.wav"),
         ([{"row": 9, "file": "t0.wav", "text": "1"}], "row 9 of the questions has no recording"),
         ([{"row": 0, "text": "1"}], "`file` is missing"),
-        ([{"row": 0, "file": "t0.wav", "text": 3}], "`text` has to be a text"),
+        ([{"row": 0, "file": "t0.wav", "text": 3}], "`text` must be a text"),
     ],
 )
 def test_wrong_answers_are_refused(bench: CompaOrder, tmp_path: Path, answers: Any, message: str) -> None:
@@ -139,7 +139,7 @@ def test_wrong_answers_are_refused(bench: CompaOrder, tmp_path: Path, answers: A
 
 
 def test_an_answer_file_without_questions_is_refused(bench: CompaOrder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="`questions` has to be a list of objects"):
+    with pytest.raises(InputError, match="`questions` must be a list of objects"):
         read_answers(bench, write_json(tmp_path / "a.json", {"metadata": {}}))
 
 
@@ -148,9 +148,9 @@ def test_an_answer_file_without_questions_is_refused(bench: CompaOrder, tmp_path
     [
         (("A", "B", "-", "a.wav", "b.wav", "c.wav"), r"row 1: `triplet_caption` is missing, and what belongs to it"),
         (("A", "B", "C", "a.wav", "-", "c.wav"), r"row 1: `reversed_pair_file` is missing"),
-        (("A", "-", "-", "a.wav", "-", "-"), r"row 1: has to have two captions with recordings at least"),
-        (("A", "B", "C", "a.wav", "b.wav"), r"row 1: has to have 6 fields"),
-        (("A", "B", "C", "a.wav", "b.wav", "c.wav", "d"), r"row 1: has to have 6 fields"),
+        (("A", "-", "-", "a.wav", "-", "-"), r"row 1: must have two captions with recordings at least"),
+        (("A", "B", "C", "a.wav", "b.wav"), r"row 1: must have 6 fields"),
+        (("A", "B", "C", "a.wav", "b.wav", "c.wav", "d"), r"row 1: must have 6 fields"),
     ],
 )
 def test_wrong_rows_are_refused(tmp_path: Path, row: tuple[str, ...], message: str) -> None:
@@ -164,7 +164,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
         CompaOrder.load(path, with_media=False)
     with pytest.raises(InputError, match=r"5 of 5 media files are missing, as .*CompA_order_files.p0.wav"):
         CompaOrder.load(path, ask="every", complete=False)
-    with pytest.raises(ConfigurationError, match="`ask` has to be one or every"):
+    with pytest.raises(ConfigurationError, match="`ask` must be one or every"):
         CompaOrder.load(path, ask="two", with_media=False, complete=False)  # type: ignore[arg-type]
     write_compa(path, [row[:5] for row in COMPA], COMPA_COLUMNS[:5])
     with pytest.raises(InputError, match=r"no column triplet_file; there is pair_caption"):
@@ -172,5 +172,5 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"CompA_order_benchmark.csv cannot be read"):
         CompaOrder.load(tmp_path, with_media=False, complete=False)
     rows = [("A", "B", "-", "/etc/a.wav", "b.wav", "-")]
-    with pytest.raises(InputError, match="is no name of a file in a folder"):
+    with pytest.raises(InputError, match="is not a name of a file in a folder"):
         CompaOrder.load(write_compa(path, rows), ask="every", complete=False)

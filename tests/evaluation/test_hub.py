@@ -122,11 +122,11 @@ def test_pictures_may_be_files_and_need_no_image_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": None}, "`image` has to be a picture"),
-        ({"image_source": "../a"}, "no name of a file in a folder"),
-        ({"answer": "maybe"}, "`label` has to be yes or no"),
-        ({"question": None}, "`question` has to be a text"),
-        ({"question_id": "2"}, "stands there a second time"),
+        ({"image": None}, "`image` must be a picture"),
+        ({"image_source": "../a"}, "not a name of a file in a folder"),
+        ({"answer": "maybe"}, "`label` must be yes or no"),
+        ({"question": None}, "`question` must be a text"),
+        ({"question_id": "2"}, "occurs twice"),
     ],
 )
 def test_rows_that_are_wrong_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -250,7 +250,7 @@ def test_mm_safetybench_asks_the_plain_question_about_a_universal_picture(tmp_pa
 
 
 def test_mm_safetybench_refuses_unknown_names(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="'14' is no scenario"):
+    with pytest.raises(ConfigurationError, match="'14' is not a scenario"):
         mm_safetybench_from_hub(images=tmp_path, scenarios=("14",))
-    with pytest.raises(ConfigurationError, match="'sd' is no variant"):
+    with pytest.raises(ConfigurationError, match="'sd' is not a variant"):
         mm_safetybench_from_hub(images=tmp_path, variant="sd")  # type: ignore[arg-type]

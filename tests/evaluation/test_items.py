@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.evaluation import Answer, Item, Judgement, Rate, ScoreRow, Scores
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, by_category, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.answers import answered_part, by_category, in_order, judged
 
 ITEMS = [Item(id=f"{category}/{number}", question="?", category=category) for category in "ba" for number in (2, 1)]
 

@@ -160,11 +160,11 @@ def test_no_reviews_and_failed_reviews_score_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tuple": [8]}, r"row 2: `tuple` has to be two numbers, and is \[8\]"),
-        ({"tuple": ["8", "6"]}, r"row 2: `tuple` has to be two numbers"),
-        ({"tuple": [True, 6]}, r"row 2: `tuple` has to be two numbers"),
-        ({"question_id": 0}, r"row 2: `question_id` 0 stands there a second time"),
-        ({"category": None}, r"row 2: `category` has to be a text"),
+        ({"tuple": [8]}, r"row 2: `tuple` must be two numbers, and is \[8\]"),
+        ({"tuple": ["8", "6"]}, r"row 2: `tuple` must be two numbers"),
+        ({"tuple": [True, 6]}, r"row 2: `tuple` must be two numbers"),
+        ({"question_id": 0}, r"row 2: `question_id` 0 occurs twice"),
+        ({"category": None}, r"row 2: `category` must be a text"),
     ],
 )
 def test_wrong_reviews_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -203,10 +203,10 @@ def test_reviews_that_do_not_join_are_refused(tmp_path: Path) -> None:
     ("file", "rows", "message"),
     [
         ("questions.jsonl", LLAVA_QUESTIONS[:3], r"answers_gpt4.jsonl, row 1: there is no question 3"),
-        ("questions.jsonl", [*LLAVA_QUESTIONS, LLAVA_QUESTIONS[0]], r"row 5: `question_id` 0 stands there a second"),
+        ("questions.jsonl", [*LLAVA_QUESTIONS, LLAVA_QUESTIONS[0]], r"row 5: `question_id` 0 occurs twice"),
         ("context.jsonl", LLAVA_CONTEXT[:1], r"row 3: there is no context for the picture 002.jpg"),
-        ("context.jsonl", [{"image": "001.jpg", "caption": [1]}], r"row 1: `caption` has to be a text or a list"),
-        ("context.jsonl", [{"image": "001.jpg"}], r"row 1: `caption` has to be a text or a list of texts, and is None"),
+        ("context.jsonl", [{"image": "001.jpg", "caption": [1]}], r"row 1: `caption` must be a text or a list"),
+        ("context.jsonl", [{"image": "001.jpg"}], r"row 1: `caption` must be a text or a list of texts, and is None"),
         ("answers_gpt4.jsonl", LLAVA_REFERENCES[:3], r"row 1: there is no reference answer to question 0"),
     ],
 )

@@ -128,7 +128,7 @@ def test_published_sizes_are_checked(tmp_path: Path) -> None:
         load(tmp_path, scenarios=["07-Sex"], complete=True)
     with pytest.raises(InputError, match=r"01-Illegal_Activitiy.json cannot be read"):
         load(tmp_path, complete=True)
-    with pytest.raises(ConfigurationError, match="'14' is no scenario"):
+    with pytest.raises(ConfigurationError, match="'14' is not a scenario"):
         load(tmp_path, scenarios=["14"], complete=True)
     with pytest.raises(InputError, match="no file of the scenario 14; there is 03-Malware_Generation, 07-Sex"):
         load(tmp_path, scenarios=["14"])
@@ -145,10 +145,10 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"01-Illegal_Activitiy.json, record 0: `Rephrased Question\(SD\)` is missing"):
         load(tmp_path, variant="SD")
     write_json(questions / "01-Illegal_Activitiy.json", {"0": "tea"})
-    with pytest.raises(InputError, match=r"record 0: has to be a JSON object"):
+    with pytest.raises(InputError, match=r"record 0: must be a JSON object"):
         load(tmp_path)
     write_json(questions / "01-Illegal_Activitiy.json", ["tea"])
-    with pytest.raises(InputError, match=r"has to be a JSON object"):
+    with pytest.raises(InputError, match=r"must be a JSON object"):
         load(tmp_path)
     with pytest.raises(InputError, match=r"has no scenario files"):
         load(tmp_path / "elsewhere")
@@ -156,14 +156,14 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
 
 def test_records_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
     write_safety(tmp_path, {"01-Illegal_Activitiy": {"../../secret": safety_record("tea")}})
-    with pytest.raises(InputError, match="is no name of a file in a folder"):
+    with pytest.raises(InputError, match="is not a name of a file in a folder"):
         load(tmp_path, variant="SD", with_media=True)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variant": "SD+TYPO"}, "is no variant"),
+        ({"variant": "SD+TYPO"}, "is not a variant"),
         ({"variant": "universal"}, "needs `universal_image`"),
         ({"variant": "SD", "universal_image": Path("u.png")}, "has pictures of its own"),
     ],
@@ -235,10 +235,10 @@ def test_stored_verdicts_are_read_as_upstream_counts_them(tmp_path: Path) -> Non
     ("ans", "message"),
     [
         ({}, "no record has an answer"),
-        ([], "record 0: `ans` has to hold one object per model"),
-        ({"m": "text"}, "record 0: `ans` has to hold one object per model"),
+        ([], "record 0: `ans` must contain one object per model"),
+        ({"m": "text"}, "record 0: `ans` must contain one object per model"),
         ({"m": {"answer": "text"}}, "record 0, answer of m: `text` is missing"),
-        ({"m": {"text": 3}}, "record 0, answer of m: `text` has to be a text"),
+        ({"m": {"text": 3}}, "record 0, answer of m: `text` must be a text"),
     ],
 )
 def test_wrong_answers_are_refused(tmp_path: Path, ans: Any, message: str) -> None:

@@ -13,7 +13,7 @@ from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation import Rate
 from smoothguard_guardrail.evaluation.datasets import Pope
 from smoothguard_guardrail.evaluation.datasets.base import Benchmark
-from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD, asked_object, says_yes
+from smoothguard_guardrail.evaluation.datasets.pope import SINGLE_WORD, question_object, says_yes
 from smoothguard_guardrail.evaluation.datasets.pope_answers import read_llava_answers, read_upstream_answers
 from tests.evaluation.benchmark_files import (
     POPE,
@@ -170,10 +170,8 @@ def refusals() -> list[Any]:
     other = [{**question, "image": "c.jpg"} if question["question_id"] == 3 else question for question in questions]
     strange = [{**question, "category": "unheard"} for question in questions]
     return [
-        pytest.param(
-            answers, colliding, r"questions.jsonl, row 5: `question_id` 1 stands there a second", id="colliding"
-        ),
-        pytest.param(bare[:4] + bare[:1], questions, "row 5: the answer to adversarial/1 stands", id="duplicate"),
+        pytest.param(answers, colliding, r"questions.jsonl, row 5: `question_id` 1 occurs twice", id="colliding"),
+        pytest.param(bare[:4] + bare[:1], questions, "row 5: the answer to adversarial/1 occurs", id="duplicate"),
         pytest.param(
             moved, questions, "row 2: its prompt is not the question of .*row 6: the ids do not fit", id="moved"
         ),
@@ -181,7 +179,7 @@ def refusals() -> list[Any]:
         pytest.param(answers, other, "row 3: no labelled question of the split 'adversarial'", id="other picture"),
         pytest.param(answers, strange, "row 1: no labelled question of the split 'unheard'", id="strange category"),
         pytest.param([{"question_id": 1}], questions, "row 1: `text` is missing; there is question_id", id="no text"),
-        pytest.param([{"question_id": True, "text": "no"}], questions, "has to be a number or a text", id="odd id"),
+        pytest.param([{"question_id": True, "text": "no"}], questions, "must be a number or a text", id="odd id"),
     ]
 
 
@@ -240,9 +238,9 @@ def test_a_part_says_so(pope: Pope) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": "maybe"}, r"random, row 2: `label` has to be yes or no, and is 'maybe'"),
-        ({"question_id": 1}, r"random, row 2: `question_id` 1 stands there a second time"),
-        ({"text": 3}, r"random, row 2: `text` has to be a text, and is 3"),
+        ({"label": "maybe"}, r"random, row 2: `label` must be yes or no, and is 'maybe'"),
+        ({"question_id": 1}, r"random, row 2: `question_id` 1 occurs twice"),
+        ({"text": 3}, r"random, row 2: `text` must be a text, and is 3"),
     ],
 )
 def test_wrong_rows_are_refused(change: dict[str, Any], message: str) -> None:
@@ -261,7 +259,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 of 2 media files are missing, as .*val2014.a.jpg"):
         Pope.load(folder, splits=("random",), complete=False)
     (folder / "coco_pope_random.json").write_text("[]")
-    with pytest.raises(InputError, match=r"row 1: has to be a JSON object; the file has to hold one per line"):
+    with pytest.raises(InputError, match=r"row 1: must be a JSON object; the file must contain one per line"):
         Pope.load(folder, splits=("random",), with_media=False, complete=False)
     (folder / "coco_pope_random.json").write_text('{"question_id": 1')
     with pytest.raises(InputError, match=r"row 1: not JSON"):
@@ -270,7 +268,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
 
 def test_pictures_outside_their_folder_are_refused(tmp_path: Path) -> None:
     rows = pope_rows((1, "../secret.jpg", "Is there a car in the image?", "no"))
-    with pytest.raises(InputError, match="is no name of a file in a folder"):
+    with pytest.raises(InputError, match="is not a name of a file in a folder"):
         Pope.from_rows({"random": rows}, images=tmp_path, complete=False)
 
 
@@ -283,7 +281,7 @@ def test_the_revision_is_told(size: int) -> None:
 
 @given(st.sampled_from(["dog", "dining table", "hair drier"]), st.sampled_from(["image", "imange"]), st.booleans())
 def test_the_object_is_found_in_any_spelling(name: str, spelling: str, suffix: bool) -> None:
-    assert asked_object(f"Is there a {name} in the {spelling}?" + SINGLE_WORD * suffix) == name
+    assert question_object(f"Is there a {name} in the {spelling}?" + SINGLE_WORD * suffix) == name
 
 
 @published

@@ -20,11 +20,11 @@ import torch
 from smoothguard_guardrail import GuardComponents
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, MediaLimitError, MissingDependencyError
-from smoothguard_guardrail.evaluation import answering
+from smoothguard_guardrail.evaluation import shared
+from smoothguard_guardrail.evaluation.arms import Arm, run_arms
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.mapping import InThreads, Mapper
+from smoothguard_guardrail.evaluation.mappers import InThreads, Mapper
 from smoothguard_guardrail.evaluation.ray import OnRay, _Worker
-from smoothguard_guardrail.evaluation.running import Arm, run_arms
 from smoothguard_guardrail.models.reference import demo
 from smoothguard_guardrail.testing import WordEmbeddings
 
@@ -78,7 +78,7 @@ class Counted:
 
 
 def with_loads(function: Callable[[Any], Any], task: Any) -> tuple[Any, int, int]:
-    return function(task), os.getpid(), answering._load.cache_info().misses
+    return function(task), os.getpid(), shared._load.cache_info().misses
 
 
 def arms() -> list[Arm]:
@@ -200,10 +200,10 @@ def test_no_tasks_need_no_ray() -> None:
     assert list(OnRay(1, address="192.0.2.1:1")(len, [])) == []
 
 
-@pytest.mark.parametrize("knobs", [{"num_workers": 0}, {"num_workers": 1, "num_gpus_per_worker": -1}])
-def test_numbers_that_make_no_sense_are_refused(knobs: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match="num_workers has to be 1 or more"):
-        OnRay(**knobs)
+@pytest.mark.parametrize("settings", [{"num_workers": 0}, {"num_workers": 1, "num_gpus_per_worker": -1}])
+def test_numbers_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="num_workers must be 1 or more"):
+        OnRay(**settings)
 
 
 def test_a_client_of_a_far_cluster_is_refused() -> None:

@@ -15,16 +15,16 @@ from smoothguard_guardrail.core.flow import CallModel, Guard, drive
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import image_perturber
 from smoothguard_guardrail.evaluation.items import Item
-from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 from smoothguard_guardrail.evaluation.replay import (
+    CachedClusterer,
     CopyAnswers,
-    KeptClusters,
-    KeptEmbeddings,
     ask_copies,
     cached_components,
     item_seed,
     replay,
 )
+from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.perturbations import make_generator
@@ -34,7 +34,7 @@ from smoothguard_guardrail.voting import AgglomerativeClusterer
 from tests.asking import png, question
 
 WORDS = ["The code is 7391.", "I'm sorry, I can't.", "No, I won't.", "Two", "2", "two objects"]
-EMBEDDINGS = KeptEmbeddings(WordEmbeddings())
+EMBEDDINGS = CachedEmbeddings(WordEmbeddings())
 
 texts = st.sampled_from([*WORDS, None])
 records = st.builds(
@@ -48,10 +48,13 @@ rules = st.fixed_dictionaries(
         "num_samples": st.integers(2, 9),
         "include_clean": st.booleans(),
         "early_stop": st.sampled_from(["lossless", None, 0.05, 0.3]),
-        "clusterer": st.sampled_from(["agglomerative", "kmeans"]),
-        "benign_weight": st.sampled_from([0.0, 0.2, 0.45]),
-        "min_agreement": st.sampled_from([0.0, 0.7]),
-        "on_abstain": st.sampled_from(["answer", "refuse", "raise"]),
+        "vote": st.builds(
+            VoteConfig,
+            clusterer=st.sampled_from(["agglomerative", "kmeans"]),
+            benign_weight=st.sampled_from([0.0, 0.2, 0.45]),
+            min_agreement=st.sampled_from([0.0, 0.7]),
+            on_abstain=st.sampled_from(["answer", "refuse", "raise"]),
+        ),
     }
 )
 
@@ -122,13 +125,13 @@ def test_embeddings_and_clusters_are_computed_once() -> None:
             return super().embed_documents(texts)
 
     inner = Counting()
-    kept = KeptEmbeddings(inner)
+    kept = CachedEmbeddings(inner)
     assert kept.embed_documents(["a", "b", "a"]) == inner.embed_documents(["a", "b", "a"])
     inner.count = 0
     assert kept.embed_query("a") == kept.embed_documents(["b", "a"])[1]
     assert inner.count == 0
     rows = np.eye(3)
-    clusters = KeptClusters(AgglomerativeClusterer())
+    clusters = CachedClusterer(AgglomerativeClusterer())
     assert clusters(rows) is clusters(rows.copy())
 
 

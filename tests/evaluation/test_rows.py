@@ -36,5 +36,5 @@ def test_half_a_character_is_refused() -> None:
     "name", ["../a.png", "/a.png", "..\\a.png", "C:a.png", "C:\\a.png", "\\\\host\\share\\a.png", ""]
 )
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match="no name of a file"):
+    with pytest.raises(InputError, match="not a name of a file"):
         file_in(tmp_path, name, where="row 1")

@@ -273,7 +273,7 @@ def test_no_knob_is_configurable_at_call_time() -> None:
     assert not any(scan(messages)[0].value == scan(question())[0].value for messages in model.received)
 
 
-def test_names_of_models_go_through_load_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_may_be_given_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ScriptedChatModel(script=["cat"])
     with pytest.raises(ConfigurationError, match="model 'nobody:x' cannot be loaded"):
         SmoothGuardRunnable("nobody:x")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smoothguard_guardrail.models.generation import Completion, complete, cut_at, cut_stream
@@ -24,6 +24,7 @@ class Letters:
     pieces=st.lists(st.text(LETTERS, max_size=4), max_size=8),
     stop=st.lists(st.text(LETTERS, min_size=1, max_size=4), max_size=3),
 )
+@example(pieces=["ac", "a"], stop=["c", "aca"])
 def test_a_cut_stream_is_the_cut_text(pieces: list[str], stop: list[str]) -> None:
     text = "".join(pieces)
     cut = cut_at(text, stop)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from smoothguard_guardrail.cli._numbers import parse_number
+from smoothguard_guardrail.cli._settings import load_settings
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation.records import Record
 
@@ -123,29 +123,4 @@ def read_settings(path: Path | None, kind: MediumKind, **options: Any) -> tuple[
     Raises:
         ConfigurationError: The file cannot be read, or a key is unknown or its value invalid; names it.
     """
-    table: dict[str, Any] = {}
-    if path is not None:
-        try:
-            table = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigurationError(f"{path} cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise ConfigurationError(f"{path}: expected TOML: {error}") from error
-    guard = table.pop("guard", {})
-    if not isinstance(guard, dict):
-        raise ConfigurationError(f"{path}: expected guard to be a table of the guard's settings, got {guard!r}")
-    given = {name: value for name, value in options.items() if value is not None}
-    try:
-        return Settings.model_validate({"epsilon": DEFAULT_EPSILON[kind]} | table | given), guard
-    except ValidationError as error:
-        raise ConfigurationError("; ".join(_problem(each, path, given) for each in error.errors())) from None
-
-
-def _problem(error: Any, path: Path | None, given: dict[str, Any]) -> str:
-    """Describe one of pydantic's errors: the file if it is there, the setting, what was expected and what came."""
-    name = str(error["loc"][0]) if error["loc"] else ""
-    where = "" if name in given or path is None else f"{path}: "
-    if error["type"] == "extra_forbidden":
-        return f"{where}unknown setting {name!r}; known are {', '.join(Settings.model_fields)} and guard"
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{where}{name}: {message}, got {error['input']!r}" if name else f"{where}{message}"
+    return load_settings(Settings, path, options, defaults={"epsilon": DEFAULT_EPSILON[kind]})

@@ -45,8 +45,8 @@ def save_plot(path: Path, record: AttackRecord) -> list[Path]:
 
     try:
         save_loss_plot(path, record)
-    except ImportError:
-        typer.echo(f"smoothguard: no loss plot: {MissingDependencyError('matplotlib', 'plots')}", err=True)
+    except MissingDependencyError as error:
+        typer.echo(f"smoothguard: no loss plot: {error}", err=True)
         return []
     return [path]
 

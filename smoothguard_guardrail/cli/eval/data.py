@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 BENCHMARKS = ("pope", "llava-bench", "mm-safetybench", "compa-order")
 HELP = "Folder of the original files or of a dataset of `datasets`; or `hub:NAME` or `hub:NAME@REVISION`."
 _HUB = "hub:"
-# What tells a layout; one of them is enough.
+# Files that identify a layout; one of them is enough.
 _ORIGINALS = {
     "pope": ("coco_pope_*.json",),
     "llava-bench": ("questions.jsonl", "context.jsonl", "answers_gpt4.jsonl"),
@@ -36,14 +36,14 @@ class DataOptions:
     """How a benchmark is read.
 
     Attributes:
-        images: Pictures or recordings; None: where the benchmark has them. Of a dataset: where they are written.
-        rule: LLaVA's `rule.json`; None: beside the files.
+        images: Images or audio; None: where the benchmark has them. Of a dataset: where they are written.
+        rule: LLaVA's `rule.json`; None: next to the files.
         parts: Splits of POPE, scenarios of MM-SafetyBench; None: all.
         variant: Of MM-SafetyBench.
         universal_image: Of MM-SafetyBench's variant `universal`.
         suffix: Appended to POPE's questions: `single-word`, which is the published one, or a text.
-        partial: Take files that are not complete.
-        with_media: False: the questions alone.
+        partial: Accept incomplete files.
+        with_media: False: questions only.
     """
 
     images: Path | None = None
@@ -72,7 +72,13 @@ class Source:
 
 
 def load_benchmark(
-    name: str, data: str, options: DataOptions, *, pictures: Path | None = None, limit: int | None = None, seed: int = 0
+    name: str,
+    data: str,
+    options: DataOptions,
+    *,
+    image_folder: Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> PartialBenchmark:
     """Read a benchmark.
 
@@ -80,42 +86,44 @@ def load_benchmark(
         name: One of `BENCHMARKS`.
         data: As `find_source` takes it.
         options: How to read it.
-        pictures: Where a dataset's pictures are written, unless the options say where.
-        limit: That many items, drawn with `seed`; None: all.
+        image_folder: Where a dataset's images are written, unless the options say where.
+        limit: Only this many items, drawn with `seed`; None: all.
         seed: Of the draw.
 
     Raises:
-        ConfigurationError: There is no such benchmark, an option is not for it, or a dataset is not there.
+        ConfigurationError: The benchmark is unknown, an option is not for it, or a dataset does not exist.
         InputError: A file is missing or wrong.
         MissingDependencyError: The package `datasets` is needed, and not installed.
     """
     source = find_source(name, data)
     _check(name, options)
-    loaded = _from_dataset(name, source, options, pictures) if source.is_dataset else _from_files(name, source, options)
+    loaded = (
+        _from_dataset(name, source, options, image_folder) if source.is_dataset else _from_files(name, source, options)
+    )
     there = {item.category for item in loaded.items}
     if name == "pope" and (absent := [part for part in options.parts or () if part not in there]):
-        raise ConfigurationError(f"--data {data}: there is no question of the split {absent[0]!r}")
+        raise ConfigurationError(f"--data {data}: no question of the split {absent[0]!r}")
     if limit is None or limit >= len(loaded.items):
         return loaded
     if limit < 1:
-        raise ConfigurationError(f"--limit has to be 1 or more, not {limit}")
+        raise ConfigurationError(f"--limit must be 1 or more, not {limit}")
     drawn = random.Random(seed).sample([item.id for item in loaded.items], limit)  # noqa: S311 - no secret
     return loaded.part(drawn)
 
 
 def find_source(name: str, data: str) -> Source:
-    """Return what `--data` names. A folder is known by the files that it holds.
+    """Return what `--data` names. A folder is recognised by the files in it.
 
     Args:
         name: One of `BENCHMARKS`.
         data: A folder, CompA-order's CSV file, `hub:NAME` or `hub:NAME@REVISION`.
 
     Raises:
-        ConfigurationError: There is no such benchmark, no reader of such a dataset, or the folder is of both kinds.
-        InputError: There is no such folder, or it is of neither kind.
+        ConfigurationError: The benchmark is unknown, has no dataset reader, or the folder is of both kinds.
+        InputError: The folder does not exist, or is of neither kind.
     """
     if name not in BENCHMARKS:
-        raise ConfigurationError(f"there is no benchmark {name!r}; there is {', '.join(BENCHMARKS)}")
+        raise ConfigurationError(f"expected a benchmark among {', '.join(BENCHMARKS)}, got {name!r}")
     if data.startswith(_HUB):
         return _on_the_hub(name, data)
     path = Path(data)
@@ -137,9 +145,9 @@ def find_source(name: str, data: str) -> Source:
 
 
 def fingerprints(name: str, data: str, options: DataOptions) -> dict[str, str]:
-    """Return the SHA-256 of what a benchmark is read from, loose pictures and recordings left out.
+    """Return the SHA-256 of what a benchmark is read from, without loose images and audio.
 
-    Of a dataset on the hub there is none: the scores' notes name its commit.
+    A dataset on the hub has none: the notes of the scores name its commit.
 
     Raises:
         InputError: A file cannot be read.
@@ -161,7 +169,7 @@ def _on_the_hub(name: str, data: str) -> Source:
     _check_reader(name)
     place, at, revision = data.removeprefix(_HUB).partition("@")
     if not place or (at and not revision):
-        raise ConfigurationError(f"--data {data}: give hub:NAME or hub:NAME@REVISION, as hub:lmms-lab/POPE@main")
+        raise ConfigurationError(f"--data {data}: give hub:NAME or hub:NAME@REVISION, such as hub:lmms-lab/POPE@main")
     if Path(place).exists():  # `datasets` would take it for the dataset
         raise ConfigurationError(f"--data {data}: {place} is a folder here; give the folder, or run elsewhere")
     return Source(place=place, revision=revision or None, is_dataset=True)
@@ -192,19 +200,19 @@ def _check(name: str, options: DataOptions) -> None:
     if options.parts and name not in ("pope", "mm-safetybench"):
         raise ConfigurationError("--part is for pope (splits) and mm-safetybench (scenarios)")
     if options.variant and name != "mm-safetybench":
-        raise ConfigurationError("--variant is for mm-safetybench")
+        raise ConfigurationError("variant is for mm-safetybench")
     if options.suffix is not None and name != "pope":
-        raise ConfigurationError("--suffix is for pope")
+        raise ConfigurationError("suffix is for pope")
     if options.rule is not None and name != "llava-bench":
-        raise ConfigurationError("--rule is for llava-bench")
+        raise ConfigurationError("rule is for llava-bench")
     universal = options.variant == "universal"
     if options.universal_image is not None:
         if not universal:
-            raise ConfigurationError("--universal-image is for mm-safetybench: give --variant universal with it")
+            raise ConfigurationError("universal_image is for mm-safetybench: give the variant universal with it")
         if not options.universal_image.is_file():
-            raise InputError(f"--universal-image {options.universal_image}: there is no such file")
+            raise InputError(f"universal_image {options.universal_image}: there is no such file")
     elif universal and options.with_media:
-        raise ConfigurationError("--variant universal needs the one picture for all questions: --universal-image")
+        raise ConfigurationError("variant universal needs the one image for all questions: universal_image")
 
 
 def _suffix(options: DataOptions) -> str:
@@ -228,11 +236,11 @@ def _from_files(name: str, source: Source, options: DataOptions) -> PartialBench
     return datasets.MMSafetyBench.load(folder, images=options.images, **_safety(options), **common)
 
 
-def _from_dataset(name: str, source: Source, options: DataOptions, pictures: Path | None) -> PartialBenchmark:
+def _from_dataset(name: str, source: Source, options: DataOptions, image_folder: Path | None) -> PartialBenchmark:
     from smoothguard_guardrail.evaluation import datasets
 
     common: dict[str, Any] = {
-        "images": (options.images or pictures) if options.with_media else None,
+        "images": (options.images or image_folder) if options.with_media else None,
         "revision": source.revision,
         "complete": not options.partial,
     }
@@ -255,6 +263,6 @@ def _safety(options: DataOptions) -> dict[str, Any]:
 def _rule(source: Source, options: DataOptions) -> Path:
     if options.rule is not None:
         return options.rule
-    if isinstance(source.place, Path) and (beside := source.place / "rule.json").is_file():
-        return beside
-    raise ConfigurationError("the dataset lacks LLaVA's llava/eval/table/rule.json: give it as --rule")
+    if isinstance(source.place, Path) and (path := source.place / "rule.json").is_file():
+        return path
+    raise ConfigurationError("the dataset lacks LLaVA's llava/eval/table/rule.json: give it as rule")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from fractions import Fraction
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.cache import CachedJudge, KnownJudge
+    from smoothguard_guardrail.evaluation.arms import Arm
+    from smoothguard_guardrail.evaluation.cache import CacheableJudge, CachedJudge
     from smoothguard_guardrail.evaluation.items import Item
-    from smoothguard_guardrail.evaluation.mapping import Mapper
-    from smoothguard_guardrail.evaluation.running import Arm
+    from smoothguard_guardrail.evaluation.mappers import Mapper
 
 NEED_A_JUDGE = ("llava-bench", "mm-safetybench")
 ARMS = ("clean", "noise", "guarded", "paper")
@@ -28,7 +27,7 @@ _THREADS = 4  # calls to a provider at once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The arms, and by arm the knobs that were swept."""
+    """The arms, and by arm the settings that were swept."""
 
     arms: tuple[Arm, ...]
     swept: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -54,32 +53,32 @@ def plan_arms(
         sweeps: As `sigma=0.1,0.2`: the guarded arms again for every combination.
 
     Raises:
-        ConfigurationError: There is no such arm or knob, or pictures and arms do not fit.
+        ConfigurationError: There is no such arm or setting, or pictures and arms do not fit.
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.running import Arm, noise_alone, sweep
+    from smoothguard_guardrail.evaluation.arms import Arm, noise_only, sweep
 
     default = "clean,noise,guarded" + ("" if attacked is None else f",{ATTACKED},{ATTACKED}-guarded")
     wanted = [name.strip() for name in (names or default).split(",") if name.strip()]
     if attacked is not None and not any(name.startswith(ATTACKED) for name in wanted):
         raise ConfigurationError("there are attacked pictures, and no arm of --arms shows them: add adversarial")
-    configs = {"clean": None, "noise": noise_alone(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
-    knobs = dict(parse_sweep(each) for each in sweeps)
-    variations = sweep(config, knobs)
+    configs = {"clean": None, "noise": noise_only(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
+    settings = dict(parse_sweep(each) for each in sweeps)
+    variations = sweep(config, settings)
     arms, swept = [], {}
     for name in wanted:
         shown, kind = _shown(name, items, attacked)
         arms.append(Arm(name=name, items=shown, config=configs[kind]))
         for label, varied in variations.items() if kind == "guarded" else ():
             arms.append(Arm(name=f"{name} {label}", items=shown, config=varied))
-            swept[f"{name} {label}"] = {knob: attrgetter(knob)(varied) for knob in knobs}
+            swept[f"{name} {label}"] = {setting: attrgetter(setting)(varied) for setting in settings}
     if sweeps and not swept:
         raise ConfigurationError("--sweep varies the guarded arms, and --arms has none")
     return Plan(arms=tuple(arms), swept=swept)
 
 
 def _shown(name: str, items: Sequence[Item], attacked: Mapping[str, Path] | None) -> tuple[Sequence[Item], str]:
-    from smoothguard_guardrail.evaluation.running import with_media
+    from smoothguard_guardrail.evaluation.arms import with_media
 
     kind = name.removeprefix(ATTACKED).removeprefix("-") if name.startswith(ATTACKED) else name
     kind = kind or "clean"
@@ -93,19 +92,19 @@ def _shown(name: str, items: Sequence[Item], attacked: Mapping[str, Path] | None
 
 
 def parse_sweep(text: str) -> tuple[str, list[Any]]:
-    """Read a knob and its values.
+    """Read a setting and its values.
 
     Raises:
-        ConfigurationError: It is not of the form `knob=value,value`.
+        ConfigurationError: It is not of the form `setting=value,value`.
 
     Example:
         >>> parse_sweep("sigma=0.1,0.2"), parse_sweep("vote.clusterer=kmeans")
         (('sigma', [0.1, 0.2]), ('vote.clusterer', ['kmeans']))
     """
-    knob, _, values = text.partition("=")
-    if not knob or not values:
-        raise ConfigurationError(f"--sweep {text}: give a knob and its values, as sigma=0.05,0.1,0.2")
-    return knob.strip(), [_value(value.strip()) for value in values.split(",")]
+    setting, _, values = text.partition("=")
+    if not setting or not values:
+        raise ConfigurationError(f"--sweep {text}: give a setting and its values, as sigma=0.05,0.1,0.2")
+    return setting.strip(), [_value(value.strip()) for value in values.split(",")]
 
 
 def _value(text: str) -> Any:
@@ -115,22 +114,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def parse_epsilon(text: str) -> float:
-    """Read a radius, as `16/255` or `0.05`.
-
-    Raises:
-        ConfigurationError: It is no number in (0, 1].
-    """
-    try:
-        value = float(Fraction(text))
-    except (ValueError, ZeroDivisionError) as error:
-        raise ConfigurationError(f"--attack-epsilon {text}: give a number in (0, 1], as 16/255") from error
-    if not 0 < value <= 1:
-        raise ConfigurationError(f"--attack-epsilon {text}: values lie in [0, 1], so 16 levels are 16/255")
-    return value
-
-
-def make_judge(spec: str | None, benchmark: str) -> KnownJudge | None:
+def make_judge(spec: str | None, benchmark: str) -> CacheableJudge | None:
     """Return the judge that a benchmark is scored with; None where labels decide.
 
     Raises:
@@ -158,7 +142,7 @@ def make_judge(spec: str | None, benchmark: str) -> KnownJudge | None:
     raise ConfigurationError(f"--judge {spec}: give refusal, classifier:PATH or chat:PROVIDER:NAME")
 
 
-def keeping(judge: KnownJudge | None, path: Path | None) -> CachedJudge | KnownJudge | None:
+def keeping(judge: CacheableJudge | None, path: Path | None) -> CachedJudge | CacheableJudge | None:
     """Return a judge that keeps its judgements in a file, if there is one, and asks for none of those there.
 
     Raises:
@@ -176,10 +160,10 @@ def make_mapper(model: str, *, workers: int | None, ray: bool) -> Mapper:
         ConfigurationError: The number makes no sense.
         MissingDependencyError: Ray is not installed.
     """
-    from smoothguard_guardrail.evaluation.mapping import InProcesses, InThreads
+    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
     if workers is not None and workers < 1:
-        raise ConfigurationError(f"--workers has to be 1 or more, not {workers}")
+        raise ConfigurationError(f"--workers must be 1 or more, not {workers}")
     if ray:
         from smoothguard_guardrail.evaluation.ray import OnRay
 

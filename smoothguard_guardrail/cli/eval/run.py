@@ -13,70 +13,65 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smoothguard_guardrail.cli import loading, presets
+from smoothguard_guardrail.cli._numbers import parse_epsilon
+from smoothguard_guardrail.cli._settings import load_settings
+from smoothguard_guardrail.cli.attack_options import AttackOptions
 from smoothguard_guardrail.cli.eval import data as eval_data
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from smoothguard_guardrail.cli.eval.plan import Plan
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.attacking import AttackSettings
+    from smoothguard_guardrail.evaluation.arms import Progress
+    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.items import Answer, Item
-    from smoothguard_guardrail.evaluation.mapping import Mapper
+    from smoothguard_guardrail.evaluation.mappers import Mapper
     from smoothguard_guardrail.evaluation.record import EvaluationRecord
-    from smoothguard_guardrail.evaluation.running import Progress
 
 _ARMS_HELP = (
-    "`clean`, `noise` (one noisy copy, no vote), `guarded`, `paper`, and each on attacked pictures: `adversarial`, "
+    "`clean`, `noise` (one noisy copy, no vote), `guarded`, `paper`, and each on attacked images: `adversarial`, "
     "`adversarial-noise`, ... By default clean,noise,guarded, and with an attack adversarial,adversarial-guarded."
 )
-_IMAGES_HELP = "Folder of its pictures or recordings. Of a dataset: where they are written, by default OUT/images."
+_SETTINGS_HELP = (
+    "TOML file of rarely used settings: images, rule, variant, universal_image, suffix, and tables attack and guard."
+)
 _JUDGE_HELP = "`refusal`, `classifier:PATH` (a guard model or text classifier), or `chat:` and a model's name."
 
 
 def run(
     benchmark: Annotated[str, typer.Argument(help="pope, llava-bench, mm-safetybench or compa-order.")],
     data: Annotated[str, typer.Option(help=eval_data.HELP)],
-    out: Annotated[Path, typer.Option(help="Folder for answers, record and report. A stopped run goes on in it.")],
+    out: Annotated[Path, typer.Option(help="Folder for answers, record and report. A stopped run resumes in it.")],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
-    images: Annotated[Path | None, typer.Option(help=_IMAGES_HELP)] = None,
     arms: Annotated[str | None, typer.Option(help=_ARMS_HELP)] = None,
     preset: Annotated[presets.Preset | None, typer.Option(help=presets.HELP)] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file of the guard's knobs, in place of a preset.")] = None,
+    config: Annotated[Path | None, typer.Option(help=presets.CONFIG_HELP)] = None,
     sweep: Annotated[
-        list[str] | None, typer.Option(help="Vary a knob of the guarded arms, as sigma=0.05,0.1,0.2; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Vary a setting of the guarded arms: sigma=0.1,0.2, image.max_shift=3,5."),
     ] = None,
-    attacked: Annotated[Path | None, typer.Option(help="Attacked pictures of yours, at <item id>.png.")] = None,
+    attacked: Annotated[Path | None, typer.Option(help="Your own attacked images, at <item id>.png.")] = None,
     attack_epsilon: Annotated[
-        str | None, typer.Option(help="Attack the pictures, within this radius in L-infinity, as 16/255.")
-    ] = None,
-    attack_steps: Annotated[int, typer.Option(help="Gradient steps.")] = 100,
-    attack_target: Annotated[
-        str | None, typer.Option(help="The answer to bring about; by default away from the model's own.")
+        str | None, typer.Option(help="Attack the images within this L-infinity radius, such as 16/255.")
     ] = None,
     eot: Annotated[
-        bool, typer.Option("--eot", help="The attacker knows the guard, and averages over its noise.")
+        bool, typer.Option("--eot", help="The attacker knows the guard and averages over its noise.")
     ] = False,
     judge: Annotated[str | None, typer.Option(help=_JUDGE_HELP)] = None,
     part: Annotated[
         list[str] | None, typer.Option(help="A split of pope, or scenario of mm-safetybench; may be repeated.")
     ] = None,
-    variant: Annotated[
-        str | None, typer.Option(help="Of mm-safetybench: SD, TYPO, SD_TYPO (default), text-only, universal.")
-    ] = None,
-    universal_image: Annotated[Path | None, typer.Option(help="The one picture of --variant universal.")] = None,
-    suffix: Annotated[
-        str | None, typer.Option(help="Appended to pope's questions: `single-word`, the published one, or a text.")
-    ] = None,
-    rule: Annotated[Path | None, typer.Option(help="llava-bench's rule.json; by default beside its files.")] = None,
-    partial: Annotated[bool, typer.Option("--partial", help="Take files that are not complete.")] = False,
-    limit: Annotated[int | None, typer.Option(help="That many items, drawn with the seed.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Accept incomplete files.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Only this many items, drawn with the seed.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes, or threads for a provider's model.")] = None,
     ray: Annotated[bool, typer.Option("--ray", help="Run on Ray.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the noise, the attack and the draw of --limit.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise, the attack and the draw of --limit.")] = 0,
+    settings: Annotated[Path | None, typer.Option(help=_SETTINGS_HELP)] = None,
 ) -> None:
     """Ask a benchmark's questions in several arms, score each arm, compare them, and write a report.
 
@@ -88,23 +83,16 @@ def run(
         from smoothguard_guardrail.evaluation import record as recording
 
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        reading = eval_data.DataOptions(
-            images=images,
-            rule=rule,
-            parts=part,
-            variant=variant,
-            universal_image=universal_image,
-            suffix=suffix,
-            partial=partial,
-        )
-        _check_attack(benchmark, attacked, attack_epsilon)
-        bench = eval_data.load_benchmark(benchmark, data, reading, pictures=out / "images", limit=limit, seed=seed)
-        guard = presets.chosen_config(model, preset, config)
-        settings = _attack_settings(attacked, attack_epsilon, attack_steps, attack_target, guard if eot else None, seed)
+        rare, changes = load_settings(EvalSettings, settings, {})
+        reading = eval_data.DataOptions(parts=part, partial=partial, **rare.model_dump(exclude={"attack"}))
+        _check_attack(benchmark, attacked, attack_epsilon, rare.attack)
+        bench = eval_data.load_benchmark(benchmark, data, reading, image_folder=out / "images", limit=limit, seed=seed)
+        guard = presets.chosen_config(model, preset, config, **changes)
+        attack = _attack_settings(attack_epsilon, rare.attack, guard if eot else None, seed)
         deciding = eval_plan.keeping(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
         mapper = eval_plan.make_mapper(model, workers=workers, ray=ray)
         try:
-            pictures = _pictures(model, bench.items, attacked, settings, out, mapper)
+            pictures = _attacked_images(model, bench.items, attacked, attack, out, mapper)
             plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=pictures, sweeps=sweep or ())
             identity, answers = _ask(model, plan, out, mapper, seed)
         finally:
@@ -117,7 +105,7 @@ def run(
             model=identity,
             judge="" if deciding is None else deciding.identity,
             seed=seed,
-            attack=_attack_record(attacked, settings),
+            attack=_attack_record(attacked, attack),
             arms=scored,
             pairs=pairs,
             versions=recording.versions(),
@@ -130,37 +118,44 @@ def run(
         _print(record, out)
 
 
-def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None) -> None:
+class EvalSettings(Record):
+    """What a `--settings` file of `smoothguard eval run` may hold, besides `guard`."""
+
+    images: Path | None = None
+    """Folder of the benchmark's images or audio. Of a dataset: where they are written, by default OUT/images."""
+    rule: Path | None = None
+    """llava-bench's rule.json; by default next to its files."""
+    variant: str | None = None
+    """Of mm-safetybench: SD, TYPO, SD_TYPO (default), text-only, universal."""
+    universal_image: Path | None = None
+    """The one image of the variant `universal`."""
+    suffix: str | None = None
+    """Appended to pope's questions: `single-word`, the published one, or a text."""
+    attack: AttackOptions = AttackOptions()
+
+
+def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None, options: AttackOptions) -> None:
     if benchmark == "compa-order" and (attacked is not None or epsilon is not None):
         raise ConfigurationError(
-            "--attacked and --attack-epsilon are for pictures, and compa-order has recordings: "
-            "`smoothguard attack` attacks those"
+            "--attacked and --attack-epsilon are for images, and compa-order has audio: `smoothguard attack` attacks it"
         )
+    if epsilon is None and options != AttackOptions():
+        raise ConfigurationError("the settings in the table attack need --attack-epsilon")
+    if epsilon is not None and attacked is not None:
+        raise ConfigurationError("give --attacked or --attack-epsilon, not both")
 
 
 def _attack_settings(
-    attacked: Path | None,
-    epsilon: str | None,
-    steps: int,
-    target: str | None,
-    through: SmoothGuardConfig | None,
-    seed: int,
+    epsilon: str | None, options: AttackOptions, through: SmoothGuardConfig | None, seed: int
 ) -> AttackSettings | None:
-    from smoothguard_guardrail.cli.eval.plan import parse_epsilon
-    from smoothguard_guardrail.evaluation.attacking import AttackSettings
-
     if epsilon is None:
-        if target is not None or through is not None:
-            raise ConfigurationError("--attack-target and --eot need --attack-epsilon")
+        if through is not None:
+            raise ConfigurationError("--eot needs --attack-epsilon")
         return None
-    if attacked is not None:
-        raise ConfigurationError("give --attacked or --attack-epsilon, not both")
-    if steps < 1:
-        raise ConfigurationError(f"--attack-steps has to be 1 or more, not {steps}")
-    return AttackSettings(epsilon=parse_epsilon(epsilon), num_steps=steps, target=target, through=through, seed=seed)
+    return options.settings(parse_epsilon("--attack-epsilon", epsilon), through=through, seed=seed)
 
 
-def _pictures(
+def _attacked_images(
     model: str,
     items: Sequence[Item],
     attacked: Path | None,
@@ -168,26 +163,26 @@ def _pictures(
     out: Path,
     mapper: Mapper,
 ) -> Mapping[str, Path] | None:
-    from smoothguard_guardrail.evaluation.attacking import attack_items, attacked_files
+    from smoothguard_guardrail.evaluation.attacked_images import attack_items, attacked_files
 
     if attacked is not None:
         return attacked_files(attacked, items)
     if settings is None:
         return None
     return attack_items(
-        model, items, settings, folder=out / "attacked", mapper=mapper, progress=_told("attacked pictures")
+        model, items, settings, folder=out / "attacked", mapper=mapper, progress=_progress_line("attacked images")
     )
 
 
 def _ask(
     model: str, plan: Plan, out: Path, mapper: Mapper, seed: int
 ) -> tuple[ModelIdentity, dict[str, dict[str, Answer]]]:
+    from smoothguard_guardrail.evaluation.arms import run_arms
     from smoothguard_guardrail.evaluation.identity import identify
-    from smoothguard_guardrail.evaluation.running import run_arms
 
     kept = out / "kept"
     identity = identify(model, memory=kept / "fingerprints.json")
-    progress = _told("answers")
+    progress = _progress_line("answers")
     answers = run_arms(model, plan.arms, folder=kept, mapper=mapper, seed=seed, progress=progress, identity=identity)
     return identity, answers
 
@@ -212,22 +207,22 @@ def _write(out: Path, record: EvaluationRecord, plan: Plan, answers: Mapping[str
 
 
 def _print(record: EvaluationRecord, out: Path) -> None:
-    from smoothguard_guardrail.evaluation.run_report import in_words
+    from smoothguard_guardrail.evaluation.run_report import arm_summary
 
     for arm in record.arms:
-        typer.echo(f"{arm.name}: {in_words(arm)}")
+        typer.echo(f"{arm.name}: {arm_summary(arm)}")
     typer.echo(f"report: {out / 'report.html'}", err=True)
 
 
-def _told(what: str) -> Progress | None:
+def _progress_line(what: str) -> Progress | None:
     if not sys.stderr.isatty():
         return None
 
-    def tell(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         sys.stderr.write(f"\r{done} of {total} {what}" + ("\n" if done == total else ""))
         sys.stderr.flush()
 
-    return tell
+    return show
 
 
 def _close(mapper: Any) -> None:

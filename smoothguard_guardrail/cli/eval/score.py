@@ -30,7 +30,7 @@ _POPE_ANSWERS_HELP = "JSON lines: LLaVA's question_id, prompt, text; upstream's 
 _COMPA_ANSWERS_HELP = "JSON lines: row, file, text; or item_id, text; or the authors' JSON file."
 _MM_ANSWERS_HELP = "Folder of scenario files with ans.<model>.text in their records; or JSON lines: item_id, text."
 _REVIEWS_HELP = "JSON lines: question_id, category, content, tuple."
-_LLAVA_ANSWERS_HELP = "In place of reviews, JSON lines: item_id, text. Needs --data and --judge."
+_LLAVA_ANSWERS_HELP = "Instead of reviews, JSON lines: item_id, text. Needs --data and --judge."
 _KEPT_HELP = "File that keeps judgements, as kept/judgements.jsonl of a run: what stands there is not asked again."
 _JUDGE_HELP = (
     "`stored`: the verdicts in the files; `refusal`: whether the answer refuses; `classifier:PATH` (a guard model or "
@@ -39,7 +39,7 @@ _JUDGE_HELP = (
 
 Json = Annotated[bool, typer.Option("--json", help="Print the scores as JSON, with the outcome of every item.")]
 Partial = Annotated[
-    bool, typer.Option("--partial", help="Score what is there, and say how much, in place of refusing partial files.")
+    bool, typer.Option("--partial", help="Score what is there, and say how much, instead of refusing partial files.")
 ]
 Data = Annotated[str | None, typer.Option(help=f"Of answers by item_id: the benchmark. {eval_data.HELP}")]
 Kept = Annotated[Path | None, typer.Option(help=_KEPT_HELP)]
@@ -65,11 +65,12 @@ def pope(
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.eval.view import print_scores
-        from smoothguard_guardrail.evaluation.datasets import joining, pope_answers
+        from smoothguard_guardrail.evaluation.datasets import answers as item_answers
+        from smoothguard_guardrail.evaluation.datasets import pope_answers
 
         reading = eval_data.DataOptions(parts=split, partial=partial, with_media=False)
         bench = cast("Pope", eval_data.load_benchmark("pope", annotations, reading))
-        if joining.holds_item_ids(answers):
+        if item_answers.holds_item_ids(answers):
             print_scores(_score_items(bench, answers, partial=partial), as_json=as_json)
             return
         if pope_answers.is_upstream_layout(answers):
@@ -85,7 +86,7 @@ def pope(
 def llava_bench(
     reviews: Annotated[Path | None, typer.Option(help=_REVIEWS_HELP)] = None,
     questions: Annotated[
-        Path | None, typer.Option(help="questions.jsonl, with which reviews have to agree one by one.")
+        Path | None, typer.Option(help="questions.jsonl, with which reviews must agree one by one.")
     ] = None,
     answers: Annotated[Path | None, typer.Option(help=_LLAVA_ANSWERS_HELP)] = None,
     data: Data = None,
@@ -111,7 +112,7 @@ def llava_bench(
         if reviews is None:
             raise ConfigurationError("give --reviews; or --answers, --data and --judge")
         from smoothguard_guardrail.evaluation.datasets import llava_reviews
-        from smoothguard_guardrail.evaluation.datasets.joining import answered_part
+        from smoothguard_guardrail.evaluation.datasets.answers import answered_part
 
         found = llava_reviews.read_reviews(reviews)
         items, notes = None, []
@@ -178,13 +179,13 @@ def compa_order(
     """Score answers to CompA-order: accuracy by number of captions; answers that name no caption are wrong."""
     with exit_codes():
         from smoothguard_guardrail.cli.eval.view import print_scores
-        from smoothguard_guardrail.evaluation.datasets import joining
+        from smoothguard_guardrail.evaluation.datasets import answers as item_answers
         from smoothguard_guardrail.evaluation.datasets.compa_answers import read_answers
         from smoothguard_guardrail.evaluation.datasets.compa_order import CompaOrder
 
         bench = CompaOrder.load(questions, ask="every", with_media=False, complete=not partial)
-        if answers.suffix != ".json" and joining.holds_item_ids(answers):
-            bench = bench.answered(joining.read_item_answers(answers), complete=not partial)
+        if answers.suffix != ".json" and item_answers.holds_item_ids(answers):
+            bench = bench.answered(item_answers.read_item_answers(answers), complete=not partial)
             print_scores(_score_items(bench, answers, partial=partial), as_json=as_json)
             return
         found = read_answers(bench, answers)
@@ -192,8 +193,8 @@ def compa_order(
 
 
 def _score_items(bench: PartialBenchmark, path: Path, *, partial: bool, judge: Judge | None = None) -> Scores:
-    """Score answers by item id, as `smoothguard eval run` scored them."""
-    from smoothguard_guardrail.evaluation.datasets.joining import in_order, read_item_answers
+    """Score answers by item id, such as `smoothguard eval run` scored them."""
+    from smoothguard_guardrail.evaluation.datasets.answers import in_order, read_item_answers
     from smoothguard_guardrail.evaluation.record import score_answers
 
     found = read_item_answers(path)

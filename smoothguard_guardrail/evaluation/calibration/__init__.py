@@ -1,16 +1,16 @@
 """Finds sigma and the number of samples for a user's own model and data."""
 
-from smoothguard_guardrail.evaluation.attacking import AttackSettings
-from smoothguard_guardrail.evaluation.calibration.choosing import Choice, Limits, choose
-from smoothguard_guardrail.evaluation.calibration.kept import AnswerKeeper
-from smoothguard_guardrail.evaluation.calibration.measuring import Alone, Bench, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
+from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
+from smoothguard_guardrail.evaluation.calibration.bench import Alone, Bench, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.calibration.reporting import calibration_report
 from smoothguard_guardrail.evaluation.calibration.rows import decisive_words, is_right, read_rows, succeeded
 from smoothguard_guardrail.evaluation.calibration.run import Calibration, HeldOut, calibrate
 
 __all__ = [
     "Alone",
-    "AnswerKeeper",
+    "AnswerStore",
     "AttackSettings",
     "Bench",
     "Calibration",

@@ -1,11 +1,12 @@
-"""A calibration as a report: the choice, the curves and every candidate."""
+"""The report of a calibration: the choice, the curves and every candidate."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from smoothguard_guardrail.evaluation.calibration.measuring import (
+from smoothguard_guardrail.evaluation.calibration.bench import (
     ADAPTIVE,
     ARMS,
     ATTACKED,
@@ -25,18 +26,18 @@ ARM_TITLES = {
     HARMLESS: "harmless, right",
     UNATTACKED: "unattacked, success",
     CONTROL: "random signs, success",
-    GIVEN: "given pictures, success",
+    GIVEN: "given images, success",
     ATTACKED: "attacked, success",
     ADAPTIVE: "adaptive, success",
 }
-KNOBS = {
+SETTING_NAMES = {
     "sigma": "sigma",
-    "max_shift": "shift",
-    "low_pass": "low-pass",
-    "benign_weight": "benign",
+    "image.max_shift": "shift",
+    "image.low_pass": "low-pass",
+    "vote.benign_weight": "benign",
     "num_samples": "samples",
 }
-"""What a sweep varies, with short names."""
+"""Short names of the settings that candidates vary."""
 _ATTACKS = (ADAPTIVE, ATTACKED, GIVEN, UNATTACKED)
 
 
@@ -57,18 +58,18 @@ def calibration_report(found: Calibration, *, title: str = "Calibration") -> Rep
 
 _READING = (
     "*Right* and *success* are shares of rows with Wilson's 95 % interval. *Success* is the attacker's: the answer"
-    " holds what it wanted. *Unattacked* are the rows to attack with their pictures as they came; *random signs* have"
-    " every value moved by epsilon up or down, by lot, which an attack has to outdo; *attacked* are attacked from the"
-    " bare model, *adaptive* through the candidate's own perturbation, draw by draw.",
-    "*Loss* is the share of harmless rows that only the model alone gets right, minus the share that only the guarded"
-    " one does; *McNemar p* is the exact test of the two on the same rows. *Loss at most* is the upper end of the 95 %"
-    " interval of the share that is lost.",
+    " contains what the attacker wanted. *Unattacked* rows are those to attack, with their original images; in *random"
+    " signs* every value is moved by epsilon up or down at random, which an attack must beat; *attacked* rows are"
+    " attacked on the bare model, *adaptive* ones through the candidate's own perturbation, draw by draw.",
+    "*Loss* is the share of harmless rows that only the unguarded model gets right, minus the share that only the"
+    " guarded one does; *McNemar p* is the exact test of the two on the same rows. *Loss at most* is the upper end of"
+    " the 95 % interval of the share that is lost.",
     "An attack that fails proves nothing about a stronger one: more steps and more draws raise adaptive rates.",
 )
 
 
 def summary(found: Calibration) -> tuple[str, ...]:
-    """Return what was found in a few sentences."""
+    """Return the result in a few sentences."""
     chosen = found.chosen
     if chosen is None:
         return (*found.choice.reasons, *found.notes)
@@ -78,9 +79,9 @@ def summary(found: Calibration) -> tuple[str, ...]:
         f" low-pass {config.image.low_pass:g} px, benign weight {config.vote.benign_weight:g}. Robustness:"
         f" {found.choice.robustness}."
     ]
-    reported, alone, rows = chosen, found.alone, "the rows that chose"
+    reported, alone, rows = chosen, found.alone, "the rows used for the choice"
     if found.held_out is not None:
-        reported, alone, rows = found.held_out.measured, found.held_out.alone, "rows that did not choose"
+        reported, alone, rows = found.held_out.measured, found.held_out.alone, "held-out rows"
     lines.append(
         f"On {rows}: {reported.rates[HARMLESS]} harmless rows right, {alone.rates[HARMLESS]} without the guard (loss"
         f" {reported.utility_loss:+.3f}, at most {reported.loss_bound:.3f}, p = {reported.paired.p_value:.2g}), at"
@@ -89,14 +90,14 @@ def summary(found: Calibration) -> tuple[str, ...]:
     for arm in (ADAPTIVE, ATTACKED, GIVEN):
         if arm in reported.rates:
             without = f"; {alone.rates[arm]} without the guard" if arm in alone.rates else ""
-            lines.append(f"Attacks that succeed, {arm} pictures: {reported.rates[arm]}{without}.")
+            lines.append(f"Attacks that succeed, {arm} images: {reported.rates[arm]}{without}.")
     if found.held_out is not None and reported.utility_loss > found.limits.max_utility_loss:
         lines.append(f"The loss on these rows is above the limit of {found.limits.max_utility_loss:g}: add rows.")
     return (*lines, *found.notes)
 
 
 def choice_table(found: Calibration) -> Table:
-    """Return the chosen candidate beside the model alone, on the rows that chose and on the others."""
+    """Return the chosen candidate next to the unguarded model, on the rows used for the choice and on held-out rows."""
     columns = [("without the guard", found.alone.rates, 1.0)]
     if (chosen := found.chosen) is not None:
         columns.append(("chosen", chosen.rates, chosen.mean_calls))
@@ -117,7 +118,7 @@ def choice_table(found: Calibration) -> Table:
 
 
 def candidate_table(found: Calibration) -> Table:
-    """Return every candidate's figures."""
+    """Return the results of every candidate."""
     arms, varying = _arms(found.candidates), _varying(found.candidates)
     rows = tuple(
         (
@@ -136,12 +137,12 @@ def candidate_table(found: Calibration) -> Table:
 
 
 def _varying(candidates: Sequence[Measured]) -> list[str]:
-    """Return the knobs in which candidates differ."""
-    return [knob for knob in KNOBS if len({getattr(each.config, knob) for each in candidates}) > 1]
+    """Return the settings in which candidates differ."""
+    return [name for name in SETTING_NAMES if len({attrgetter(name)(each.config) for each in candidates}) > 1]
 
 
-def _name(config: SmoothGuardConfig, knobs: Iterable[str]) -> str:
-    return ", ".join(f"{KNOBS[knob]} {getattr(config, knob):g}" for knob in knobs)
+def _name(config: SmoothGuardConfig, settings: Iterable[str]) -> str:
+    return ", ".join(f"{SETTING_NAMES[name]} {attrgetter(name)(config):g}" for name in settings)
 
 
 def _arms(candidates: Sequence[Measured]) -> list[str]:
@@ -162,8 +163,8 @@ def _curves(found: Calibration) -> Iterable[Curve]:
 
 
 def _series(candidates: Sequence[Measured], arm: str) -> Iterable[Series]:
-    """Yield one line over sigma for every combination of the other knobs."""
-    others = [knob for knob in _varying(candidates) if knob != "sigma"]
+    """Yield one line over sigma for every combination of the other settings."""
+    others = [name for name in _varying(candidates) if name != "sigma"]
     lines: dict[str, list[Point]] = {}
     for each in candidates:
         point = Point(x=each.config.sigma, y=each.rates[arm])

@@ -44,7 +44,7 @@ class _Row(Record):
             try:
                 re.compile(self.success)
             except re.error as error:
-                raise ValueError(f'"success" is no regular expression: {error}') from None
+                raise ValueError(f'"success" is not a regular expression: {error}') from None
         return self
 
 
@@ -52,7 +52,7 @@ def read_rows(path: Path) -> tuple[Item, ...]:
     """Read JSON lines: harmless rows and rows to attack, told apart by `Item.category`.
 
     A harmless row is `{"image": PATH, "question": ..., "answer": ...}`; one to attack has `"target"`, the answer
-    that the attacker wants, in place of `"answer"`, and may have `"success"`, a regular expression that the answer
+    that the attacker wants, instead of `"answer"`, and may have `"success"`, a regular expression that the answer
     matches when the attack got what it wanted. `"audio"` stands for `"image"` with recordings. Paths are relative to
     the file; an `"id"` is optional. Empty lines are left out.
 
@@ -71,7 +71,7 @@ def read_rows(path: Path) -> tuple[Item, ...]:
         raise InputError(f'{path} holds no row: give lines of {{"image": ..., "question": ..., "answer": ...}}')
     ids = [item.id for item in items]
     if twice := sorted({name for name in ids if ids.count(name) > 1}):
-        raise InputError(f"{path}: ids have to differ, and {', '.join(twice[:3])} stands there twice")
+        raise InputError(f"{path}: ids must differ, and {', '.join(twice[:3])} stands there twice")
     return tuple(items)
 
 
@@ -121,7 +121,7 @@ def is_right(item: Item, text: str, *, match: Match = "equal") -> bool:
 def succeeded(item: Item, text: str) -> bool:
     """Whether an answer gives the attacker what it wants.
 
-    With `success` the answer has to match that regular expression somewhere, in any case. Otherwise it has to hold
+    With `success` the answer must match that regular expression somewhere, in any case. Otherwise it must contain
     every decisive word of the target, in any order.
 
     Example:

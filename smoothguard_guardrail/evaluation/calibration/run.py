@@ -8,12 +8,12 @@ from pydantic import Field, JsonValue
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.calibration.choosing import Choice, Limits, choose
-from smoothguard_guardrail.evaluation.calibration.measuring import MIN_ROWS, Alone, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS, Alone, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.calibration.measuring import Bench
+    from smoothguard_guardrail.evaluation.calibration.bench import Bench
 
 
 class HeldOut(Record):
@@ -56,9 +56,9 @@ def calibrate(
 
     Args:
         bench: Measures.
-        rows: The data; there have to be harmless rows.
+        rows: The data; there must be harmless rows.
         sweep: What to try; candidates over the call budget are left out.
-        base: All other knobs.
+        base: All other settings.
         limits: What the guard may cost.
         environment: What repeats it, for the record.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol, Self
 
+from smoothguard_guardrail.evaluation.datasets.answers import answered_part
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, Scores
 
@@ -33,3 +35,21 @@ class Benchmark(Protocol):
             ConfigurationError: Answers are missing, are for items that do not exist, or a judge is needed.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemBenchmark:
+    """A benchmark that is its items, and notes for readers of its scores."""
+
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+    name: ClassVar[str]
+
+    def part(self, ids: Iterable[str]) -> Self:
+        """Return the benchmark with these items only, and a note that says so.
+
+        Raises:
+            ConfigurationError: An id has no item.
+        """
+        items = answered_part(self.items, ids)
+        return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))

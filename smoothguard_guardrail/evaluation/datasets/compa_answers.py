@@ -6,7 +6,7 @@ from pathlib import Path
 
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation.datasets.compa_order import CompaOrder
-from smoothguard_guardrail.evaluation.datasets.rows import Row, put_once, read_json_lines, read_json_object, rows_of
+from smoothguard_guardrail.evaluation.datasets.rows import Row, add_unique, read_json_lines, read_json_object, rows_of
 
 _FIELDS = {"row": ("row_index", "row"), "file": ("selected_audio_file", "file"), "text": ("model_response", "text")}
 
@@ -30,7 +30,7 @@ def read_answers(bench: CompaOrder, path: Path) -> dict[str, str]:
         number, file = row.key(_present(row, "row")), row.text(_present(row, "file"))
         if (number, file) not in known:
             raise InputError(f"{row.where}: row {number} of the questions has no recording {file}")
-        put_once(found, known[number, file], row.text(_present(row, "text")), row=row, what="the answer to")
+        add_unique(found, known[number, file], row.text(_present(row, "text")), row=row, what="the answer to")
     return found
 
 
@@ -39,7 +39,7 @@ def _rows(path: Path) -> list[Row]:
         return read_json_lines(path)
     questions = read_json_object(path).get("questions")
     if not isinstance(questions, list) or not all(isinstance(question, dict) for question in questions):
-        raise InputError(f"{path}: `questions` has to be a list of objects")
+        raise InputError(f"{path}: `questions` must be a list of objects")
     return rows_of(f"{path}, questions", questions)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, by_category, in_order
+from smoothguard_guardrail.evaluation.datasets.answers import answered_part, by_category, in_order
+from smoothguard_guardrail.evaluation.datasets.base import ItemBenchmark
 from smoothguard_guardrail.evaluation.datasets.rows import PARTS, Row, file_in, read_csv, require_media, rows_of
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, ScoreRow, Scores
@@ -34,14 +35,12 @@ _CSV, _AUDIO = "CompA_order_benchmark.csv", "CompA_order_files"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CompaOrder:
+class CompaOrder(ItemBenchmark):
     """CompA-order's recordings; categories are `2 options` and `3 options`, labels the caption's number.
 
     Ids are as `17/2`: the row, from 0, and which of its recordings is heard.
     """
 
-    items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
     name: ClassVar[str] = "compa-order"
 
     @classmethod
@@ -91,7 +90,7 @@ class CompaOrder:
             InputError: A row or a recording is missing or wrong.
         """
         if ask not in ("one", "every"):
-            raise ConfigurationError(f"`ask` has to be one or every, and is {ask!r}")
+            raise ConfigurationError(f"`ask` must be one or every, and is {ask!r}")
         named = rows_of("CompA-order", rows)
         if complete and len(named) != NUM_ROWS:
             raise InputError(f"{len(named)} rows, and the published file has {NUM_ROWS}; {PARTS}")
@@ -103,15 +102,6 @@ class CompaOrder:
         require_media(items, "give the folder of the recordings as `audio`")
         notes = (f"asked about {ask} recording of each row", *(() if complete else (f"{len(named)} rows",)))
         return cls(items=tuple(items), notes=notes)
-
-    def part(self, ids: Iterable[str]) -> Self:
-        """Return the benchmark with these items only, and a note that says so.
-
-        Raises:
-            ConfigurationError: An id has no item.
-        """
-        items = answered_part(self.items, ids)
-        return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))
 
     def answered(self, ids: Iterable[str], *, complete: bool = True) -> Self:
         """Return the benchmark with these items only: the recordings that somebody asked about.
@@ -178,7 +168,7 @@ def _options(row: Row) -> list[tuple[str, str]]:
         if not absent:
             options.append((str(there[caption]), str(there[file])))
     if len(options) < 2:
-        raise InputError(f"{row.where}: has to have two captions with recordings at least")
+        raise InputError(f"{row.where}: must have two captions with recordings at least")
     return options
 
 

@@ -6,13 +6,13 @@ read without network: what `Dataset.save_to_disk` wrote, or the parquet files of
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.errors import ConfigurationError, InputError, MissingDependencyError
 from smoothguard_guardrail.evaluation.datasets.llava_bench import LlavaBench
 from smoothguard_guardrail.evaluation.datasets.mm_safetybench import MMSafetyBench, Variant
@@ -150,7 +150,7 @@ def mm_safetybench_from_hub(
         MissingDependencyError: The package `datasets` is not installed.
     """
     if variant not in _MM_SPLITS:
-        raise ConfigurationError(f"{variant!r} is no variant: {', '.join(_MM_SPLITS)}")
+        raise ConfigurationError(f"{variant!r} is not a variant: {', '.join(_MM_SPLITS)}")
     split, field = _MM_SPLITS[variant]
     records: dict[str, dict[str, Row]] = {}
     origins: dict[str, None] = {}
@@ -182,7 +182,7 @@ def _scenarios(wanted: Sequence[str] | None) -> list[str]:
         return list(SCENARIO_SIZES)
     found = {name: known for known in SCENARIO_SIZES for name in (known, *known.split("-", 1))}
     if unknown := [name for name in wanted if name not in found]:
-        raise ConfigurationError(f"{unknown[0]!r} is no scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")
+        raise ConfigurationError(f"{unknown[0]!r} is not a scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")
     return list(dict.fromkeys(found[name] for name in wanted))
 
 
@@ -238,7 +238,7 @@ def _open_folder(folder: Path, split: str, config: str | None) -> Dataset:
     paths = [path for path in paths if config is None or config in path.relative_to(folder).parts]
     if not paths or len({path.parent for path in paths}) > 1:
         raise ConfigurationError(
-            f"{saved} has to hold what `Dataset.save_to_disk` wrote, or {split}.parquet in one of its folders"
+            f"{saved} must contain what `Dataset.save_to_disk` wrote, or {split}.parquet in one of its folders"
         )
     return datasets.Dataset(datasets.table.InMemoryTable(parquet.read_table(paths)))
 
@@ -257,10 +257,7 @@ def _write_once(folder: Path | None, name: str, row: Row) -> None:
         if path.read_bytes() != data:
             raise InputError(f"{row.where}: {path} is another picture; give a folder of its own as `images`")
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")  # or a stopped run leaves half a picture
-    part.write_bytes(data)
-    part.replace(path)
+    write_atomic(path, data)
 
 
 def _bytes(row: Row) -> bytes:
@@ -269,7 +266,7 @@ def _bytes(row: Row) -> bytes:
         return data
     if isinstance(image, Mapping) and image.get("path") and Path(image["path"]).is_file():
         return Path(image["path"]).read_bytes()
-    raise InputError(f"{row.where}: `image` has to be a picture, and is {type(image).__name__}")
+    raise InputError(f"{row.where}: `image` must be a picture, and is {type(image).__name__}")
 
 
 def _with_suffix(name: str) -> str:

@@ -7,12 +7,13 @@ Source: Liu et al. 2023, Visual Instruction Tuning; repository haotian-liu/LLaVA
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.answers import in_order, judged
+from smoothguard_guardrail.evaluation.datasets.base import ItemBenchmark
 from smoothguard_guardrail.evaluation.datasets.llava_reviews import Review, check_sizes, parse_review, score_reviews
 from smoothguard_guardrail.evaluation.datasets.rows import (
     Row,
@@ -32,14 +33,12 @@ Records = Iterable[Row | Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LlavaBench:
+class LlavaBench(ItemBenchmark):
     """LLaVA-Bench's questions; categories are `complex`, `conv` and `detail`, ids are the `question_id`.
 
     `Item.details` holds what the judge's prompt is made of: `context`, `reference`, `role` and `rule`.
     """
 
-    items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
     name: ClassVar[str] = "llava-bench"
 
     @classmethod
@@ -109,15 +108,6 @@ class LlavaBench:
         require_media(items, "give the folder of the pictures as `images`")
         return cls(items=items, notes=() if complete else (f"{len(items)} questions",))
 
-    def part(self, ids: Iterable[str]) -> Self:
-        """Return the benchmark with these items only, and a note that says so.
-
-        Raises:
-            ConfigurationError: An id has no item.
-        """
-        items = answered_part(self.items, ids)
-        return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))
-
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
         """Score answers by the reviews that a judge writes: `Judgement.reply`, read by `parse_review`.
 
@@ -126,7 +116,7 @@ class LlavaBench:
         """
         texts = in_order(self.items, answers)
         if judge is None:
-            raise ConfigurationError("LLaVA-Bench needs a judge that writes reviews, as `ReviewJudge`")
+            raise ConfigurationError("LLaVA-Bench needs a judge that writes reviews, such as `ReviewJudge`")
         reviews = [
             Review(item_id=item.id, category=item.category, scores=parse_review(found.reply), content=found.reply)
             for item, found in zip(self.items, judged(judge, self.items, texts), strict=True)
@@ -188,5 +178,5 @@ def _captions(row: Row) -> str:
     caption = row.values.get("caption")
     texts: Sequence[Any] = caption if isinstance(caption, list) else [caption]
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{row.where}: `caption` has to be a text or a list of texts, and is {caption!r}")
+        raise InputError(f"{row.where}: `caption` must be a text or a list of texts, and is {caption!r}")
     return "\n".join(texts)

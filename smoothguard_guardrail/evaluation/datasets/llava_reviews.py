@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.joining import in_order
+from smoothguard_guardrail.evaluation.datasets.answers import in_order
 from smoothguard_guardrail.evaluation.datasets.rows import PARTS, Row, by_key, read_json_lines
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
@@ -171,7 +171,7 @@ def _stored(row: Row) -> tuple[float, float] | None:
         or len(found) != 2
         or any(isinstance(score, bool) or not isinstance(score, int | float) for score in found)
     ):
-        raise InputError(f"{row.where}: `tuple` has to be two numbers, and is {found!r}")
+        raise InputError(f"{row.where}: `tuple` must be two numbers, and is {found!r}")
     return None if found == _FAILED else _in_range(*found)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.datasets.mm_scenarios import read_scenarios
 from smoothguard_guardrail.evaluation.datasets.rows import Row, read_json_object
@@ -55,7 +55,7 @@ def read_answers(
     """Read one model's answers, and upstream's verdicts where there are any.
 
     Args:
-        folder: Where the answered scenario files are, as `questions_with_answers`.
+        folder: Where the answered scenario files are, such as `questions_with_answers`.
         model: Whose answers; None: of the only model that is there.
         scenarios: Names or numbers; None: all.
         complete: Refuse records without an answer; False: leave them out.
@@ -81,14 +81,14 @@ def read_answers(
 
 
 def write_answers(questions: Path, answers: Mapping[str, str], *, model: str, target: Path) -> list[Path]:
-    """Write answers into copies of the scenario files, as `ans.<model>.text`, and return the files.
+    """Write answers into copies of the scenario files, such as `ans.<model>.text`, and return the files.
 
     Where the target has a scenario already, other models' answers there are kept. An answer of the same model is
     replaced, and any verdict on it goes with it.
 
     Args:
         questions: Folder of the scenario files.
-        answers: By item id, as `01-Illegal_Activitiy/0`.
+        answers: By item id, such as `01-Illegal_Activitiy/0`.
         model: The name that the answers go under.
         target: Folder to write to.
 
@@ -112,18 +112,15 @@ def write_answers(questions: Path, answers: Mapping[str, str], *, model: str, ta
                 raise ConfigurationError(f"there is no question {scenario}/{key}")
             records[key]["ans"] = {**records[key].get("ans", {}), model: {"text": text}}
         written[path] = records
-    target.mkdir(parents=True, exist_ok=True)
     for path, records in written.items():
-        part = path.with_suffix(".json.part")
-        part.write_text(json.dumps(records, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_atomic(path, json.dumps(records, ensure_ascii=False, indent=2) + "\n")
     return list(written)
 
 
 def _the_model(rows: Any, model: str | None, folder: Path) -> str:
     models = sorted({name for row in rows for name in _answers(row)})
     if not models:
-        raise InputError(f"{folder}: no record has an answer; they belong under `ans`, as `ans.my-model.text`")
+        raise InputError(f"{folder}: no record has an answer; they belong under `ans`, such as `ans.my-model.text`")
     if model is None and len(models) > 1:
         raise ConfigurationError(f"{folder} holds the answers of several models, say whose: {', '.join(models)}")
     if model is not None and model not in models:
@@ -134,7 +131,7 @@ def _the_model(rows: Any, model: str | None, folder: Path) -> str:
 def _answers(row: Row) -> dict[str, dict[str, Any]]:
     found = row.values.get("ans", {})
     if not isinstance(found, dict) or not all(isinstance(answer, dict) for answer in found.values()):
-        raise InputError(f"{row.where}: `ans` has to hold one object per model")
+        raise InputError(f"{row.where}: `ans` must contain one object per model")
     return found
 
 

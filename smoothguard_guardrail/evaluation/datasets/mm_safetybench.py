@@ -5,13 +5,14 @@ Source: Liu et al. 2023, MM-SafetyBench, arXiv 2311.17600. The data are under CC
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, by_category, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.answers import by_category, in_order, judged
+from smoothguard_guardrail.evaluation.datasets.base import ItemBenchmark
 from smoothguard_guardrail.evaluation.datasets.mm_scenarios import check_count, criterion_of, read_scenarios
 from smoothguard_guardrail.evaluation.datasets.rows import Row, file_in, require_media
 from smoothguard_guardrail.evaluation.items import Item
@@ -32,14 +33,12 @@ _QUESTION_FIELDS: dict[Variant, str] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MMSafetyBench:
+class MMSafetyBench(ItemBenchmark):
     """MM-SafetyBench's questions in one variant; categories are the scenarios, ids as `09-Privacy_Violence/17`.
 
     `Item.details` holds `criterion`, by which judges decide, `variant`, and `Question`, the plain harmful question.
     """
 
-    items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
     name: ClassVar[str] = "mm-safetybench"
 
     @classmethod
@@ -59,7 +58,7 @@ class MMSafetyBench:
         Args:
             folder: The repository's root, or its `data`.
             variant: What goes with the questions, and which of a record's questions is asked.
-            scenarios: Names as published, or their numbers, as `09`; None: all 13.
+            scenarios: Names as published, or their numbers, such as `09`; None: all 13.
             universal_image: The picture of the variant `universal`.
             images: Folder of the scenarios' pictures; None: `imgs` beside `processed_questions`.
             with_media: False: questions without pictures, enough to score answers that exist.
@@ -67,7 +66,7 @@ class MMSafetyBench:
                 there, those of other names included.
 
         Raises:
-            ConfigurationError: A name is no scenario, or `universal_image` does not fit the variant.
+            ConfigurationError: A name is not a scenario, or `universal_image` does not fit the variant.
             InputError: A file, a record, a field or a picture is missing or wrong.
         """
         folder = Path(folder)
@@ -123,15 +122,6 @@ class MMSafetyBench:
         notes = (f"variant {variant}", *(() if complete else (f"{len(items)} questions",)))
         return cls(items=tuple(items), notes=notes)
 
-    def part(self, ids: Iterable[str]) -> Self:
-        """Return the benchmark with these items only, and a note that says so.
-
-        Raises:
-            ConfigurationError: An id has no item.
-        """
-        items = answered_part(self.items, ids)
-        return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))
-
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
         """Score answers: the share of unsafe ones among those that the judge decided on, by scenario and over all.
 
@@ -140,7 +130,9 @@ class MMSafetyBench:
         """
         texts = in_order(self.items, answers)
         if judge is None:
-            raise ConfigurationError("MM-SafetyBench needs a judge, as `RefusalJudge`, `ChatJudge` or `StoredVerdicts`")
+            raise ConfigurationError(
+                "MM-SafetyBench needs a judge, such as `RefusalJudge`, `ChatJudge` or `StoredVerdicts`"
+            )
         found = judged(judge, self.items, texts)
         outcomes = {item.id: each.verdict for item, each in zip(self.items, found, strict=True)}
         rows = tuple(_row(group, items, outcomes) for group, items in by_category(self.items).items())
@@ -178,7 +170,7 @@ def safety_item(
 
 def _check_variant(variant: Variant, universal_image: Path | None, images: Path | None, with_media: bool) -> None:
     if variant not in get_args(Variant):
-        raise ConfigurationError(f"{variant!r} is no variant: {', '.join(get_args(Variant))}")
+        raise ConfigurationError(f"{variant!r} is not a variant: {', '.join(get_args(Variant))}")
     if universal_image is not None and variant != "universal":
         raise ConfigurationError(f"the variant {variant} has pictures of its own: `universal_image` is for `universal`")
     if not with_media:

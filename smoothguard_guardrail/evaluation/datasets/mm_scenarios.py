@@ -55,7 +55,7 @@ def read_scenarios(
     """Read the records of scenario files, questions or answered questions, by scenario and id.
 
     Raises:
-        ConfigurationError: A name is no scenario.
+        ConfigurationError: A name is not a scenario.
         InputError: A file is missing or no JSON object of objects.
     """
     if complete:
@@ -74,7 +74,7 @@ def check_count(scenario: str, found: Mapping[str, Any]) -> None:
     """
     size = SCENARIO_SIZES.get(scenario)
     if size is None:
-        raise ConfigurationError(f"{scenario!r} is no scenario of MM-SafetyBench; `complete=False` reads others")
+        raise ConfigurationError(f"{scenario!r} is not a scenario of MM-SafetyBench; `complete=False` reads others")
     missing = [str(number) for number in range(size) if str(number) not in found]
     if missing or len(found) != size:
         detail = f"; missing: {', '.join(missing[:3])}" if missing else ""
@@ -100,7 +100,7 @@ def _records(path: Path) -> dict[str, Row]:
     values = read_json_object(path)
     for key, record in values.items():
         if not isinstance(record, dict):
-            raise InputError(f"{path}, record {key}: has to be a JSON object")
+            raise InputError(f"{path}, record {key}: must be a JSON object")
     return {key: Row(where=f"{path}, record {key}", values=record) for key, record in values.items()}
 
 
@@ -108,4 +108,4 @@ def _full_name(name: str) -> str:
     for known in SCENARIO_SIZES:
         if name in (known, known.split("-")[0]):
             return known
-    raise ConfigurationError(f"{name!r} is no scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")
+    raise ConfigurationError(f"{name!r} is not a scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")

@@ -6,13 +6,14 @@ Source: Li et al. 2023, Evaluating Object Hallucination in Large Vision-Language
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.joining import answered_part, by_category, in_order
+from smoothguard_guardrail.evaluation.datasets.answers import by_category, in_order
+from smoothguard_guardrail.evaluation.datasets.base import ItemBenchmark
 from smoothguard_guardrail.evaluation.datasets.rows import (
     PARTS,
     Row,
@@ -39,17 +40,14 @@ _OBJECT = re.compile(r"is there (?:an? |the )?(?P<object>.+?) in the ima(?:n)?ge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pope:
+class Pope(ItemBenchmark):
     """POPE's questions, labelled `yes` or `no`; categories are the splits, ids are as `adversarial/17`.
 
     The `target` among an item's details, what an attack wants to hear, is the wrong answer.
 
-    Upstream's `question_id` starts again in every split, so it is no id by itself.
+    Upstream's `question_id` starts again in every split, so it is not an id by itself.
     """
 
-    items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
-    """Which revision was read, and what else a reader of scores should know."""
     name: ClassVar[str] = "pope"
 
     @classmethod
@@ -69,7 +67,7 @@ class Pope:
             folder: Where these files are.
             images: Folder of the COCO val2014 pictures; None: `val2014` beside the files.
             splits: Which splits to read.
-            suffix: Appended to every question, as `SINGLE_WORD`; upstream appends nothing.
+            suffix: Appended to every question, such as `SINGLE_WORD`; upstream appends nothing.
             with_media: False: questions without pictures, enough to score answers that exist.
             complete: Refuse anything but the published number of rows.
 
@@ -111,15 +109,6 @@ class Pope:
             notes.append(revision)
         return cls(items=tuple(items), notes=tuple(notes))
 
-    def part(self, ids: Iterable[str]) -> Self:
-        """Return the benchmark with these items only, and a note that says so.
-
-        Raises:
-            ConfigurationError: An id has no item.
-        """
-        items = answered_part(self.items, ids)
-        return replace(self, items=items, notes=(*self.notes, f"{len(items)} of {len(self.items)} questions"))
-
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
         """Score answers as upstream does: accuracy, precision, recall and F1 of `yes`, and the share of `yes`.
 
@@ -158,13 +147,13 @@ def says_yes(text: str) -> bool:
     return not {"No", "not", "no"} & set(words)
 
 
-def asked_object(question: str) -> str:
+def question_object(question: str) -> str:
     """Return the object that a question is about, or the whole question in small letters if it is of another form.
 
     Upstream's files spell `imange` in places; the suffix is left out.
 
     Example:
-        >>> asked_object("Is there an umbrella in the imange?" + SINGLE_WORD)
+        >>> question_object("Is there an umbrella in the imange?" + SINGLE_WORD)
         'umbrella'
     """
     plain = " ".join(question.removesuffix(SINGLE_WORD).lower().split())
@@ -174,7 +163,9 @@ def asked_object(question: str) -> str:
 
 def _check_count(split: str, count: int) -> None:
     if split not in SPLITS:
-        raise ConfigurationError(f"{split!r} is no split of POPE: {', '.join(SPLITS)}; `complete=False` reads others")
+        raise ConfigurationError(
+            f"{split!r} is not a split of POPE: {', '.join(SPLITS)}; `complete=False` reads others"
+        )
     if count not in (_RANDOM_ROWS if split == "random" else (_NUM_ROWS,)):
         expected = "2910 or 3000" if split == "random" else str(_NUM_ROWS)
         raise InputError(f"{split}: {count} rows, and the published file has {expected}; {PARTS}")
@@ -183,7 +174,7 @@ def _check_count(split: str, count: int) -> None:
 def _item(split: str, row: Row, images: Path | None, suffix: str) -> Item:
     label, image = row.text("label"), row.text("image")
     if label not in ("yes", "no"):
-        raise InputError(f"{row.where}: `label` has to be yes or no, and is {label!r}")
+        raise InputError(f"{row.where}: `label` must be yes or no, and is {label!r}")
     question = row.text("text")
     return Item(
         id=f"{split}/{row.key('question_id')}",
@@ -191,7 +182,7 @@ def _item(split: str, row: Row, images: Path | None, suffix: str) -> Item:
         media=() if images is None else (file_in(images, image, where=row.where),),
         category=split,
         label=label,
-        details={"image": image, "object": asked_object(question), "target": "No" if label == "yes" else "Yes"},
+        details={"image": image, "object": question_object(question), "target": "No" if label == "yes" else "Yes"},
     )
 
 

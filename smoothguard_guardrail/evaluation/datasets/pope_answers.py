@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.datasets.pope import SPLITS, Pope, asked_object
-from smoothguard_guardrail.evaluation.datasets.rows import Row, by_key, put_once, read_json_lines
+from smoothguard_guardrail.evaluation.datasets.pope import SPLITS, Pope, question_object
+from smoothguard_guardrail.evaluation.datasets.rows import Row, add_unique, by_key, read_json_lines
 from smoothguard_guardrail.evaluation.items import Item
 
 
@@ -39,20 +39,20 @@ def read_llava_answers(pope: Pope, answers: Path, questions: Path) -> dict[str, 
         if category not in held and category in SPLITS:
             continue
         _check_prompt(row, question)
-        target = targets.get((category, question.text("image"), asked_object(question.text("text"))))
+        target = targets.get((category, question.text("image"), question_object(question.text("text"))))
         if target is None:
             raise InputError(
                 f"{question.where}: no labelled question of the split {category!r} is about this picture and object; "
                 "the labels may be of another revision"
             )
-        put_once(found, target, row.text("text"), row=row, what="the answer to")
+        add_unique(found, target, row.text("text"), row=row, what="the answer to")
     return found
 
 
 def read_upstream_answers(pope: Pope, answers: Path) -> dict[str, str]:
     """Read upstream's layout: rows of `question` and `answer`, in the order of one split's label file.
 
-    The rows hold neither picture nor id, so their order is all there is; the questions have to agree row by row.
+    The rows hold neither picture nor id, so their order is all there is; the questions must agree row by row.
 
     Args:
         pope: The labelled questions of one split.
@@ -69,7 +69,7 @@ def read_upstream_answers(pope: Pope, answers: Path) -> dict[str, str]:
     if len(rows) != len(pope.items):
         raise InputError(f"{answers}: {len(rows)} answers, and the split {splits.pop()!r} has {len(pope.items)} labels")
     for row, item in zip(rows, pope.items, strict=True):
-        if asked_object(row.text("question")) != item.details["object"]:
+        if question_object(row.text("question")) != item.details["object"]:
             raise InputError(f"{row.where}: is about another object than {item.id}: {item.question!r}")
     return {item.id: row.text("answer") for row, item in zip(rows, pope.items, strict=True)}
 
@@ -96,5 +96,5 @@ def _by_picture_and_object(items: Sequence[Item]) -> dict[tuple[str, str, str], 
 
 
 def _check_prompt(answer: Row, question: Row) -> None:
-    if "prompt" in answer.values and asked_object(answer.text("prompt")) != asked_object(question.text("text")):
+    if "prompt" in answer.values and question_object(answer.text("prompt")) != question_object(question.text("text")):
         raise InputError(f"{answer.where}: its prompt is not the question of {question.where}: the ids do not fit")

@@ -15,7 +15,7 @@ from smoothguard_guardrail.evaluation.items import Item
 
 V = TypeVar("V")
 
-PARTS = "parts have to be asked for (`complete=False`, --partial)"
+PARTS = "parts must be asked for (`complete=False`, --partial)"
 """What is said where a file is not the published one."""
 
 
@@ -33,14 +33,14 @@ class Row:
     values: Mapping[str, Any]
 
     def text(self, field: str) -> str:
-        """Return a field that has to be a text.
+        """Return a field that must be a text.
 
         Raises:
             InputError: It is missing or no text.
         """
         value = self._value(field)
         if not isinstance(value, str):
-            raise InputError(f"{self.where}: `{field}` has to be a text, and is {value!r}")
+            raise InputError(f"{self.where}: `{field}` must be a text, and is {value!r}")
         if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
             raise InputError(f"{self.where}: `{field}` holds half a character, and cannot be written: {value!r}")
         return value
@@ -53,7 +53,7 @@ class Row:
         """
         value = self._value(field)
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise InputError(f"{self.where}: `{field}` has to be a number or a text, and is {value!r}")
+            raise InputError(f"{self.where}: `{field}` must be a number or a text, and is {value!r}")
         return str(value)
 
     def _value(self, field: str) -> Any:
@@ -83,9 +83,9 @@ def read_json_lines(path: Path) -> list[Row]:
         try:
             values = _parsed(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not JSON ({error}); the file has to hold one JSON object per line") from error
+            raise InputError(f"{where}: not JSON ({error}); the file must contain one JSON object per line") from error
         if not isinstance(values, dict):
-            raise InputError(f"{where}: has to be a JSON object; the file has to hold one per line")
+            raise InputError(f"{where}: must be a JSON object; the file must contain one per line")
         rows.append(Row(where=where, values=values))
     if not rows:
         raise InputError(f"{path} is empty")
@@ -103,7 +103,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path} has to be a JSON object")
+        raise InputError(f"{path} must be a JSON object")
     return values
 
 
@@ -120,10 +120,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
             raise InputError(f"{path}: no column {', '.join(absent)}; there is {', '.join(reader.fieldnames or ())}")
         rows = [Row(where=f"{path}, row {number}", values=values) for number, values in enumerate(reader, 1)]
     except csv.Error as error:
-        raise InputError(f"{path} is no CSV: {error}") from error
+        raise InputError(f"{path} is not a CSV: {error}") from error
     for row in rows:
         if None in row.values or None in row.values.values():
-            raise InputError(f"{row.where}: has to have {len(reader.fieldnames or ())} fields")
+            raise InputError(f"{row.where}: must have {len(reader.fieldnames or ())} fields")
     return rows
 
 
@@ -135,18 +135,18 @@ def by_key(rows: Iterable[Row], field: str) -> dict[str, Row]:
     """
     found: dict[str, Row] = {}
     for row in rows:
-        put_once(found, row.key(field), row, row=row, what=f"`{field}`")
+        add_unique(found, row.key(field), row, row=row, what=f"`{field}`")
     return found
 
 
-def put_once(found: dict[str, V], key: str, value: V, *, row: Row, what: str) -> None:
+def add_unique(found: dict[str, V], key: str, value: V, *, row: Row, what: str) -> None:
     """Add an entry that may not be there yet.
 
     Raises:
         InputError: It is.
     """
     if key in found:
-        raise InputError(f"{row.where}: {what} {key} stands there a second time")
+        raise InputError(f"{row.where}: {what} {key} occurs twice")
     found[key] = value
 
 
@@ -158,7 +158,7 @@ def file_in(folder: Path, name: str, *, where: str) -> Path:
     """
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or not name or PureWindowsPath(name).drive:
-        raise InputError(f"{where}: {name!r} is no name of a file in a folder")
+        raise InputError(f"{where}: {name!r} is not a name of a file in a folder")
     return folder / name
 
 

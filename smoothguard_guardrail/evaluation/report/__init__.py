@@ -1,4 +1,4 @@
-"""Reports: what was measured, as one self-contained HTML file and as JSON."""
+"""Reports: measurements as one self-contained HTML file and as JSON."""
 
 from smoothguard_guardrail.evaluation.report.content import (
     Answers,
@@ -11,10 +11,9 @@ from smoothguard_guardrail.evaluation.report.content import (
     Series,
     Table,
 )
-from smoothguard_guardrail.evaluation.report.maps import cluster_map, principal_places
-from smoothguard_guardrail.evaluation.report.page import render_html
-from smoothguard_guardrail.evaluation.report.pictures import difference_uri, picture_uri
-from smoothguard_guardrail.evaluation.report.writing import write_report
+from smoothguard_guardrail.evaluation.report.images import difference_uri, image_uri
+from smoothguard_guardrail.evaluation.report.page import render_html, write_report
+from smoothguard_guardrail.evaluation.report.projection import cluster_map, project_answers
 
 __all__ = [
     "Answers",
@@ -28,8 +27,8 @@ __all__ = [
     "Table",
     "cluster_map",
     "difference_uri",
-    "picture_uri",
-    "principal_places",
+    "image_uri",
+    "project_answers",
     "render_html",
     "write_report",
 ]

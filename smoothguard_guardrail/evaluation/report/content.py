@@ -1,4 +1,4 @@
-"""What a report holds: plain values, which JSON keeps whole."""
+"""What a report contains: plain values that JSON keeps exactly."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 Cell = Rate | FiniteFloat | int | str | None
-"""None where there is nothing to compute it from: JSON has no NaN."""
+"""None if there is nothing to compute it from: JSON has no NaN."""
 PngUri = Annotated[str, StringConstraints(pattern=r"^data:image/png;base64,iVBORw0KGgo[A-Za-z0-9+/]{21,}={0,2}$")]
-"""A PNG file, and nothing that a browser would fetch or run."""
+"""A PNG file as a data URI: nothing that a browser would fetch or run."""
 
 
 def _finite(value: JsonValue) -> JsonValue:
@@ -21,7 +21,7 @@ def _finite(value: JsonValue) -> JsonValue:
     for each in inner:
         _finite(each)
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON: write None, or a word")
+        raise ValueError(f"expected a JSON value, got {value}: write None, or a word")
     return value
 
 
@@ -29,7 +29,7 @@ FiniteJson = Annotated[JsonValue, AfterValidator(_finite)]
 
 
 class Table(Record):
-    """Rows of cells under a heading; rates are shown with their interval."""
+    """Rows of cells; the first cell names the row, and rates are shown with their interval."""
 
     title: str
     columns: tuple[str, ...]
@@ -40,7 +40,7 @@ class Table(Record):
     def _check(self) -> Self:
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise ValueError(f"a row of {len(row)} cells does not fit {len(self.columns)} columns: {row}")
+                raise ValueError(f"expected {len(self.columns)} cells, one per column, got {len(row)}: {row}")
         return self
 
 
@@ -66,34 +66,34 @@ class Curve(Record):
     y_label: str
     series: tuple[Series, ...]
     log_x: bool = False
-    """Whether the horizontal axis is logarithmic; 0 has a place at its left end."""
+    """Whether the horizontal axis is logarithmic; 0 is shown at its left end."""
     note: str = ""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.log_x and any(point.x < 0 for series in self.series for point in series.points):
-            raise ValueError("a logarithmic axis has no place for values below 0")
+            raise ValueError("expected x values from 0 up on a logarithmic axis, got one below 0")
         return self
 
 
 class ClusterMap(Record):
-    """Where the answers to one item lie, on the first two principal components of their embeddings."""
+    """The answers to one item on the first two principal components of their embeddings."""
 
     title: str
-    places: tuple[tuple[FiniteFloat, FiniteFloat], ...]
-    """x and y of each wording."""
+    positions: tuple[tuple[FiniteFloat, FiniteFloat], ...]
+    """x and y of each distinct wording."""
     texts: tuple[str, ...]
     counts: tuple[Annotated[int, Field(ge=1)], ...]
     """How often each wording was given."""
     labels: tuple[int, ...]
     """Cluster of each wording."""
     winner: int | None
-    """Label of the elected cluster."""
+    """Label of the elected cluster; None if none was elected."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not len(self.places) == len(self.texts) == len(self.counts) == len(self.labels):
-            raise ValueError("every wording has one place, one text, one count and one label")
+        if not len(self.positions) == len(self.texts) == len(self.counts) == len(self.labels):
+            raise ValueError("expected one position, text, count and label per wording")
         return self
 
 
@@ -103,18 +103,18 @@ class Answers(Record):
     arm: str
     answer: str
     samples: tuple[str, ...] = ()
-    """The N answers that were voted on."""
+    """The answers that were voted on."""
     verdict: str = ""
-    """In a few words, as `told the secret`."""
+    """A few words, such as `leaked the secret`."""
 
 
 class Case(Record):
-    """One item, with its pictures and every arm's answers."""
+    """One item, with its images and every arm's answers."""
 
     title: str
     question: str
-    pictures: dict[str, PngUri]
-    """Data URIs of PNG files by caption, as `original`, `adversarial`, `difference, times 4`, `one noisy copy`."""
+    images: dict[str, PngUri]
+    """Data URIs of PNG files by caption, such as `original`, `adversarial`, `difference, times 4`, `one noisy copy`."""
     answers: tuple[Answers, ...]
 
 
@@ -135,7 +135,7 @@ class Report(Record):
 
     title: str
     summary: tuple[str, ...]
-    """Paragraphs that say in plain words what was found, where the guard loses included."""
+    """Paragraphs that say in plain words what was found, including where the guard loses."""
     sections: tuple[Section, ...]
     environment: dict[str, FiniteJson]
-    """Everything that repeats it: versions, seeds, model and its revision, configurations, command."""
+    """Everything needed to repeat it: versions, seeds, model and revision, configurations, command."""

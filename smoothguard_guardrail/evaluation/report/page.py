@@ -1,8 +1,10 @@
-"""The page: one HTML file that asks for nothing else, runs no script and is read with any browser, offline.
+"""The report as a page: one HTML file that loads nothing else, runs no script and opens in any browser, offline.
 
 Example:
+    >>> import tempfile
+    >>> from pathlib import Path
     >>> from smoothguard_guardrail.evaluation import Rate
-    >>> from smoothguard_guardrail.evaluation.report import Report, Section, Table, render_html
+    >>> from smoothguard_guardrail.evaluation.report import Report, Section, Table, write_report
     >>> table = Table(title="Attacks that succeed", columns=("arm", "rate"), rows=(("guarded", Rate(k=1, n=40)),))
     >>> report = Report(
     ...     title="A study",
@@ -10,8 +12,9 @@ Example:
     ...     sections=(Section(title="Attacks", tables=(table,)),),
     ...     environment={"seed": 0},
     ... )
-    >>> render_html(report).startswith("<!doctype html>")
-    True
+    >>> page, data = write_report(report, Path(tempfile.mkdtemp()))
+    >>> page.name, Report.model_validate_json(data.read_bytes()) == report
+    ('report.html', True)
 """
 
 from __future__ import annotations
@@ -19,124 +22,150 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from functools import lru_cache
 from importlib import resources
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from smoothguard_guardrail.evaluation.report.cases import case
-from smoothguard_guardrail.evaluation.report.content import Report, Section
-from smoothguard_guardrail.evaluation.report.curves import curve
-from smoothguard_guardrail.evaluation.report.maps import drawn_map
-from smoothguard_guardrail.evaluation.report.markup import Html, element, marked_up
-from smoothguard_guardrail.evaluation.report.tables import table
+from smoothguard_guardrail._internal.files import write_atomic
+from smoothguard_guardrail.evaluation.report.content import Cell, ClusterMap, Curve, Report, Table
+from smoothguard_guardrail.evaluation.report.formatting import cell_text, inline_markup, interval, rate_parts, visible
+from smoothguard_guardrail.evaluation.report.images import image_size
+from smoothguard_guardrail.evaluation.report.plots import NUM_COLOURS, draw_curve, draw_map, draw_swatch
+from smoothguard_guardrail.evaluation.statistics import Rate
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from pathlib import Path
 
-READING: Final = (
-    "Rates read `k/n = share (interval)`; intervals, bands and whiskers are Wilson's, at 95 %."
-    " A dash stands where nothing was counted. Answers are shown word for word; characters that hide are shown by"
-    " number."
-)
-MAP_READING: Final = (
-    "A disc is one wording, its area how often it was given, its colour its cluster; the elected cluster's discs have"
-    " a rim. Places are the first two principal components of the wordings' embeddings: near is alike."
-)
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+
+def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
+    """Write `report.html`, for readers, and `report.json`, for programs, and return their paths.
+
+    The folder is created if missing; existing files are replaced.
+
+    Raises:
+        MissingDependencyError: The report has curves or maps, and matplotlib is not installed.
+        OSError: The folder cannot be written to.
+    """
+    page, data = folder / "report.html", folder / "report.json"
+    write_atomic(page, render_html(report))
+    write_atomic(data, f"{report.model_dump_json(indent=2)}\n")
+    return page, data
 
 
 def render_html(report: Report) -> str:
     """Return a report as one self-contained HTML file.
 
-    A policy in its head forbids the browser to load or run anything; texts are escaped, whoever wrote them.
+    A content security policy forbids the browser to load or run anything; all texts are escaped.
+
+    Raises:
+        MissingDependencyError: The report has curves or maps, and matplotlib is not installed.
     """
-    style = Html(resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8"))
-    sections = [_section(section, f"s{number}") for number, section in enumerate(report.sections, start=1)]
-    body = element(
-        "body",
-        element("a", "Skip to the report", href="#report", class_="skip"),
-        element("header", element("h1", report.title), class_="title"),
-        _contents(report),
-        element("main", _summary(report), *sections, _environment(report), id="report", tabindex="-1"),
-    )
-    return f"<!doctype html>\n{element('html', _head(report.title, style), body, lang='en')}\n"
+    from markupsafe import Markup
 
-
-def _head(title: str, style: Html) -> Html:
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name_="color-scheme", content="light dark"),
-        element("meta", name_="referrer", content="no-referrer"),
-        element("title", title),
-        element("link", rel="icon", href="data:,"),
-        element("style", style),
-    )
-
-
-def _contents(report: Report) -> Html:
-    titles = [
-        ("summary", "Summary"),
-        *((f"s{number}", section.title) for number, section in enumerate(report.sections, start=1)),
-        ("environment", "Environment"),
-    ]
-    links = (element("li", element("a", title, href=f"#{key}")) for key, title in titles)
-    return element("nav", element("h2", "Contents"), element("ol", *links), aria_label="Contents")
-
-
-def _summary(report: Report) -> Html:
-    return element(
-        "section",
-        element("h2", "Summary", id="summary-title"),
-        *_paragraphs(report.summary),
-        element("p", marked_up(READING), class_="note"),
-        id="summary",
-        aria_labelledby="summary-title",
-    )
-
-
-def _section(content: Section, key: str) -> Html:
-    return element(
-        "section",
-        element("h2", content.title, id=f"{key}-title"),
-        *_paragraphs(content.text),
-        *_each(table, content.tables, f"{key}-table"),
-        _grid(_each(curve, content.curves, f"{key}-curve")),
-        element("p", MAP_READING, class_="note") if content.maps else None,
-        _grid(_each(drawn_map, content.maps, f"{key}-map")),
-        *_each(case, content.cases, f"{key}-case"),
-        id=key,
-        aria_labelledby=f"{key}-title",
-    )
-
-
-def _paragraphs(texts: Sequence[str]) -> Iterator[Html]:
-    return (element("p", marked_up(text)) for text in texts)
-
-
-def _each(render: Callable[[T, str], Html], contents: Sequence[T], key: str) -> list[Html]:
-    return [render(content, f"{key}{number}") for number, content in enumerate(contents, start=1)]
-
-
-def _grid(figures: Sequence[Html]) -> Html | None:
-    return element("div", *figures, class_="drawings") if figures else None
-
-
-def _environment(report: Report) -> Html:
     from smoothguard_guardrail import __version__
 
-    listing = json.dumps(report.environment, indent=2, ensure_ascii=False)
-    return element(
-        "section",
-        element("h2", "Environment", id="environment-title"),
-        element("p", f"What it takes to repeat this. Written by smoothguard-guardrail {__version__}."),
-        element(
-            "details",
-            element("summary", "Versions, seeds, model, configurations, command"),
-            element("pre", element("code", listing), tabindex="0"),
-        ),
-        id="environment",
-        aria_labelledby="environment-title",
+    style = resources.files(__package__).joinpath("templates/report.css").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            style=Markup(style),  # noqa: S704 - the package's own file
+            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            environment=json.dumps(report.environment, indent=2, ensure_ascii=False),
+            version=__version__,
+        )
     )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader(__package__),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"inline_markup": inline_markup, "cell_text": cell_text}
+    made.globals |= {
+        "column_kinds": _column_kinds,
+        "curve_table": _curve_table,
+        "draw_curve": draw_curve,
+        "draw_map": _draw_map,
+        "draw_swatch": draw_swatch,
+        "image_size": image_size,
+        "interval": interval,
+        "map_wordings": _map_wordings,
+        "rate_parts": lambda cell: rate_parts(cell) if isinstance(cell, Rate) else None,
+    }
+    return made
+
+
+def _finalize(value: Any) -> Any:
+    """Make invisible characters visible in every text that a template shows."""
+    return visible(value) if type(value) is str else value
+
+
+def _column_kinds(table: Table) -> list[str]:
+    """Return the CSS class of every column: rate, number or text."""
+    return ["text", *(_kind([row[place] for row in table.rows]) for place in range(1, len(table.columns)))]
+
+
+def _kind(cells: list[Cell]) -> str:
+    known = [cell for cell in cells if cell is not None]
+    if any(isinstance(cell, Rate) for cell in known):
+        return "rate"
+    return "text" if not known or any(isinstance(cell, str) for cell in known) else "number"
+
+
+def _curve_table(curve: Curve) -> Table:
+    """Return the points of a curve as a table, one row per x."""
+    columns = [{point.x: point.y for point in series.points} for series in curve.series]
+    xs = sorted({x for points in columns for x in points})
+    return Table(
+        title=f"{curve.title}: {curve.y_label}",
+        columns=(curve.x_label, *(series.name for series in curve.series)),
+        rows=tuple((f"{x:.6g}", *(points.get(x) for points in columns)) for x in xs),
+    )
+
+
+def _order(cluster_map: ClusterMap) -> list[int]:
+    """Return the indices of the wordings, the most frequent first."""
+    return sorted(range(len(cluster_map.texts)), key=lambda index: -cluster_map.counts[index])
+
+
+def _cluster_numbers(cluster_map: ClusterMap) -> dict[int, int]:
+    """Number the clusters from 0, the largest first."""
+    sizes: Counter[int] = Counter()
+    for label, count in zip(cluster_map.labels, cluster_map.counts, strict=True):
+        sizes[label] += count
+    return {label: number for number, (label, _) in enumerate(sizes.most_common())}
+
+
+def _draw_map(cluster_map: ClusterMap, key: str) -> Markup:
+    return draw_map(cluster_map, _order(cluster_map), _cluster_numbers(cluster_map), key)
+
+
+def _map_wordings(cluster_map: ClusterMap) -> list[dict[str, Any]]:
+    """Return the wordings below a map, in the order in which its discs are numbered."""
+    numbers = _cluster_numbers(cluster_map)
+    return [
+        {
+            "count": cluster_map.counts[index],
+            "text": cluster_map.texts[index],
+            "cluster": numbers[label] + 1,
+            "colour": numbers[label] % NUM_COLOURS,
+            "elected": label == cluster_map.winner,
+        }
+        for index in _order(cluster_map)
+        for label in (cluster_map.labels[index],)
+    ]

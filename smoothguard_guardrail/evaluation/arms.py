@@ -13,12 +13,12 @@ from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.answering import Task, answer
-from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
+from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.mapping import Mapper
+from smoothguard_guardrail.evaluation.mappers import Mapper
 from smoothguard_guardrail.evaluation.replay import item_seed
+from smoothguard_guardrail.evaluation.tasks import Task, answer
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 _GIVE_UP_AFTER = 20  # failures in a row from the start, with no answer among them
 # Knobs that change how answers are had or told, and not the answers.
-_OF_NO_MATTER = {"seed", "max_concurrency", "record_samples", "trace_samples"}
+_IGNORED = {"seed", "max_concurrency", "record_samples", "trace_samples"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Arm:
     Attributes:
         name: Unique among the arms.
         items: What is asked. Arms that are compared hold the same ids; an adversarial arm's items have other media.
-        config: The guard's; None: the model alone. Its seed is of no matter, each item gets its own.
+        config: The guard's; None: the model alone. Its seed does not matter, each item gets its own.
         components: Parts of the user's own.
         components_name: Identifies the components: stored answers are found by it, so change it whenever they change.
     """
@@ -72,7 +72,7 @@ def run_arms(
         folder: Keeps `answers.jsonl`.
         mapper: Where the work runs.
         seed: Of the noise.
-        progress: Told after each answer.
+        progress: Called after each answer.
         identity: Which model this is, for an object that cannot tell itself; None: `identify(model)`.
 
     Returns:
@@ -84,7 +84,7 @@ def run_arms(
         AdapterError: A user's part broke its protocol.
     """
     _check(arms)
-    kept = KeptLines(folder / "answers.jsonl")
+    kept = JsonLinesStore(folder / "answers.jsonl")
     identity = _at_device(identity or identify(model, memory=folder / "fingerprints.json"), model)
     tasks: dict[str, Task] = {}
     places = [(arm, item, _add(tasks, arm, item, identity, seed)) for arm in arms for item in arm.items]
@@ -135,7 +135,7 @@ def _set(config: SmoothGuardConfig, change: tuple[str, Any]) -> SmoothGuardConfi
     return config.override(**({group: {setting: change[1]}} if group else {setting: change[1]}))
 
 
-def noise_alone(config: SmoothGuardConfig) -> SmoothGuardConfig:
+def noise_only(config: SmoothGuardConfig) -> SmoothGuardConfig:
     """Return a guard that perturbs as this one does and asks once: what its noise does by itself, without a vote."""
     return config.override(
         num_samples=1, include_clean=False, vote={"min_successes": None, "min_agreement": 0.0}, early_stop=None
@@ -143,7 +143,7 @@ def noise_alone(config: SmoothGuardConfig) -> SmoothGuardConfig:
 
 
 def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, ...]:
-    """Return the items with other pictures, such as attacked ones, in place of their first medium.
+    """Return the items with other pictures, such as attacked ones, instead of their first medium.
 
     Args:
         items: Items; those without media stay as they are.
@@ -163,10 +163,10 @@ def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, 
 def _check(arms: Sequence[Arm]) -> None:
     names = [arm.name for arm in arms]
     if not arms or len(set(names)) < len(names):
-        raise ConfigurationError(f"arms have to have names of their own, not {', '.join(names) or 'none at all'}")
+        raise ConfigurationError(f"arms must have names of their own, not {', '.join(names) or 'none at all'}")
     for arm in arms:
         if not arm.items or len({item.id for item in arm.items}) < len(arm.items):
-            raise ConfigurationError(f"the items of arm {arm.name!r} have to have ids of their own, and be one or more")
+            raise ConfigurationError(f"the items of arm {arm.name!r} must have ids of their own, and be one or more")
         if arm.components is not None and arm.config is None:
             raise ConfigurationError(f"arm {arm.name!r} has components but no config")
         if (arm.components is None) != (not arm.components_name):
@@ -190,11 +190,11 @@ def _key(arm: Arm, item: Item, config: SmoothGuardConfig | None, identity: Model
         media = [file_sha256(path) for path in item.media]
     except InputError:  # asked all the same, so that the failure is the answer's
         media = [str(path) for path in item.media]
-    return key_of(
+    return content_key(
         model=identity.key,
         question=item.question,
         media=media,
-        config=None if config is None else config.model_dump(mode="json", exclude=_OF_NO_MATTER),
+        config=None if config is None else config.model_dump(mode="json", exclude=_IGNORED),
         components=arm.components_name,
         seed=None if config is None else config.seed,
         version=__version__,
@@ -216,14 +216,14 @@ def _at_device(identity: ModelIdentity, model: str | BaseChatModel) -> ModelIden
     return identity.model_copy(update={"settings": identity.settings | {"device": kind}})
 
 
-def _kept_answer(kept: KeptLines, key: str) -> Answer | None:
+def _kept_answer(kept: JsonLinesStore, key: str) -> Answer | None:
     value = kept.get(key)
     return None if value is None else Answer.model_validate(value)
 
 
 def _present(found: Answer | None) -> Answer:
     if found is None:
-        raise ConfigurationError("the mapper left a question out: it has to yield every task's index and result")
+        raise ConfigurationError("the mapper left a question out: it must yield every task's index and result")
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
-from smoothguard_guardrail.evaluation.datasets.rows import put_once, read_json_lines
+from smoothguard_guardrail.evaluation.datasets.rows import add_unique, read_json_lines
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.scores import Judge, Judgement
 
@@ -29,7 +29,7 @@ def in_order(items: Sequence[Item], answers: Mapping[str, str]) -> list[str]:
 
 
 def holds_item_ids(path: Path) -> bool:
-    """Whether a file holds answers by item id, as `smoothguard eval run` writes them.
+    """Whether a file holds answers by item id, such as `smoothguard eval run` writes them.
 
     Raises:
         InputError: The file cannot be read.
@@ -50,7 +50,7 @@ def read_item_answers(path: Path) -> dict[str, Answer]:
             answer = Answer(item_id=key, text=row.text("text"))
         else:
             answer = Answer(item_id=key, error=row.text("error"))
-        put_once(found, key, answer, row=row, what="the answer to")
+        add_unique(found, key, answer, row=row, what="the answer to")
     return found
 
 

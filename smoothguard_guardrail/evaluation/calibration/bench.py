@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items, control_items
+from smoothguard_guardrail.evaluation.arms import with_media
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items, control_items
 from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.replay import CopyAnswers, KeptEmbeddings, cached_components, replay
-from smoothguard_guardrail.evaluation.running import with_media
+from smoothguard_guardrail.evaluation.replay import CopyAnswers, cached_components, replay
+from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.calibration.kept import AnswerKeeper
+    from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
 
 HARMLESS, UNATTACKED, CONTROL = "harmless", "unattacked", "random signs"
@@ -124,32 +125,32 @@ class Bench:
     """Measures candidates of one model.
 
     Args:
-        keeper: Asks and keeps answers.
+        store: Asks and keeps answers.
         folder: Keeps attacked pictures.
         identity: Of the model.
         attack: How rows are attacked; None where they are not: there are none, or the model is not local.
         match: When a harmless answer is right.
         embeddings: Embeds answers, each once.
-        progress: Told what is being done.
+        progress: Called what is being done.
     """
 
     def __init__(
         self,
-        keeper: AnswerKeeper,
+        store: AnswerStore,
         *,
         folder: Path,
         identity: ModelIdentity,
         attack: AttackSettings | None,
         match: Match = "equal",
-        embeddings: KeptEmbeddings | None = None,
+        embeddings: CachedEmbeddings | None = None,
         progress: Progress = lambda text: None,
     ) -> None:
-        self._keeper = keeper
+        self._store = store
         self._folder = folder
         self._identity = identity
         self._attack = attack
         self._match: Match = match
-        self._embeddings = embeddings or KeptEmbeddings()
+        self._embeddings = embeddings or CachedEmbeddings()
         self._progress = progress
         self._found: dict[tuple[str, ...], Sequence[Item]] = {}
 
@@ -158,7 +159,7 @@ class Bench:
         outcomes: dict[str, Outcomes] = {}
         for arm, items in self._shared_arms(rows):
             self._progress(f"{arm}: {len(items)} rows without the guard")
-            outcomes[arm] = self._outcomes(arm, items, self._keeper.clean(items, config))
+            outcomes[arm] = self._outcomes(arm, items, self._store.clean(items, config))
         return Alone(rates={arm: Rate.of(rows.values()) for arm, rows in outcomes.items()}, outcomes=outcomes)
 
     def measure(self, configs: Sequence[SmoothGuardConfig], rows: Rows, alone: Alone) -> list[Measured]:
@@ -171,7 +172,7 @@ class Bench:
         copies = {}
         for arm, items in arms.items():
             self._progress(f"{arm}: {len(items)} rows, {num_copies} copies each, {name_of(first)}")
-            copies[arm] = self._keeper.copies(items, first, num_copies)
+            copies[arm] = self._store.copies(items, first, num_copies)
         return [self._voted(config, arms, copies, alone) for config in configs]
 
     def _voted(
@@ -230,11 +231,11 @@ class Bench:
         if key not in self._found:
             self._progress(f"attacking {len(rows.attack)} rows through {through}")
             files = attack_items(
-                self._keeper.model,
+                self._store.model,
                 rows.attack,
                 self._attack.model_copy(update={"through": config}),
                 folder=self._folder,
-                mapper=self._keeper.mapper,
+                mapper=self._store.mapper,
                 identity=self._identity,
                 shares_folder=True,
             )

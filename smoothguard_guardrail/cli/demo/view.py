@@ -1,4 +1,4 @@
-"""The demonstration on the terminal."""
+"""The demo in the terminal."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 
 
 def heading(config: SmoothGuardConfig) -> RenderableType:
-    """Say what the guard does to every picture."""
-    parts = [f"noise of sd {config.sigma:g} ({config.noise_space})"]
+    """Say what the guard does to every image."""
+    parts = [f"noise of sigma {config.sigma:g} ({config.noise_space})"]
     if config.image.low_pass:
-        parts.append(f"low-pass of sd {config.image.low_pass:g} px")
+        parts.append(f"low-pass of sigma {config.image.low_pass:g} px")
     if config.image.max_shift:
         parts.append(f"shifts of up to {config.image.max_shift} px")
     if config.image.resize_range:
         parts.append("resizes by {:g} to {:g}".format(*config.image.resize_range))
-    clean = ", the clean one included" if config.include_clean else ""
+    clean = ", including the clean one" if config.include_clean else ""
     return Text(f"The guard: up to {config.num_samples} copies{clean}, {', '.join(parts)}.\n")
 
 
-def view(outcome: Outcome) -> RenderableType:
-    """Show the question, both answers, the answers by cluster and the verdict."""
+def outcome_view(outcome: Outcome) -> RenderableType:
+    """Show the question, the answers without and with the guard, the samples by cluster and the verdict."""
     picture, table = outcome.picture, Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     table.add_row("question", Text(picture.question))
     if picture.target is not None:
         table.add_row("wanted", Text(f"{picture.target} (by the attacker)"))
-    table.add_row("alone", _judged(picture, outcome.alone))
+    table.add_row("unguarded", _judged(picture, outcome.unguarded))
     table.add_row("guarded", _judged(picture, outcome.guarded))
     for number, line in enumerate(cluster_lines(outcome.result)):
         table.add_row("answers" if not number else "", line)
@@ -48,7 +48,7 @@ def view(outcome: Outcome) -> RenderableType:
 
 
 def cluster_lines(result: GuardResult) -> list[Text]:
-    """Return the answers with their counts, cluster by cluster, the elected one marked."""
+    """Return the answers with their counts, cluster by cluster, with the elected cluster marked."""
     lines = []
     for cluster in result.clusters:
         texts = Counter(sample.text for sample in result.samples if sample.cluster == cluster.label)
@@ -73,7 +73,7 @@ def _title(picture: DemoPicture) -> str:
 
 
 def _judged(picture: DemoPicture, answer: str) -> Text:
-    """Return an answer with its judgement."""
+    """Return an answer marked as right, wrong or a successful attack."""
     if picture.is_hit(answer):
         return Text.assemble(answer, "  ", ("the attack succeeded", "red"))
     if picture.is_right(answer):

@@ -1,4 +1,4 @@
-"""Recorded answers on disk: what was asked once is not asked again."""
+"""Answers to perturbed copies, stored on disk: nothing is asked twice."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from smoothguard_guardrail._internal.files import file_sha256
-from smoothguard_guardrail.evaluation.attacking import perturbation_of
-from smoothguard_guardrail.evaluation.cache import KeptLines, key_of
+from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies, item_seed
 
 if TYPE_CHECKING:
@@ -18,18 +17,18 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.items import Item
-    from smoothguard_guardrail.evaluation.mapping import Mapper
+    from smoothguard_guardrail.evaluation.mappers import Mapper
 
 
-class AnswerKeeper:
-    """Asks a model about perturbed copies and keeps every record as soon as it is there.
+class AnswerStore:
+    """Asks a model about perturbed copies and stores every record as soon as it arrives.
 
-    Records with failed calls are not kept: the next run asks again.
+    Records with failed calls are not stored: the next run asks again.
 
     Args:
         model: A chat model, or its name, for mappers whose workers are other processes.
-        identity: Of the model: what its answers depend on.
-        path: JSON lines; made where it is missing.
+        identity: The model's; answers depend on it.
+        path: JSON lines; created if missing.
         seed: Of the noise.
         mapper: Where the work runs; None: in this thread.
     """
@@ -48,7 +47,7 @@ class AnswerKeeper:
         self._path = path
         self._seed = seed
         self.mapper = mapper
-        self._kept = KeptLines(path)
+        self._stored = JsonLinesStore(path)
         self.num_failed = 0
         """Calls that failed so far."""
 
@@ -62,15 +61,15 @@ class AnswerKeeper:
 
     def _answers(self, items: Sequence[Item], config: SmoothGuardConfig, *, num_copies: int) -> list[CopyAnswers]:
         keys = {item.id: self._key(item, config if num_copies else None) for item in items}
-        kept = {name: self._kept.get(key) for name, key in keys.items()}
-        found = {name: CopyAnswers.model_validate(value) for name, value in kept.items() if value is not None}
+        stored = {name: self._stored.get(key) for name, key in keys.items()}
+        found = {name: CopyAnswers.model_validate(value) for name, value in stored.items() if value is not None}
         found = {name: record for name, record in found.items() if len(record.answers) >= num_copies}
 
-        def keep(record: CopyAnswers) -> None:
+        def store(record: CopyAnswers) -> None:
             found[record.item_id] = record
             self.num_failed += len(record.errors)
             if not record.errors:
-                self._kept.put(keys[record.item_id], record.model_dump(mode="json"))
+                self._stored.put(keys[record.item_id], record.model_dump(mode="json"))
 
         ask_copies(
             self.model,
@@ -80,20 +79,18 @@ class AnswerKeeper:
             seed=self._seed,
             with_clean=num_copies == 0,
             mapper=self.mapper,
-            on_done=keep,
+            on_done=store,
         )
         return [found[item.id].model_copy(update={"item_id": item.id}) for item in items]
 
     def _key(self, item: Item, config: SmoothGuardConfig | None) -> str:
-        noisy = None if config is None else {**perturbation_of(config), "audio": _audio(config)}
-        return key_of(
+        perturbation = None
+        if config is not None:
+            perturbation = config.model_dump(mode="json", include={"sigma", "noise_space", "image", "audio"})
+        return content_key(
             model=self._identity.key,
             media=[file_sha256(path) for path in item.media],
             question=item.question,
-            perturbation=noisy,
+            perturbation=perturbation,
             seed=None if config is None else item_seed(self._seed, item.id),
         )
-
-
-def _audio(config: SmoothGuardConfig) -> list[float | None]:
-    return [config.audio.snr_db, config.audio.sigma]

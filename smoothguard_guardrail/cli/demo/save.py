@@ -1,4 +1,4 @@
-"""The demonstration as files: pictures, what the attack changed, what the model saw, and where the answers lie."""
+"""The demo as files: images, the attack's changes, noisy copies as the model saw them, and a plot of the answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from PIL import Image
 
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
-from smoothguard_guardrail.evaluation.report import principal_places
+from smoothguard_guardrail.evaluation.report import project_answers
+from smoothguard_guardrail.evaluation.report.plots import drawing_style, new_figure
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR
 from smoothguard_guardrail.voting import default_embedder
@@ -28,38 +29,40 @@ if TYPE_CHECKING:
 
 NUM_COPIES = 3
 ENLARGEMENT = 3
-"""Factor by which saved pictures are enlarged, pixels repeated."""
+"""Factor by which every pixel of a saved image is repeated."""
 AMPLIFICATION = 4
-"""Factor by which the attack's change is multiplied, about middle grey."""
+"""Factor by which the attack's change is multiplied, around middle grey."""
 
 
-def save_all(folder: Path, model: BaseChatModel, config: SmoothGuardConfig, found: Sequence[Outcome]) -> None:
-    """Write a folder of pictures per outcome, and `clusters.png`."""
+def save_outcomes(folder: Path, model: BaseChatModel, config: SmoothGuardConfig, found: Sequence[Outcome]) -> None:
+    """Write a folder of images per outcome, and `clusters.png`."""
     for outcome in found:
-        _save_pictures(folder / outcome.picture.name, model, config, outcome)
+        _save_images(folder / outcome.picture.name, model, config, outcome)
     save_clusters(folder / "clusters.png", found)
 
 
 def save_clusters(path: Path, found: Sequence[Outcome]) -> None:
-    """Draw the answers to every picture on the first two principal components of all answers' embeddings.
+    """Plot the answers to every image on the first two principal components of all answers' embeddings.
 
-    A disc is one wording, its area the number of answers, its colour their cluster; the elected cluster has a rim. A
-    cross is what the model says alone.
+    A disc is one wording: its area shows the number of answers, its colour the cluster; the elected cluster has a rim.
+    A cross is the answer without the guard.
+
+    Raises:
+        MissingDependencyError: Matplotlib is not installed.
     """
-    from matplotlib.figure import Figure
-
-    places = _places(found)
+    positions = _positions(found)
     rows, columns = math.ceil(len(found) / 2), 2
-    figure = Figure(figsize=(11, 2.6 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axis in axes.flat[len(found) :]:
-        axis.set_axis_off()
-    for axis, outcome in zip(axes.flat, found, strict=False):
-        _draw_answers(axis, outcome, places)
-    figure.savefig(path, dpi=110)
+    with drawing_style():
+        figure = new_figure(792, 187 * rows, layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(found) :]:
+            axes.set_axis_off()
+        for axes, outcome in zip(grid.flat, found, strict=False):
+            _draw_answers(axes, outcome, positions)
+        figure.savefig(path, dpi=110)
 
 
-def _save_pictures(folder: Path, model: BaseChatModel, config: SmoothGuardConfig, outcome: Outcome) -> None:
+def _save_images(folder: Path, model: BaseChatModel, config: SmoothGuardConfig, outcome: Outcome) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shown = _read(outcome.picture.file)
     if outcome.picture.original is None:
@@ -74,7 +77,7 @@ def _save_pictures(folder: Path, model: BaseChatModel, config: SmoothGuardConfig
 
 
 def _noisy_copies(model: BaseChatModel, config: SmoothGuardConfig, outcome: Outcome) -> list[NDArray[np.float64]]:
-    """Return pictures that the guard made for this request, as (height, width, 3) in [0, 1]."""
+    """Return noisy copies that the guard made for this request, as (height, width, 3) in [0, 1]."""
     prepared = prepare(
         [outcome.picture.message()], on_unsupported="error", limits=config.media.limits, remote=config.media.remote
     )
@@ -85,26 +88,28 @@ def _noisy_copies(model: BaseChatModel, config: SmoothGuardConfig, outcome: Outc
     return [np.asarray(block["image"].permute(1, 2, 0), dtype=np.float64) for block in blocks]
 
 
-def _places(found: Sequence[Outcome]) -> dict[str, NDArray[np.float64]]:
-    """Return where each wording lies."""
-    said = [sample.text for outcome in found for sample in outcome.result.samples if sample.text is not None]
-    texts = list(dict.fromkeys([*said, *(outcome.alone for outcome in found)]))
-    return dict(zip(texts, principal_places(texts, default_embedder()), strict=True))
+def _positions(found: Sequence[Outcome]) -> dict[str, NDArray[np.float64]]:
+    """Return the position of each wording."""
+    texts = [sample.text for outcome in found for sample in outcome.result.samples if sample.text is not None]
+    texts = list(dict.fromkeys([*texts, *(outcome.unguarded for outcome in found)]))
+    return dict(zip(texts, project_answers(texts, default_embedder()), strict=True))
 
 
-def _draw_answers(axis: Any, outcome: Outcome, places: dict[str, NDArray[np.float64]]) -> None:
+def _draw_answers(axes: Any, outcome: Outcome, positions: dict[str, NDArray[np.float64]]) -> None:
     result = outcome.result
     wordings = Counter((sample.text, sample.cluster) for sample in result.samples if sample.text is not None)
     for (text, cluster), count in wordings.most_common():
         rim = "black" if cluster == result.winner else "none"
-        axis.scatter(*places[text], s=60 * count, c=f"C{cluster}", edgecolors=rim, alpha=0.8, label=f"{count} × {text}")
-    axis.scatter(*places[outcome.alone], marker="x", c="black", label=f"alone: {outcome.alone}")
-    legend = axis.legend(fontsize=7, loc="best", frameon=False)
+        axes.scatter(
+            *positions[text], s=60 * count, c=f"C{cluster}", edgecolors=rim, alpha=0.8, label=f"{count} × {text}"
+        )
+    axes.scatter(*positions[outcome.unguarded], marker="x", c="black", label=f"without the guard: {outcome.unguarded}")
+    legend = axes.legend(fontsize=7, loc="best", frameon=False)
     for handle in legend.legend_handles:
         handle.set_sizes([25])
-    axis.set_title(f"{outcome.picture.name}: {outcome.picture.question}", fontsize=8)
-    axis.set(xticks=[], yticks=[])
-    axis.margins(0.15)
+    axes.set_title(f"{outcome.picture.name}: {outcome.picture.question}", fontsize=8)
+    axes.set(xticks=[], yticks=[])
+    axes.margins(0.15)
 
 
 def _read(file: str) -> NDArray[np.float64]:

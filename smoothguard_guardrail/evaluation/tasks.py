@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
-
-from langchain_core.embeddings import Embeddings
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
@@ -19,35 +15,14 @@ from smoothguard_guardrail.errors import (
     QuorumError,
 )
 from smoothguard_guardrail.evaluation.items import Answer, Item
-from smoothguard_guardrail.evaluation.replay import KeptEmbeddings, model_of
+from smoothguard_guardrail.evaluation.shared import resolve_model, shared_embeddings
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.models import load_model
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from smoothguard_guardrail.result import GuardResult
-
-_loading = threading.Lock()
-
-
-class _SharedEmbeddings(Embeddings):
-    """The guard's default embedder for all threads of a process: tokenizers must not be used by two at once."""
-
-    def __init__(self) -> None:
-        self._inner = KeptEmbeddings()
-        self._lock = threading.Lock()
-
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        with self._lock:
-            return self._inner.embed_documents(texts)
-
-    def embed_query(self, text: str) -> list[float]:
-        return self.embed_documents([text])[0]
-
-
-_embedder = _SharedEmbeddings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +53,7 @@ def answer(model: str | BaseChatModel, task: Task) -> Answer:
         MissingDependencyError: A package is missing.
         AdapterError: One of the components broke its protocol.
     """
-    chat = model_of(model)
+    chat = resolve_model(model)
     try:
         if task.config is None:
             reply = chat.invoke([request_from_files(task.item.media, task.item.question)])
@@ -113,19 +88,4 @@ def _failed(task: Task, error: Exception, *, num_calls: int) -> Answer:
 
 def _with_shared_embedder(components: GuardComponents | None) -> GuardComponents:
     components = GuardComponents() if components is None else components
-    return components if components.embedder is not None else components.override(embedder=_embedder)
-
-
-def loaded_once(spec: str) -> BaseChatModel:
-    """Return the chat model of a name, loaded once per process.
-
-    Raises:
-        ConfigurationError: There is no such model.
-    """
-    with _loading:  # threads would each load one
-        return _load(spec)
-
-
-@lru_cache(maxsize=1)
-def _load(spec: str) -> BaseChatModel:
-    return load_model(spec)
+    return components if components.embedder is not None else components.override(embedder=shared_embeddings())

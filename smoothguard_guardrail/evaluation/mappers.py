@@ -19,7 +19,7 @@ class Mapper(Protocol):
 
     Yields (index of the task, result) in the order in which they are done, so that each result can be kept at once.
     Whatever the function raises is raised here. With workers that are other processes the function and the tasks
-    have to be picklable: a module's function, or a `functools.partial` of one.
+    must be picklable: a module's function, or a `functools.partial` of one.
     """
 
     def __call__(self, function: Callable[[Any], R], tasks: Sequence[Any], /) -> Iterator[tuple[int, R]]:

@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, perturbation
+from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig
 from smoothguard_guardrail.attacks import TargetLoss
+from smoothguard_guardrail.core import request_perturber
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
-from smoothguard_guardrail.evaluation.attacking import AttackSettings, attack_items, read_picture
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items, read_image
 from smoothguard_guardrail.evaluation.items import Item
-from smoothguard_guardrail.evaluation.mapping import InThreads
+from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.media import prepare, scan
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models import load_model
@@ -59,10 +60,15 @@ def test_an_adaptive_attack_meets_what_the_guard_shows_the_model(
     monkeypatch.setattr(TargetLoss, "__call__", spy)
     settings = QUICK.model_copy(update={"through": GUARD, "num_draws": 3})
     attack_items(model, [large], settings, folder=tmp_path / "attacked")
-    # The guard, with the attack's noise in place of its own.
-    monkeypatch.setattr(perturbation, "make_generator", lambda *_, **__: torch.Generator().manual_seed(settings.seed))
+    # The guard, with the attack's noise instead of its own.
+    monkeypatch.setattr(
+        request_perturber, "make_generator", lambda *_, **__: torch.Generator().manual_seed(settings.seed)
+    )
     request = prepare(
-        [request_from_files(large.media, "?")], on_unsupported="error", limits=GUARD.limits, remote=GUARD.remote
+        [request_from_files(large.media, "?")],
+        on_unsupported="error",
+        limits=GUARD.media.limits,
+        remote=GUARD.media.remote,
     )
     requests = RequestPerturber(request, config=GUARD, model_info=ModelInfo.of(model), seed=0).render(0, 3)
     assert met[0].shape == (3, 3, 96, 154)
@@ -87,7 +93,7 @@ def test_targets_come_from_settings_items_or_the_model_itself(tmp_path: Path, li
     }
     for each in items:
         assert files[each.id] == folder / f"{each.id}.png"
-        change = (read_picture(each.media[0]) - read_picture(files[each.id])).abs().max()
+        change = (read_image(each.media[0]) - read_image(files[each.id])).abs().max()
         assert 0 < change <= 8 / 255 + 1e-6
     attack_items(model, items, QUICK.model_copy(update={"target": "Green."}), folder=folder)
     assert {line["target"] for line in lines().values()} == {"Green."}
@@ -124,7 +130,7 @@ def test_attacks_that_share_a_folder_keep_each_others_pictures(tmp_path: Path) -
 def test_what_cannot_be_attacked_is_refused(tmp_path: Path) -> None:
     one, text = item(tmp_path, "a"), tmp_path / "words.txt"
     text.write_text("words")
-    with pytest.raises(ConfigurationError, match="no item has a picture"):
+    with pytest.raises(ConfigurationError, match="expected items with an image"):
         attack_items("reference", [Item(id="a", question="?")], QUICK, folder=tmp_path)
     with pytest.raises(ConfigurationError, match="gradient of a local model"):
         attack_items(ScriptedChatModel(script=["Red."]), [one], QUICK, folder=tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.study.design import ADAPTIVE_EPSILON, CANDIDATES, OUR_VOTE, PAPER_VOTE
 from benchmarks.study.measure import SELECTION_SCENES, Climb, Study
 from benchmarks.study.sections import CLEAN, OVER_REFUSAL, inverse, plain
-from benchmarks.study.tasks import is_right, is_told
+from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.replay import cached_components, replay
 from smoothguard_guardrail.evaluation.report import Section, Table
@@ -26,10 +26,10 @@ def candidates_section(study: Study) -> tuple[Section, str]:
     bare = study.rate("no guard", tasks.harmless, None, is_right)
     rows: list[tuple[Any, ...]] = []
     figures = {}
-    for name, knobs in CANDIDATES.items():
-        config = SmoothGuardConfig(**knobs, **OUR_VOTE)
+    for name, settings in CANDIDATES.items():
+        config = SmoothGuardConfig().override(**settings, **OUR_VOTE)
         climb = study.climb(f"candidate {name}", tasks.requests.items[:count], config, study.scale.candidate_budgets)
-        lost, single = climb.rungs[-1].lost, study.telling(config, climb.items)
+        lost, single = climb.rungs[-1].lost, study.leak_rate(config, climb.items)
         accuracy = study.rate(f"candidate {name}", tasks.harmless, config, is_right)
         allowed = study.rate(f"candidate {name}", tasks.authorised, config)
         figures[name] = single, accuracy
@@ -103,16 +103,16 @@ def votes_section(study: Study, climb: Climb) -> Section:
         found = {
             task: (items, replay(config, copies, components=components)) for task, (items, copies) in asked.items()
         }
-        told = {task: Rate.of(is_told(i, each.text) for i, each in zip(*found[task], strict=True)) for task in found}
+        leaked = {task: Rate.of(is_leak(i, each.text) for i, each in zip(*found[task], strict=True)) for task in found}
         right = Rate.of(is_right(i, each.text) for i, each in zip(*found["harmless"], strict=True))
         calls = [each.num_calls for _, results in found.values() for each in results]
         rows.append(
             (
                 name,
-                told["adaptive"],
-                told["attacked 32/255"],
+                leaked["adaptive"],
+                leaked["attacked 32/255"],
                 right,
-                inverse(told["authorised"]),
+                inverse(leaked["authorised"]),
                 round(sum(calls) / len(calls), 1),
             )
         )

@@ -1,4 +1,4 @@
-"""`smoothguard demo`: the shipped model and pictures, alone and behind the guard."""
+"""`smoothguard demo`: the shipped model and images, without and with the guard."""
 
 from __future__ import annotations
 
@@ -25,67 +25,70 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one picture."""
+    """The answers to one image."""
 
     picture: DemoPicture
-    alone: str
-    """The model's answer to the picture as it is."""
+    unguarded: str
+    """The model's answer without the guard."""
     result: GuardResult
 
     @property
     def guarded(self) -> str:
-        """The guard's answer."""
+        """The answer with the guard."""
         return str(self.result.answer.text)
 
 
 def demo(
     save: Annotated[
         Path | None,
-        typer.Option(file_okay=False, help="Folder for the pictures, their noisy copies and a figure of the answers."),
+        typer.Option(
+            file_okay=False,
+            help="Folder for the images, their noisy copies and a plot of the answers; needs matplotlib.",
+        ),
     ] = None,
     preset: Annotated[presets.Preset, typer.Option(help=presets.HELP)] = "reference",
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
 ) -> None:
-    """Show what the guard does, on the shipped model and pictures: offline and in under a minute."""
+    """Show what the guard does, on the shipped model and images: offline and in under a minute."""
     with exit_codes():
         if save is not None and importlib.util.find_spec("matplotlib") is None:
-            raise MissingDependencyError("matplotlib", "plots")
+            raise MissingDependencyError("matplotlib", "eval")
         loading.quiet_libraries()
         _run(save, presets.chosen_config("reference", preset, seed=seed, record_samples=True))
 
 
 def outcomes(model: BaseChatModel, config: SmoothGuardConfig, pictures: Sequence[DemoPicture]) -> Iterator[Outcome]:
-    """Ask about every picture, alone and behind the guard."""
+    """Ask about every image, without and with the guard."""
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 
     guard = SmoothGuardRunnable(model, config=config)
     for picture in pictures:
         request = [picture.message()]
-        alone = str(model.invoke(request).text)
-        yield Outcome(picture=picture, alone=alone, result=guard.guard(request))
+        unguarded = str(model.invoke(request).text)
+        yield Outcome(picture=picture, unguarded=unguarded, result=guard.guard(request))
 
 
 def summary(found: Sequence[Outcome]) -> str:
-    """Count in one line the attacks that succeeded and the clean questions that were answered rightly."""
+    """Count the attacks that succeeded and the clean questions that were answered correctly, in one line."""
     attacks = [outcome for outcome in found if outcome.picture.is_attack]
     clean = [outcome for outcome in found if not outcome.picture.is_attack]
-    hits = [sum(each.picture.is_hit(text) for each, text in _said(attacks, guarded)) for guarded in (False, True)]
-    right = [sum(each.picture.is_right(text) for each, text in _said(clean, guarded)) for guarded in (False, True)]
+    hits = [sum(each.picture.is_hit(text) for each, text in _answers(attacks, guarded)) for guarded in (False, True)]
+    right = [sum(each.picture.is_right(text) for each, text in _answers(clean, guarded)) for guarded in (False, True)]
     return (
         f"attacks that succeeded: {hits[0]} of {len(attacks)} without the guard, {hits[1]} of {len(attacks)} with it; "
-        f"clean questions answered rightly: {right[0]} of {len(clean)} and {right[1]} of {len(clean)}"
+        f"clean questions answered correctly: {right[0]} of {len(clean)} and {right[1]} of {len(clean)}"
     )
 
 
-def _said(found: Sequence[Outcome], guarded: bool) -> Iterator[tuple[Outcome, str]]:
-    return ((each, each.guarded if guarded else each.alone) for each in found)
+def _answers(found: Sequence[Outcome], guarded: bool) -> Iterator[tuple[Outcome, str]]:
+    return ((each, each.guarded if guarded else each.unguarded) for each in found)
 
 
 def _run(save: Path | None, config: SmoothGuardConfig) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from smoothguard_guardrail.cli.demo_view import heading, view
+    from smoothguard_guardrail.cli.demo.view import heading, outcome_view
 
     console = Console(highlight=False)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
@@ -97,7 +100,7 @@ def _run(save: Path | None, config: SmoothGuardConfig) -> None:
         try:
             pictures = load_demo().pictures
         except OSError as error:
-            raise InputError(f"the demonstration's pictures are missing from the installation: {error}") from error
+            raise InputError(f"the demo's images are missing; reinstall the package: {error}") from error
         model = loading.load_model("reference")
         default_embedder()
         console.print(heading(config))
@@ -105,13 +108,13 @@ def _run(save: Path | None, config: SmoothGuardConfig) -> None:
         found = []
         for outcome in outcomes(model, config, pictures):
             found.append(outcome)
-            console.print(view(outcome))
+            console.print(outcome_view(outcome))
             progress.advance(task)
         if save is not None:
-            from smoothguard_guardrail.cli.demo_save import save_all
+            from smoothguard_guardrail.cli.demo.save import save_outcomes
 
             progress.update(task, description="saving")
-            save_all(save, model, config, found)
+            save_outcomes(save, model, config, found)
     if save is not None:
-        console.print(f"pictures and clusters.png are in {save}")
+        console.print(f"images and clusters.png are in {save}")
     console.print(summary(found), style="bold", soft_wrap=True)

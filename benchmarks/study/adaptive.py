@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from benchmarks.study.attacking import Attack, Pair, kept_pictures, load_reference
+from benchmarks.study.attacks import adaptive_attack, load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Climb, Study
 from benchmarks.study.sections import Row
-from benchmarks.study.tasks import target_of
-from smoothguard_guardrail.attacks import SquareAttack, UniversalPGD
+from smoothguard_guardrail._internal.files import write_atomic
+from smoothguard_guardrail.attacks import UniversalPGD
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.attacking import read_picture
+from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
 from smoothguard_guardrail.media.image import encode_image
@@ -33,14 +31,14 @@ def climbing_section(study: Study, rows: Mapping[str, Row]) -> Section:
         requests,
         ours,
         usual,
-        Attack(epsilon=ADAPTIVE_EPSILON, num_steps=1, config=ours, surrogate="straight-through", seed=100),
+        adaptive_attack(ours, straight_through=True, seed=100),
     )
     climbs["ours, transfer from the bare model"] = study.climb(
         "ours",
         requests,
         ours,
         [(steps, 1) for steps, _ in study.scale.budgets],
-        Attack(epsilon=ADAPTIVE_EPSILON, num_steps=1),
+        adaptive_attack(None),
     )
     series = tuple(
         Series(name=name, points=tuple(Point(x=rung.evaluations, y=rung.lost) for rung in climb.rungs))
@@ -72,13 +70,13 @@ def climbing_section(study: Study, rows: Mapping[str, Row]) -> Section:
                     Series(
                         name=name,
                         points=tuple(
-                            Point(x=rung.evaluations, y=rung.telling)
+                            Point(x=rung.evaluations, y=rung.leak_rate)
                             for rung in climb.rungs
-                            if rung.telling is not None
+                            if rung.leak_rate is not None
                         ),
                     )
                     for name, climb in climbs.items()
-                    if climb.rungs[0].telling is not None
+                    if climb.rungs[0].leak_rate is not None
                 ),
                 log_x=True,
                 note="No vote and no number of tries is in these figures: they show the attack itself.",
@@ -93,8 +91,9 @@ def plateau(climb: Climb) -> str:
     grown = last.lost.k - first.lost.k
     copies = (
         ""
-        if first.telling is None or last.telling is None
-        else f" The share of perturbed copies that tell went from {first.telling:.2f} to {last.telling:.2f} meanwhile."
+        if first.leak_rate is None or last.leak_rate is None
+        else f" The share of perturbed copies that tell went from {first.leak_rate:.2f} to "
+        f"{last.leak_rate:.2f} meanwhile."
     )
     if grown:
         return (
@@ -146,27 +145,13 @@ def _make_universal(epsilon: int | None, num_steps: int, path: Path, item: Item)
     )
     found = attack(
         load_reference(),
-        read_picture(item.media[0]),
+        read_image(item.media[0]),
         [question for question, _ in corpus],
         [target_answer(name) for _, name in corpus],
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_image(found.images[0]))
+    write_atomic(path, encode_image(found.images[0]))
 
 
 def _square(study: Study, items: Sequence[Item], epsilon: int) -> tuple[Item, ...]:
-    folder = study.folder / "attacked" / f"square-{epsilon}-{study.scale.num_steps}"
-    make = partial(_make_square, epsilon, 5 * study.scale.num_steps)
-    return kept_pictures(items, folder, study.mapper, make, batch=4)
-
-
-def _make_square(epsilon: int, num_steps: int, pairs: Sequence[Pair]) -> None:
-    attack = SquareAttack(epsilon / 255, num_steps=num_steps, seed=0)
-    found = attack(
-        load_reference(),
-        torch.stack([read_picture(item.media[0]) for item, _ in pairs]),
-        [item.question for item, _ in pairs],
-        [target_of(item) for item, _ in pairs],
-    )
-    for (_, path), picture in zip(pairs, found.images, strict=True):
-        path.write_bytes(encode_image(picture))
+    attack = AttackSettings(method="square", epsilon=epsilon / 255, num_steps=5 * study.scale.num_steps)
+    return study.attacked(attack, items, batch_size=4)

@@ -18,7 +18,7 @@ from smoothguard_guardrail.evaluation import (
     InThreads,
     Item,
     ModelIdentity,
-    noise_alone,
+    noise_only,
     record_arms,
     run_arms,
     sweep,
@@ -58,7 +58,7 @@ def pictures(model: ScriptedChatModel) -> dict[str, list[str]]:
 
 def test_each_arm_asks_as_it_says(items: list[Item], tmp_path: Path) -> None:
     seen = {}
-    for name, config in {"clean": None, "noise": noise_alone(CONFIG), "guarded": CONFIG}.items():
+    for name, config in {"clean": None, "noise": noise_only(CONFIG), "guarded": CONFIG}.items():
         model = ScriptedChatModel(script=["No."])
         parts = WORDS if config else {}
         answers = run(model, [Arm(name=name, items=items, config=config, **parts)], tmp_path / name)
@@ -238,7 +238,7 @@ def test_a_sweep_takes_all_combinations() -> None:
 
 def test_noise_alone_perturbs_alike_and_asks_once() -> None:
     for config in (SmoothGuardConfig(), SmoothGuardConfig.paper(), SmoothGuardConfig(vote=VoteConfig(min_successes=4))):
-        alone = noise_alone(config)
+        alone = noise_only(config)
         assert (alone.num_samples, alone.include_clean, alone.sigma) == (1, False, config.sigma)
 
 
@@ -265,7 +265,7 @@ def test_the_shipped_model_answers_drawn_scenes(tmp_path: Path) -> None:
     config = SmoothGuardConfig.reference(num_samples=4, vote={"benign_weight": 0.0})
     arms = [
         Arm(name="clean", items=bench.items),
-        Arm(name="noise", items=bench.items, config=noise_alone(config), **WORDS),
+        Arm(name="noise", items=bench.items, config=noise_only(config), **WORDS),
         Arm(name="guarded", items=bench.items, config=config, **WORDS),
     ]
     answers = run("reference", arms, tmp_path / "kept")
@@ -282,13 +282,13 @@ def test_the_shipped_model_answers_drawn_scenes(tmp_path: Path) -> None:
 def test_answers_of_another_device_are_asked_anew(
     items: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from smoothguard_guardrail.evaluation import answering
+    from smoothguard_guardrail.evaluation import shared
     from smoothguard_guardrail.models import loading
 
     arms = [Arm(name="clean", items=items)]
     for kind, answer in (("cpu", "No."), ("cuda", "Yes."), ("cpu", "No.")):
         model = ScriptedChatModel(script=[answer])
-        monkeypatch.setattr(answering, "_load", lambda spec, model=model: model)
+        monkeypatch.setattr(shared, "_load", lambda spec, model=model: model)
         monkeypatch.setattr(loading, "pick_device", lambda device, kind=kind: torch.device(kind))
         answers = run("reference", arms, tmp_path)
         assert {each.text for each in answers["clean"].values()} == {answer}

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.calibration.measuring import ADAPTIVE, ATTACKED, GIVEN, HARMLESS, Measured
+from smoothguard_guardrail.evaluation.calibration.bench import ADAPTIVE, ATTACKED, GIVEN, HARMLESS, Measured
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.statistics import mcnemar
 
