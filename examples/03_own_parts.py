@@ -13,9 +13,7 @@ from smoothguard_guardrail.models.reference.demo import load_demo
 def erase_and_blur(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
     """Set one pixel in five to grey, then average 3 x 3 neighbours; (num_samples, 3, height, width) in [0, 1]."""
     gone = torch.rand(batch[:, :1].shape, generator=generator, device=batch.device) < 0.2
-    return torch.nn.functional.avg_pool2d(
-        batch.masked_fill(gone, 0.5), 3, stride=1, padding=1, count_include_pad=False
-    )
+    return torch.nn.functional.avg_pool2d(batch.masked_fill(gone, 0.5), 3, stride=1, padding=1, count_include_pad=False)
 
 
 def prefer_without_digits(texts: Sequence[str]) -> list[float]:

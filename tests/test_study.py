@@ -1,4 +1,4 @@
-"""The study: it runs from end to end, and what the measurements page and the preset say is what its committed report says."""
+"""The study runs from end to end, and the measurements page and the preset agree with its committed report."""
 
 from __future__ import annotations
 
