@@ -14,17 +14,15 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli._numbers import parse_epsilon
-from smoothguard_guardrail.cli._settings import load_settings
-from smoothguard_guardrail.cli.attack_options import AttackOptions
 from smoothguard_guardrail.cli.eval import data as eval_data
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from smoothguard_guardrail.cli.eval.plan import Plan
+    from smoothguard_guardrail.cli.settings_files import AttackOptions
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Progress
     from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
@@ -83,6 +81,9 @@ def run(
         from smoothguard_guardrail.evaluation import record as recording
 
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+        from smoothguard_guardrail.cli._settings import load_settings
+        from smoothguard_guardrail.cli.settings_files import EvalSettings
+
         rare, changes = load_settings(EvalSettings, settings, {})
         reading = eval_data.DataOptions(parts=part, partial=partial, **rare.model_dump(exclude={"attack"}))
         _check_attack(benchmark, attacked, attack_epsilon, rare.attack)
@@ -118,28 +119,12 @@ def run(
         _print(record, out)
 
 
-class EvalSettings(Record):
-    """What a `--settings` file of `smoothguard eval run` may hold, besides `guard`."""
-
-    images: Path | None = None
-    """Folder of the benchmark's images or audio. Of a dataset: where they are written, by default OUT/images."""
-    rule: Path | None = None
-    """llava-bench's rule.json; by default next to its files."""
-    variant: str | None = None
-    """Of mm-safetybench: SD, TYPO, SD_TYPO (default), text-only, universal."""
-    universal_image: Path | None = None
-    """The one image of the variant `universal`."""
-    suffix: str | None = None
-    """Appended to pope's questions: `single-word`, the published one, or a text."""
-    attack: AttackOptions = AttackOptions()
-
-
 def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None, options: AttackOptions) -> None:
     if benchmark == "compa-order" and (attacked is not None or epsilon is not None):
         raise ConfigurationError(
             "--attacked and --attack-epsilon are for images, and compa-order has audio: `smoothguard attack` attacks it"
         )
-    if epsilon is None and options != AttackOptions():
+    if epsilon is None and options.model_dump(exclude_defaults=True):
         raise ConfigurationError("the settings in the table attack need --attack-epsilon")
     if epsilon is not None and attacked is not None:
         raise ConfigurationError("give --attacked or --attack-epsilon, not both")
