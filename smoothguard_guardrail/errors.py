@@ -101,7 +101,7 @@ class QuorumError(SmoothGuardError, RuntimeError):
     """
 
     def __init__(self, failures: Sequence[BaseException], *, successes: int, required: int) -> None:
-        self.failures = tuple(failures)
+        self.failures: tuple[BaseException, ...] = tuple(failures)
         self.successes = successes
         self.required = required
         kinds = ", ".join(sorted({f"{type(failure).__name__}: {failure}" for failure in failures}))

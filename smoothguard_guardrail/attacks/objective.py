@@ -138,7 +138,7 @@ class TargetLoss(AnswerLoss):
         with torch.enable_grad():
             encoded = self._engine.encode([probe])
         if not any(value.requires_grad for value in encoded.values()):
-            raise MissingDependencyError("torchvision (its image processors keep a gradient)", "vision")
+            raise MissingDependencyError("torchvision (its image processors keep a gradient)", "local")
 
     def __call__(self, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Compute the loss of images.

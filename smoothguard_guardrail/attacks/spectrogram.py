@@ -30,7 +30,7 @@ class LogMel:
         if missing:
             kind = type(extractor).__name__
             raise ConfigurationError(f"expected a feature extractor like Whisper's, got a {kind} without {missing[0]}")
-        self.hop_length = int(extractor.hop_length)
+        self.hop_length: int = int(extractor.hop_length)
         self._filters = torch.as_tensor(np.asarray(extractor.mel_filters), dtype=torch.float32, device=device).T
         self._window = torch.hann_window(int(extractor.n_fft), device=device)
 

@@ -12,7 +12,7 @@ from smoothguard_guardrail.cli.eval import eval_app
 from smoothguard_guardrail.cli.log import log
 from smoothguard_guardrail.cli.serve import serve
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="smoothguard",
     help="Guard multimodal chat models against adversarial pictures and recordings.",
     no_args_is_help=True,

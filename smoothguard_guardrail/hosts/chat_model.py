@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -55,7 +55,7 @@ class SmoothGuardChatModel(ChatModelProxy):
         ['Hello.']
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True, ignored_types=(cached_property,))
+    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True, ignored_types=(cached_property,))
 
     # Field by field: LangChain itself sets a chat model's `metadata`.
     config: SmoothGuardConfig = Field(frozen=True)

@@ -54,7 +54,7 @@ class UnguardedError(Exception):
 
     def __init__(self, error: MediaError, found: Found, **facts: Any) -> None:
         self.error = error
-        self.facts = {"path": found.path, "kind": found.kind, "notes": (error.reason,)} | facts
+        self.facts: dict[str, Any] = {"path": found.path, "kind": found.kind, "notes": (error.reason,)} | facts
 
     def with_advice(self) -> MediaError:
         """Return the error with what the user of a guard can do about it."""

@@ -92,7 +92,7 @@ def prepare(
     """Find, check and decode the media of a request; blocks while fetching and decoding.
 
     Args:
-        messages: The request; neither changed nor kept.
+        messages: The request; it is only read.
         on_unsupported: What happens to references that are not fetched and to what the guard cannot perturb: files,
             videos, unknown blocks.
         limits: On bytes, pixels, seconds and number; exceeding one is an error under every policy.

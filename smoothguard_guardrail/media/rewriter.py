@@ -77,18 +77,18 @@ class Rewriter:
         key, holder, wrapper = leaf[-1], leaf[:-1], leaf[-2]
 
         def rewrite(node: dict[str, Any]) -> dict[str, Any]:
-            kept = {name: value for name, value in node.items() if name != key}
+            others = {name: value for name, value in node.items() if name != key}
             if node.get("source_type") == "url":
-                return kept | {"source_type": "base64", "data": encoded, "mime_type": mime_type}
+                return others | {"source_type": "base64", "data": encoded, "mime_type": mime_type}
             if key == "url" and node.get("type") == "url":
-                return kept | {"type": "base64", "media_type": mime_type, "data": encoded}
+                return others | {"type": "base64", "media_type": mime_type, "data": encoded}
             if key in ("url", "path") and node.get("type") in ("image", "audio", "video", "file"):
-                return kept | {"base64": encoded, "mime_type": mime_type}
+                return others | {"base64": encoded, "mime_type": mime_type}
             if key == "audio" and node.get("type") == "audio":
-                return kept | {"base64": encoded, "mime_type": mime_type}
+                return others | {"base64": encoded, "mime_type": mime_type}
             if key in ("file_uri", "fileUri"):
                 name = "mimeType" if key == "fileUri" else "mime_type"
-                return kept | {name: mime_type, "data": encoded}
+                return others | {name: mime_type, "data": encoded}
             return node | {key: uri}
 
         if key == leaf[1]:
@@ -107,11 +107,11 @@ class Rewriter:
 
     def _message(self, index: int, message: BaseMessage) -> BaseMessage:
         fields = message.__dict__ | (message.model_extra or {})
-        kept: dict[str, Any] = {}
+        copies: dict[str, Any] = {}
         for name, value in fields.items():
             copy = self._copy(value, (index, name))
-            kept[name] = REMOVED if copy is _DROP else copy
-        return message.model_copy(update=kept)
+            copies[name] = REMOVED if copy is _DROP else copy
+        return message.model_copy(update=copies)
 
     def _copy(self, node: Any, at: Address) -> Any:
         check_depth(at)
@@ -121,10 +121,10 @@ class Rewriter:
             copy = {key: value for key, value in items if value is not _DROP}
         elif isinstance(node, (list, tuple)):
             values = [self._copy(value, (*at, index)) for index, value in enumerate(node)]
-            kept = [value for value in values if value is not _DROP]
-            if values and not kept:
-                kept = [_placeholder(node[0])]
-            copy = tuple(kept) if isinstance(node, tuple) else kept
+            remaining = [value for value in values if value is not _DROP]
+            if values and not remaining:
+                remaining = [_placeholder(node[0])]
+            copy = tuple(remaining) if isinstance(node, tuple) else remaining
         else:
             copy = node if self._share_objects and is_media_object(node) else _copy_leaf(node)
         for start, stop, text in sorted(self._spans.get(at, ()), reverse=True):

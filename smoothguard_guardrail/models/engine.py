@@ -30,15 +30,17 @@ class Engine:
     """
 
     def __init__(self, hf_model: Any, processor: Any) -> None:
-        self.hf_model = hf_model.eval()
-        self.processor = processor
-        self.tokenizer = processor.tokenizer
+        self.hf_model: Any = hf_model.eval()
+        self.processor: Any = processor
+        self.tokenizer: Any = processor.tokenizer
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self.lock = threading.RLock()  # two threads must not use even a fast tokenizer at once
-        self.takes_images = getattr(processor, "image_processor", None) is not None
-        self.read = MessageReader(processor, sampling_rate=self.sampling_rate, takes_images=self.takes_images)
+        self.lock: Any = threading.RLock()  # two threads must not use even a fast tokenizer at once
+        self.takes_images: bool = getattr(processor, "image_processor", None) is not None
+        self.read: MessageReader = MessageReader(
+            processor, sampling_rate=self.sampling_rate, takes_images=self.takes_images
+        )
 
     @property
     def device(self) -> torch.device:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-from importlib.metadata import version
 from typing import Any
 
 import torch
 
+from smoothguard_guardrail._internal.torchvision import check_torchvision
 from smoothguard_guardrail.errors import ConfigurationError
 
 _SHARED_WITH_PROCESSOR = ("token", "cache_dir", "subfolder", "trust_remote_code")
@@ -53,7 +52,7 @@ def load(
             path_or_id, device, dtype, {"revision": revision, "local_files_only": local_files_only}, model_kwargs
         )
     except Exception as error:
-        _check_torchvision(error)
+        check_torchvision(error)
         raise
 
 
@@ -76,26 +75,6 @@ def _load(
     if "device_map" not in model_kwargs:
         model = model.to(target)
     return model.eval(), processor
-
-
-def _check_torchvision(error: Exception) -> None:
-    """Explain a failure to load whose cause is a torchvision that was built for another torch.
-
-    transformers reports it as a module that cannot be imported, or in torch's words ("operator torchvision::nms does
-    not exist").
-
-    Raises:
-        ConfigurationError: torchvision is installed and cannot be imported.
-    """
-    if importlib.util.find_spec("torchvision") is None:
-        return
-    try:
-        importlib.import_module("torchvision")
-    except Exception:
-        raise ConfigurationError(
-            f"torchvision {version('torchvision')} does not fit torch {torch.__version__}: install a matching pair "
-            "or uninstall torchvision"
-        ) from error
 
 
 def _auto_class(config: Any) -> Any:

@@ -8,8 +8,8 @@ from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Li
 
 try:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-except ImportError as error:
-    raise MissingDependencyError("prometheus-client", "serve") from error
+except ImportError as _error:
+    raise MissingDependencyError("prometheus-client", "serve") from _error
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -21,31 +21,31 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.requests = Counter(
+        self.requests: Counter = Counter(
             "smoothguard_http_requests", "HTTP requests.", ["route", "status"], registry=self._registry
         )
-        self.seconds = Histogram(
+        self.seconds: Histogram = Histogram(
             "smoothguard_http_request_seconds",
             "Seconds from a request's arrival to the end of its answer.",
             ["route"],
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self.in_flight = Gauge(
+        self.in_flight: Gauge = Gauge(
             "smoothguard_requests_in_flight", "Requests to models that are being answered.", registry=self._registry
         )
-        self.verdicts = Counter("smoothguard_verdicts", "Guarded calls.", ["verdict"], registry=self._registry)
-        self.overruled = Counter(
+        self.verdicts: Counter = Counter("smoothguard_verdicts", "Guarded calls.", ["verdict"], registry=self._registry)
+        self.overruled: Counter = Counter(
             "smoothguard_clean_overruled", "Calls whose clean copy lost the vote.", registry=self._registry
         )
-        self.agreement = Histogram(
+        self.agreement: Histogram = Histogram(
             "smoothguard_agreement",
             "Share of the answers in the winning cluster, of requests with media.",
             buckets=_SHARES,
             registry=self._registry,
         )
-        self.model_calls = Counter("smoothguard_model_calls", "Model calls.", registry=self._registry)
-        self.failures = Counter(
+        self.model_calls: Counter = Counter("smoothguard_model_calls", "Model calls.", registry=self._registry)
+        self.failures: Counter = Counter(
             "smoothguard_failures", "Guarded calls without a verdict.", ["error"], registry=self._registry
         )
         for verdict in ("passed", "abstained", "skipped"):

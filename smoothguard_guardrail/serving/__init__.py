@@ -13,8 +13,8 @@ try:
     import prometheus_client  # noqa: F401
     import sse_starlette  # noqa: F401
     import uvicorn  # noqa: F401
-except ImportError as error:
-    raise MissingDependencyError(error.name or "fastapi", "serve") from error
+except ImportError as _error:
+    raise MissingDependencyError(_error.name or "fastapi", "serve") from _error
 
 from smoothguard_guardrail.serving.app import create_app
 from smoothguard_guardrail.serving.settings import ServerSettings

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.runnables import Runnable
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
@@ -144,5 +144,5 @@ async def _warm_up(app: FastAPI, needs_embedder: bool) -> None:
             await asyncio.to_thread(lambda: voting.default_embedder().embed_documents(["ready"]))
         app.state.ready = True
     except Exception:
-        logger.exception("the embedder of answers cannot be loaded; the server stays not ready")
+        _logger.exception("the embedder of answers cannot be loaded; the server stays not ready")
         app.state.ready = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableBinding
@@ -25,7 +25,7 @@ _Zero = Annotated[float, Field(ge=0, le=0)]
 class StreamOptions(BaseModel):
     """Options of a stream."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
@@ -34,7 +34,7 @@ class StreamOptions(BaseModel):
 class TextFormat(BaseModel):
     """The only response format."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     type: Literal["text"]
 
@@ -42,7 +42,7 @@ class TextFormat(BaseModel):
 class ChatRequest(BaseModel):
     """The body of a request. A parameter that is not listed is an error, it is not ignored."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     model: str
     messages: list[dict[str, Any]] = Field(min_length=1)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.observability.prometheus import Metrics
     from smoothguard_guardrail.serving.settings import ServerSettings
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 PATHS_WITHOUT_KEY = frozenset({"/healthz", "/readyz"})
 _DRAIN_SECONDS = 5.0
@@ -134,7 +134,7 @@ class Gate:
     async def _fail(self, error: Exception, scope: Scope, exchange: _Exchange) -> None:
         failure = to_api_error(error)
         if failure.status >= 500:
-            logger.error("request %s, %r: %s", exchange.id, scope["path"], failure.code, exc_info=error)
+            _logger.error("request %s, %r: %s", exchange.id, scope["path"], failure.code, exc_info=error)
         if exchange.status is not None:
             raise error
         await exchange.drain()

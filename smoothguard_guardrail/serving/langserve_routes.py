@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.serving.settings import ServerSettings
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Messages(RootModel[ChatPromptValueConcrete | StringPromptValue | list[AnyMessage] | str]):
@@ -121,7 +121,7 @@ def _served(
             output = await chain.ainvoke(value, {"callbacks": list(callbacks), "run_name": path})
         except Exception as error:
             if refusal is not None:
-                logger.warning("%s refused after %s", path, type(error).__name__, exc_info=error)
+                _logger.warning("%s refused after %s", path, type(error).__name__, exc_info=error)
                 return refusal()
             if is_guard and is_model_error(error):
                 raise UpstreamError from error

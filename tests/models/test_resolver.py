@@ -67,18 +67,28 @@ print([name for name in {heavy} if name in sys.modules])
     assert loaded.stdout.strip() == "[]"
 
 
-def test_a_torchvision_that_does_not_fit_torch_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "load",
+    [
+        "from smoothguard_guardrail.models import load_model as load; load('reference', device='cpu')",
+        "from smoothguard_guardrail.voting.embedder import default_embedder as load; load()",
+    ],
+)
+def test_a_torchvision_that_does_not_fit_torch_is_named(tmp_path: Path, load: str) -> None:
     package, metadata = tmp_path / "torchvision", tmp_path / "torchvision-0.99.0.dist-info"
     package.mkdir()
     (package / "__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.99.0\n")
-    code = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from smoothguard_guardrail.models import load_model\n"
-        "try: load_model('reference', device='cpu')\n"
-        "except Exception as error: print(type(error).__name__, error)"
-    )
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+try:
+    {load}
+except Exception as error:
+    print(type(error).__name__, error)
+"""
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.startswith("ConfigurationError torchvision 0.99.0 does not fit torch ")
-    assert ended.stdout.strip().endswith("install a matching pair or uninstall torchvision")
+    assert "operator torchvision::nms does not exist" in ended.stdout
+    assert "pip install --force-reinstall torch torchvision" in ended.stdout

@@ -7,7 +7,7 @@ import typer
 from smoothguard_guardrail.cli.eval.run import run
 from smoothguard_guardrail.cli.eval.score import score
 
-eval_app = typer.Typer(
+eval_app: typer.Typer = typer.Typer(
     name="eval",
     help="Run benchmarks, and score answers to them as published.",
     no_args_is_help=True,

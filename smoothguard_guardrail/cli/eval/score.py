@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.record import PartialBenchmark
     from smoothguard_guardrail.evaluation.scores import Judge, Scores
 
-score = typer.Typer(
+score: typer.Typer = typer.Typer(
     name="score",
     help="Score answer files as each benchmark publishes it. No model is asked, but for a judge that you name.",
     no_args_is_help=True,

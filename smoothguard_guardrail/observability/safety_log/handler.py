@@ -17,7 +17,7 @@ from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, line_from_event
 from smoothguard_guardrail.observability.safety_log.sinks import FileSink, LoggingSink, Sink
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _REMEMBERED_CALLS = 1024
 
@@ -126,7 +126,7 @@ class GuardObserver(BaseCallbackHandler):
             self._lost += 1
             first = self._lost == 1
         if first:
-            logger.warning(
+            _logger.warning(
                 "%s: a guarded call could not be recorded (%s: %s); further calls are lost until this is fixed",
                 type(self).__name__,
                 type(error).__name__,
@@ -139,7 +139,7 @@ class GuardObserver(BaseCallbackHandler):
         with self._lock:
             lost, self._lost = self._lost, 0
         if lost:
-            logger.warning("%s: recording works again; %d guarded calls were lost", type(self).__name__, lost)
+            _logger.warning("%s: recording works again; %d guarded calls were lost", type(self).__name__, lost)
 
 
 class SafetyLogHandler(GuardObserver):
@@ -154,7 +154,7 @@ class SafetyLogHandler(GuardObserver):
     file, pass its path.
 
     Args:
-        target: Path of a file to append to, which threads and processes may share; or a `logging` handler or logger.
+        target: Path of a file to append to, which threads and processes may share; or a `logging` handler or _logger.
         include_texts: Whether lines contain the elected answer (with `record_samples=True` all answers) and exception
             messages that may quote answers.
 

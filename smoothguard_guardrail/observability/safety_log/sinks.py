@@ -55,7 +55,7 @@ class FileSink:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
+        self.path: Path = Path(path).absolute()
         os.close(self._open())
 
     def write(self, line: str, level: int) -> None:

@@ -53,9 +53,9 @@ class Summary:
         """Failed guarded calls by exception."""
         self.failed_model_calls: Counter[str] = Counter()
         """Failed model calls by exception."""
-        self.model_calls = 0
-        self.tokens = 0
-        self.num_suspicious = 0
+        self.model_calls: int = 0
+        self.tokens: int = 0
+        self.num_suspicious: int = 0
         self.reasons: Counter[str] = Counter()
         self.first: datetime | None = None
         self.last: datetime | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import ClassVar
 
 from langchain_core.messages import HumanMessage
 from pydantic import BaseModel, ConfigDict
@@ -18,7 +19,7 @@ DEMO_DIR = Path(__file__).parent
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
 
 class DemoPicture(_Record):
