@@ -11,7 +11,7 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli.failures import exit_codes
-from smoothguard_guardrail.cli.wording import verdict_line
+from smoothguard_guardrail.cli.verdict_line import verdict_line
 from smoothguard_guardrail.errors import InputError
 
 if TYPE_CHECKING:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import Field, ValidationError
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli._numbers import parse_epsilon
-from smoothguard_guardrail.cli._settings import load_settings
-from smoothguard_guardrail.cli.attack_options import AttackOptions
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,16 +33,6 @@ _DATA_HELP = (
 )
 _ATTACKED_HELP = "JSON lines of rows to attack whose images are adversarial already."
 _SETTINGS_HELP = "TOML file of rarely used settings: match, and the tables sweep, attack and guard."
-
-
-class CalibrationSettings(Record):
-    """What a `--settings` file of `smoothguard calibrate` may hold, besides `guard`."""
-
-    match: Literal["equal", "contains"] = "equal"
-    """Whether a right answer is `answer`, or contains it."""
-    sweep: dict[str, Any] = Field(default_factory=dict)
-    """Values to try, by setting: see `Sweep`; --sigma and --num-samples win."""
-    attack: AttackOptions = AttackOptions()
 
 
 def calibrate(
@@ -79,6 +65,8 @@ def calibrate(
     """
     with exit_codes():
         loading.quiet_libraries()
+        from smoothguard_guardrail.cli._settings import load_settings
+        from smoothguard_guardrail.cli.command_settings import CalibrationSettings
         from smoothguard_guardrail.config import SmoothGuardConfig
         from smoothguard_guardrail.evaluation import calibration
         from smoothguard_guardrail.evaluation.identity import identify
@@ -167,6 +155,8 @@ def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThread
 
 
 def _sweep(table: dict[str, Any], *, sigma: str | None, num_samples: str | None) -> Sweep:
+    from pydantic import ValidationError
+
     from smoothguard_guardrail.evaluation.calibration import Sweep
 
     values = {"max_shift": (5,), "low_pass": (0.0,)} | table

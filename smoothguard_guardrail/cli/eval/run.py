@@ -14,16 +14,14 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli._numbers import parse_epsilon
-from smoothguard_guardrail.cli._settings import load_settings
-from smoothguard_guardrail.cli.attack_options import AttackOptions
 from smoothguard_guardrail.cli.eval import data as eval_data
 from smoothguard_guardrail.cli.failures import exit_codes
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from smoothguard_guardrail.cli.command_settings import AttackOptions
     from smoothguard_guardrail.cli.eval.plan import Plan
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Progress
@@ -79,6 +77,8 @@ def run(
     """
     with exit_codes():
         loading.quiet_libraries()
+        from smoothguard_guardrail.cli._settings import load_settings
+        from smoothguard_guardrail.cli.command_settings import EvalSettings
         from smoothguard_guardrail.cli.eval import plan as eval_plan
         from smoothguard_guardrail.evaluation import record as recording
 
@@ -118,23 +118,9 @@ def run(
         _print(record, out)
 
 
-class EvalSettings(Record):
-    """What a `--settings` file of `smoothguard eval run` may hold, besides `guard`."""
-
-    images: Path | None = None
-    """Folder of the benchmark's images or audio. Of a dataset: where they are written, by default OUT/images."""
-    rule: Path | None = None
-    """llava-bench's rule.json; by default next to its files."""
-    variant: str | None = None
-    """Of mm-safetybench: SD, TYPO, SD_TYPO (default), text-only, universal."""
-    universal_image: Path | None = None
-    """The one image of the variant `universal`."""
-    suffix: str | None = None
-    """Appended to pope's questions: `single-word`, the published one, or a text."""
-    attack: AttackOptions = AttackOptions()
-
-
 def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None, options: AttackOptions) -> None:
+    from smoothguard_guardrail.cli.command_settings import AttackOptions
+
     if benchmark == "compa-order" and (attacked is not None or epsilon is not None):
         raise ConfigurationError(
             "--attacked and --attack-epsilon are for images, and compa-order has audio: `smoothguard attack` attacks it"
