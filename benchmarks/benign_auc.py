@@ -1,4 +1,4 @@
-"""How well the benign scores tell refusals and harmless answers from compliance: prints the README's numbers.
+"""How well the benign scores separate refusals and harmless answers from compliance: figures of the documentation.
 
 Run: python -m benchmarks.benign_auc
 """

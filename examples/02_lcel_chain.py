@@ -1,4 +1,4 @@
-"""Put the guard where the chat model stood in an LCEL chain: prompt | guard | parser."""
+"""Replace the chat model in an LCEL chain by the guard: prompt | guard | parser."""
 
 import base64
 
@@ -25,7 +25,7 @@ def main() -> None:
         ]
     )
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.reference())
+    guard = SmoothGuardRunnable(model, SmoothGuardConfig.reference())
     chain = prompt | guard | StrOutputParser()
 
     picture = next(picture for picture in load_demo().pictures if not picture.is_attack)

@@ -1,4 +1,4 @@
-"""Bring your own perturbation and your own benign scorer: plain functions are enough."""
+"""Use your own perturbation and your own benign scorer: plain functions are enough."""
 
 from collections.abc import Sequence
 
@@ -17,14 +17,14 @@ def erase_and_blur(batch: torch.Tensor, *, generator: torch.Generator) -> torch.
 
 
 def prefer_without_digits(texts: Sequence[str]) -> list[float]:
-    """Score answers: those that give away a number are not benign."""
+    """Score answers: one that contains a digit is not benign."""
     return [-1.0 if any(letter.isdigit() for letter in text) else 1.0 for text in texts]
 
 
 def main() -> None:
     guard = SmoothGuardRunnable(
         ChatTransformersMultimodal.from_pretrained(str(reference_path())),
-        config=SmoothGuardConfig(num_samples=8, vote=VoteConfig(benign_weight=0.3)),
+        SmoothGuardConfig(num_samples=8, vote=VoteConfig(benign_weight=0.3)),
         components=GuardComponents(image_perturber=erase_and_blur, scorer=prefer_without_digits),
     )
     picture = next(picture for picture in load_demo().pictures if picture.is_attack)

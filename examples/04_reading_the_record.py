@@ -1,4 +1,4 @@
-"""Read what one guarded call reports: the samples, their clusters, the media, the verdict, and when to refuse."""
+"""Read what a guarded call reports: samples, clusters, media and verdict; refuse when the answers disagree."""
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.models import ChatTransformersMultimodal
@@ -11,7 +11,7 @@ def main() -> None:
         include_clean=True, early_stop=None, record_samples=True, vote={"min_agreement": 0.6, "on_abstain": "refuse"}
     )
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    guard = SmoothGuardRunnable(model, config=config)
+    guard = SmoothGuardRunnable(model, config)
     picture = next(picture for picture in load_demo().pictures if picture.is_attack)
     result = guard.guard([picture.message()])
 

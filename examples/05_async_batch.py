@@ -1,4 +1,4 @@
-"""Guard many requests at once from async code."""
+"""Guard several requests at once from async code."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from smoothguard_guardrail.models.reference.demo import load_demo
 
 async def ask_all() -> None:
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.reference())
+    guard = SmoothGuardRunnable(model, SmoothGuardConfig.reference())
     pictures = load_demo().pictures[:4]
 
     answers = await guard.abatch([[picture.message()] for picture in pictures], {"max_concurrency": 2})

@@ -1,4 +1,4 @@
-"""Attack a model on purpose: once without knowing the guard, once through the guard's own noise."""
+"""Attack a model yourself: once without knowing the guard, once through the guard's own perturbation."""
 
 import torch
 from langchain_core.messages import HumanMessage
@@ -19,7 +19,7 @@ def main() -> None:
     clean, _ = decode_image(data, mime_type="image/png", max_pixels=10**6, path=str(picture.original))
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
     config = SmoothGuardConfig.reference()
-    guard = SmoothGuardRunnable(model, config=config)
+    guard = SmoothGuardRunnable(model, config)
 
     def show(name: str, image: torch.Tensor) -> None:
         message = HumanMessage([{"type": "image", "image": image}, {"type": "text", "text": picture.question}])
@@ -36,7 +36,7 @@ def main() -> None:
     for name, attack in attacks.items():
         result = attack(model, clean[None], [picture.question], [str(picture.target)])
         show(f"{name} (loss {result.loss.item():.2f})", result.images[0])
-    print("So few steps make the guard look better than it is: judge by hundreds of images and steps.")
+    print("With so few steps the guard looks better than it is: judge it by hundreds of images and steps.")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The study of the reference model: `python -m benchmarks.study`. Prints the README's table, writes the report."""
+"""The study of the reference model: `python -m benchmarks.study`. Prints the table of figures, writes the report."""

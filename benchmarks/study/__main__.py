@@ -29,7 +29,7 @@ from smoothguard_guardrail.evaluation.report import Report, write_report
 
 
 def run(study: Study, *, scale: str) -> tuple[Report, str]:
-    """Measure everything; returns the report and the README's table."""
+    """Measure everything; returns the report and the table of docs/measurements.md."""
     started, resumed = time.perf_counter(), (study.folder / "answers.jsonl").exists()
 
     def told(what: str) -> None:

@@ -50,7 +50,7 @@ def plain(study: Study, items: Sequence[Item], epsilon: int) -> tuple[Item, ...]
 
 
 def headline(study: Study) -> dict[str, Row]:
-    """Measure the table of the README."""
+    """Measure the table of docs/measurements.md."""
     tasks = study.tasks()
     requests = tasks.requests.items
     pictures = {attacked(epsilon): plain(study, requests, epsilon) for epsilon in EPSILONS}

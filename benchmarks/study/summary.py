@@ -1,4 +1,4 @@
-"""The study in words and as the README's table."""
+"""The study in words and as the table of docs/measurements.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section
     """Say in plain words what was found, where the guard loses included.
 
     Args:
-        rows: The table of the README.
+        rows: The table of docs/measurements.md.
         choice: Name of the candidate that was chosen.
         arms: From `arms_section`.
         others: From `others_section`.
@@ -51,10 +51,10 @@ def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section
 
 
 def markdown(rows: Mapping[str, Row]) -> str:
-    """Return the table as the README shows it."""
-    columns = [*map(attacked, EPSILONS), ADAPTIVE, CONTROL, CLEAN, POPE, OVER_REFUSAL]
-    lines = ["| | " + " | ".join([*columns, "mean calls"]) + " |", "|---|" + "---|" * (len(columns) + 1)]
-    for name, row in rows.items():
-        cells = [str(row.rates[column]) for column in columns]
-        lines.append(f"| {name} | " + " | ".join([*cells, f"{row.calls:.1f}"]) + " |")
+    """Return the table as docs/measurements.md shows it."""
+    names = [*map(attacked, EPSILONS), ADAPTIVE, CONTROL, CLEAN, POPE, OVER_REFUSAL]
+    lines = ["| | " + " | ".join(rows) + " |", "|---|" + "---|" * len(rows)]
+    for name in names:
+        lines.append(f"| {name} | " + " | ".join(str(row.rates[name]) for row in rows.values()) + " |")
+    lines.append("| mean calls | " + " | ".join(f"{row.calls:.1f}" for row in rows.values()) + " |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Ask a model about a picture that was tampered with: alone, and behind the guard."""
+"""Ask a model about an attacked image, without and with the guard."""
 
 import base64
 
@@ -20,11 +20,11 @@ def main() -> None:
         ]
     )
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    guard = SmoothGuardRunnable(model, config=SmoothGuardConfig.reference())
+    guard = SmoothGuardRunnable(model, SmoothGuardConfig.reference())
 
     print("question:", picture.question)
     print("attacker wants:", picture.target)
-    print("alone:", model.invoke([message]).text)
+    print("unguarded:", model.invoke([message]).text)
     answer = guard.invoke([message])
     print("guarded:", answer.text)
     record = answer.response_metadata["smoothguard"]
