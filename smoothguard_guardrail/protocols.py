@@ -1,4 +1,4 @@
-"""What users may replace: anything that can be called this way, plain functions included."""
+"""The parts that users may replace. Anything with the right call signature qualifies, including plain functions."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Perturber(Protocol):
     """Perturbs a batch of copies of one medium.
 
     Called with images, float32 (num_samples, 3, height, width) in [0, 1], or waveforms, float32
-    (num_samples, channels, samples) in [-1, 1]; returns a batch of the same shape, kind and range. All
-    randomness comes from the generator, which lives on the batch's device. Perturbers compose.
+    (num_samples, channels, samples) in [-1, 1]. Returns a batch of the same shape, dtype and range. All randomness must
+    come from the generator, which is on the batch's device. Combine perturbers with `perturbations.Compose`.
     """
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
@@ -35,10 +35,10 @@ class Perturber(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into vectors, as any LangChain `Embeddings` does."""
+    """Turns texts into vectors, like any LangChain `Embeddings`."""
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector per text, all of one length."""
+        """Return one vector per text, all of the same length."""
         ...
 
 
@@ -46,8 +46,8 @@ class Embedder(Protocol):
 class Clusterer(Protocol):
     """Groups embedded answers.
 
-    Takes float64 (num_answers, dimensions), num_answers >= 1, which may include rows of zeros; returns integer labels
-    (num_answers,). Only which labels are equal matters.
+    Called with float64 (num_answers, dimensions), num_answers >= 1; rows may be all zeros. Returns integer labels of
+    shape (num_answers,). The values do not matter, only which of them are equal.
     """
 
     def __call__(self, embeddings: NDArray[np.float64]) -> NDArray[np.intp] | Sequence[int]:
@@ -66,15 +66,15 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class Voter(Protocol):
-    """Elects a cluster. Pure: the same arguments give the same vote."""
+    """Elects a cluster. The same arguments must always give the same vote."""
 
     def __call__(self, labels: Sequence[int], benign: Sequence[float]) -> Vote:
-        """Return the vote over answers with these labels and benign scores."""
+        """Return the vote over answers with these cluster labels and benign scores in [-1, 1]."""
         ...
 
 
 def name_errors(name: str, part: Callable[P, T]) -> Callable[P, T]:
-    """Return a user's part so that anything it raises becomes an `AdapterError` with its name."""
+    """Wrap a user's part: any exception it raises becomes an `AdapterError` that names it."""
 
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:

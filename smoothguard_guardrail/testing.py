@@ -1,4 +1,4 @@
-"""Public fakes: a scripted multimodal chat model that remembers what it was sent, fails and is slow on demand."""
+"""Fakes for tests: chat models that answer from a script and record what they were sent, and word-count embeddings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Script = Sequence[Reply] | Callable[[list[BaseMessage]], Reply]
 
 
 class ScriptedChatModel(BaseChatModel):
-    """A chat model that answers by a script.
+    """A chat model that answers from a script.
 
     Args:
-        script: Replies in order of the calls, repeated from the start when they run out; or a function of the
-            messages that were received. A reply that is an exception is raised.
-        delay: Seconds that every call takes.
+        script: Replies in the order of the calls, repeated from the start when they run out; or a function of the
+            received messages. A reply that is an exception is raised.
+        delay: Seconds that each call takes.
 
     Example:
         >>> from smoothguard_guardrail.testing import ScriptedChatModel
@@ -40,7 +40,7 @@ class ScriptedChatModel(BaseChatModel):
     _received: list[list[BaseMessage]] = PrivateAttr(default_factory=list)
     _tags: list[list[str]] = PrivateAttr(default_factory=list)
     _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
-    _load: dict[str, int] = PrivateAttr(default_factory=lambda: {"now": 0, "peak": 0})
+    _calls: dict[str, int] = PrivateAttr(default_factory=lambda: {"in_flight": 0, "peak": 0})
 
     @property
     def received(self) -> list[list[BaseMessage]]:
@@ -54,20 +54,20 @@ class ScriptedChatModel(BaseChatModel):
 
     @property
     def peak_concurrency(self) -> int:
-        """The largest number of calls that were in flight at once."""
-        return self._load["peak"]
+        """The largest number of calls in flight at once."""
+        return self._calls["peak"]
 
     @property
     def _llm_type(self) -> str:
         return "smoothguard-scripted"
 
-    def _arrive(self, messages: list[BaseMessage], tags: list[str]) -> Reply:
+    def _start_call(self, messages: list[BaseMessage], tags: list[str]) -> Reply:
         with self._lock:
             index = len(self._received)
             self._received.append(messages)
             self._tags.append(tags)
-            self._load["now"] += 1
-            self._load["peak"] = max(self._load["peak"], self._load["now"])
+            self._calls["in_flight"] += 1
+            self._calls["peak"] = max(self._calls["peak"], self._calls["in_flight"])
         if not callable(self.script):
             reply: Reply = self.script[index % len(self.script)]
             return reply
@@ -76,13 +76,13 @@ class ScriptedChatModel(BaseChatModel):
         except Exception as error:
             return error
 
-    def _leave(self, reply: Reply) -> ChatResult:
+    def _finish_call(self, reply: Reply) -> ChatResult:
         with self._lock:
-            self._load["now"] -= 1
+            self._calls["in_flight"] -= 1
         if isinstance(reply, Exception):
             raise reply
         message = reply if isinstance(reply, AIMessage) else AIMessage(content=reply)
-        # A copy: callbacks and callers write into the message that they are given.
+        # A copy, since callbacks and callers change the message that they get.
         return ChatResult(generations=[ChatGeneration(message=message.model_copy(deep=True))])
 
     def _generate(
@@ -92,13 +92,13 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        reply = self._arrive(messages, run_manager.tags if run_manager else [])
+        reply = self._start_call(messages, run_manager.tags if run_manager else [])
         time.sleep(self.delay)
-        return self._leave(reply)
+        return self._finish_call(reply)
 
 
 class AsyncScriptedChatModel(ScriptedChatModel):
-    """A `ScriptedChatModel` with a native async call, as provider clients have."""
+    """A `ScriptedChatModel` with a native async call, like providers' clients."""
 
     async def _agenerate(
         self,
@@ -107,25 +107,30 @@ class AsyncScriptedChatModel(ScriptedChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        reply = self._arrive(messages, run_manager.tags if run_manager else [])
+        reply = self._start_call(messages, run_manager.tags if run_manager else [])
         await asyncio.sleep(self.delay)
-        return self._leave(reply)
+        return self._finish_call(reply)
 
 
 class WordEmbeddings(Embeddings):
-    """Bag-of-words vectors: texts with the same words are equal, with none in common orthogonal.
+    """Bag-of-words vectors: equal for texts with the same words, orthogonal for texts without a common word.
 
-    Loads nothing and needs no network, so tests that do not test the embedder use it.
+    Loads nothing and needs no network.
 
     Args:
-        dimensions: Length of the vectors; words that fall on the same index collide.
+        dimensions: Length of the vectors. Words that hash to the same index collide.
+
+    Example:
+        >>> same, other = WordEmbeddings().embed_documents(["A cat!", "a CAT"])
+        >>> same == other
+        True
     """
 
     def __init__(self, dimensions: int = 256) -> None:
         self.dimensions = dimensions
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector per text, of unit length (zeros for a text without words)."""
+        """Return one vector per text, of unit length, or zeros for a text without words."""
         return [self.embed_query(text) for text in texts]
 
     def embed_query(self, text: str) -> list[float]:

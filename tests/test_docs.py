@@ -1,7 +1,7 @@
-"""The documentation does what it says: its code runs, its commands exist, no knob is missing, and it builds offline.
+"""The documentation is right: its code runs, its commands exist, no setting is missing, and it builds offline.
 
 A page's Python blocks run in order in one namespace, in an empty folder that holds `photo.png`. A `text` block right
-after one is what it prints; `...` in it stands for anything.
+after one is what it prints; `...` in it matches anything.
 """
 
 from __future__ import annotations
@@ -32,9 +32,18 @@ import pytest
 import pytest_socket
 import typer.main
 import yaml
+from pydantic import BaseModel
 
 import smoothguard_guardrail
-from smoothguard_guardrail import MediaLimits, RemotePolicy, SmoothGuardConfig
+from smoothguard_guardrail import (
+    AudioConfig,
+    ImageConfig,
+    MediaConfig,
+    MediaLimits,
+    RemotePolicy,
+    SmoothGuardConfig,
+    VoteConfig,
+)
 from smoothguard_guardrail.cli import app
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
@@ -53,11 +62,11 @@ _OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 class Block(NamedTuple):
     page: Path
     line: int
-    """Of the fence, from 1."""
+    """Line of the opening fence, from 1."""
     language: str
     code: str
     output: str | None
-    """What a Python block is said to print."""
+    """What the page says that a Python block prints."""
 
 
 def blocks(page: Path) -> Iterator[Block]:
@@ -89,8 +98,8 @@ PYTHON_PAGES = [page for page in PAGES if any(block.language == "python" for blo
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which a page's code runs; no network can be reached from it."""
-    clean = next(picture for picture in load_demo().pictures if not picture.is_attack)
+    """Return the folder in which a page's code runs, with a photo in it."""
+    clean = next(image for image in load_demo().pictures if not image.is_attack)
     shutil.copy(DEMO_DIR / clean.file, tmp_path / "photo.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -98,7 +107,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load the shipped model, on the CPU, where a page names one of the hub; its arguments have to fit all the same."""
+    """Load the shipped model, on the CPU, where a page names one on the hub; its arguments must still be valid."""
     load = ChatTransformersMultimodal.from_pretrained
 
     def from_pretrained(path_or_id: str, **options: Any) -> ChatTransformersMultimodal:
@@ -143,21 +152,22 @@ def close_handlers(*, before: set[Any]) -> None:
             handler.close()
 
 
-def test_code_is_of_a_known_language() -> None:
+def test_every_code_block_names_a_known_language() -> None:
     known = {"python", "text", "bash", "json", "yaml", "dockerfile", "ini", "bibtex", "", "toml", "promql"}
-    strange = [
+    unknown = [
         f"{where(block)} {block.language}" for page in PAGES for block in blocks(page) if block.language not in known
     ]
-    assert not strange
+    assert not unknown
 
 
-def test_data_parses() -> None:
+def test_json_yaml_and_toml_blocks_parse() -> None:
     parsers = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
     for block in found(*parsers):
         parsers[block.language](block.code)
 
 
-# Commands: `smoothguard`'s are parsed by the command itself, ours are looked up, others have to be known here.
+# `smoothguard` commands are parsed by the command itself, make targets and modules are looked up; other programs must
+# be listed here.
 _OTHERS = {"cd", "curl", "docker", "export", "kill", "echo", "cat", "jq", "tail", "vllm", "transformers", "uvicorn"}
 
 
@@ -169,13 +179,13 @@ def test_commands_and_options_exist(block: Block) -> None:
 
 def test_options_in_prose_exist() -> None:
     known = {option for each in all_commands() for parameter in each.params for option in parameter.opts}
-    of_others = {"--max-num-seqs"}
+    other_programs = {"--max-num-seqs"}
     named = {
         f"{name_of(page)}: {option}"
         for page in DOCS.rglob("*.md")
         for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
         for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", code)
-        if option not in known | of_others
+        if option not in known | other_programs
     }
     assert not named
 
@@ -189,7 +199,7 @@ def all_commands() -> Iterator[Any]:
 
 
 def commands(code: str) -> Iterator[list[str]]:
-    """Yield the words of every simple command: assignments before it and redirections after it are left out."""
+    """Yield the words of every simple command, without assignments before it and redirections after it."""
     code = re.sub(r"<<'?(\w+)'?.*?^\1$", "", code.replace("\\\n", " "), flags=re.MULTILINE | re.DOTALL)
     code = re.sub(r"(?:^|\s)#.*$", "", code, flags=re.MULTILINE)
     lexer = shlex.shlex(code, posix=True, punctuation_chars="|&;<>\n")
@@ -227,7 +237,7 @@ def check_command(words: list[str]) -> None:
 
         mkdocs.__main__.cli.make_context("mkdocs", list(arguments), resilient_parsing=False)
     else:
-        assert program in _OTHERS, f"teach {Path(__file__).name} the command {program!r}"
+        assert program in _OTHERS, f"add {program!r} to the programs in {Path(__file__).name}, or correct the page"
 
 
 def parse_smoothguard(arguments: list[str]) -> None:
@@ -236,7 +246,7 @@ def parse_smoothguard(arguments: list[str]) -> None:
     while arguments and not arguments[0].startswith("-") and hasattr(command, "commands"):
         name, *arguments = arguments
         command = command.get_command(context, name)
-        assert command is not None, f"there is no command {name} of smoothguard"
+        assert command is not None, f"smoothguard has no command {name}"
     if "--help" not in arguments:
         command.make_context("smoothguard", list(arguments), parent=context)
 
@@ -248,27 +258,51 @@ def check_pip(arguments: list[str]) -> None:
         assert set(extra.split(",")) <= extras
 
 
+GROUPS: list[type[BaseModel]] = [
+    SmoothGuardConfig,
+    ImageConfig,
+    AudioConfig,
+    VoteConfig,
+    MediaConfig,
+    MediaLimits,
+    RemotePolicy,
+]
+
+
+def documented_settings(group: type[BaseModel]) -> dict[str, str]:
+    """Return setting and default of each row in the section whose heading names the group."""
+    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    sections = re.split(r"^(?=#+ )", page, flags=re.MULTILINE)
+    (section,) = [each for each in sections if f"`{group.__name__}`" in each.partition("\n")[0]]
+    return dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", section, re.MULTILINE))
+
+
 def shown(value: Any) -> str:
+    """Return a default as the page writes it."""
+    if isinstance(value, BaseModel):
+        return f"{type(value).__name__}()"
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
-@pytest.mark.parametrize("model", [SmoothGuardConfig, MediaLimits, RemotePolicy])
-def test_every_knob_is_documented_with_its_default(model: Any) -> None:
-    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
-    nested = (MediaLimits, RemotePolicy)
-    defaults = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
-    expected = {
-        name: f"{type(value).__name__}()" if isinstance(value, nested) else shown(value)
-        for name, value in defaults.items()
-    }
-    assert {name: rows.get(name) for name in expected} == expected
+def test_every_group_of_settings_is_documented() -> None:
+    found, waiting = set(), [SmoothGuardConfig()]
+    while waiting:
+        group: BaseModel = waiting.pop()
+        found.add(type(group))
+        waiting.extend(value for _, value in group if isinstance(value, BaseModel))  # type: ignore[misc]
+    assert found == set(GROUPS)
 
 
-def test_no_documented_knob_is_gone() -> None:
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_setting_is_documented_with_its_default_and_no_other_is(group: type[BaseModel]) -> None:
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in group.model_fields.items()}
+    assert documented_settings(group) == {name: shown(value) for name, value in defaults.items()}
+
+
+def test_every_table_of_settings_belongs_to_a_group() -> None:
     page = (DOCS / "configuration.md").read_text(encoding="utf-8")
-    known = {name for model in (SmoothGuardConfig, MediaLimits, RemotePolicy) for name in model.model_fields}
-    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == known
+    rows = re.findall(r"^\| `\w+` \|", page, re.MULTILINE)
+    assert len(rows) == sum(len(group.model_fields) for group in GROUPS)
 
 
 def test_every_field_of_the_safety_log_is_documented() -> None:
@@ -304,7 +338,7 @@ def test_the_site_loads_nothing_from_elsewhere(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_page_has_its_place_in_the_menu(site: Path) -> None:
+def test_every_page_is_in_the_menu(site: Path) -> None:
     menu = (site / "index.html").read_text(encoding="utf-8")
     pages = [path.relative_to(DOCS).with_suffix("").as_posix().removesuffix("index") for path in DOCS.rglob("*.md")]
     assert [page for page in pages if page and f'href="{page.rstrip("/")}/"' not in menu] == []

@@ -1,4 +1,4 @@
-"""What a guarded call reports, and the errors, survive where they travel."""
+"""Results and errors survive serialisation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESULT = GuardResult(
 )
 
 
-def test_results_are_frozen_and_know_their_fields() -> None:
+def test_results_are_frozen_and_reject_unknown_fields() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         RESULT.verdict = "skipped"  # type: ignore[misc]
     with pytest.raises(ValidationError, match="extra"):
@@ -43,13 +43,13 @@ def test_results_are_frozen_and_know_their_fields() -> None:
         GuardResult(answer=AIMessage(""), verdict="fine", agreement=1.0, num_calls=1)
 
 
-def test_round_trips() -> None:
+def test_results_survive_json_pickle_and_copy() -> None:
     assert GuardResult.model_validate_json(RESULT.model_dump_json()) == RESULT
     assert pickle.loads(pickle.dumps(RESULT)) == RESULT
     assert copy.deepcopy(RESULT) == RESULT
 
 
-def test_metadata_leaves_out_the_answer_the_seed_and_what_is_not_known() -> None:
+def test_metadata_omits_the_answer_the_seed_and_unknown_values() -> None:
     metadata = RESULT.to_metadata()
     assert json.loads(json.dumps(metadata)) == metadata
     assert metadata == {
@@ -69,7 +69,7 @@ def test_metadata_leaves_out_the_answer_the_seed_and_what_is_not_known() -> None
     "error",
     [
         ConfigurationError("sigma: no"),
-        MissingDependencyError("matplotlib", "plots"),
+        MissingDependencyError("matplotlib", "eval"),
         MediaLimitError("too big", path="messages[0].content[1]"),
         QuorumError([ValueError("a"), KeyError("b")], successes=1, required=2),
         AbstainedError(RESULT),
@@ -83,7 +83,7 @@ def test_errors_cross_process_boundaries(error: Exception) -> None:
         assert repr(vars(copied)) == repr(vars(error))
 
 
-def test_usage_may_hold_details_of_the_provider() -> None:
+def test_usage_keeps_details_of_the_provider() -> None:
     usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "input_token_details": {"flex": 1}}
     sample = Sample(index=0, clean=False, usage=usage)
     assert sample.usage == sample.model_dump(mode="json")["usage"] == usage

@@ -1,4 +1,4 @@
-"""The public fakes keep their word."""
+"""The public fakes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatMo
 
 
 @pytest.mark.parametrize("kind", [ScriptedChatModel, AsyncScriptedChatModel])
-async def test_scripts_repeat_and_fail(kind: type[ScriptedChatModel]) -> None:
+async def test_a_script_repeats_and_raises_its_exceptions(kind: type[ScriptedChatModel]) -> None:
     model = kind(script=["a", AIMessage("b"), ValueError("c")])
     assert [model.invoke("x").content, (await model.ainvoke("y")).content] == ["a", "b"]
     with pytest.raises(ValueError, match="c"):
@@ -23,7 +23,7 @@ async def test_scripts_repeat_and_fail(kind: type[ScriptedChatModel]) -> None:
     assert model.peak_concurrency == 1
 
 
-def test_a_function_sees_the_messages_and_what_it_raises_is_a_reply() -> None:
+def test_a_script_function_gets_the_messages_and_may_raise() -> None:
     def script(messages: list) -> str:
         if messages[0].content == "bad":
             raise KeyError("bad")
@@ -56,22 +56,22 @@ def test_peak_concurrency_counts_calls_in_flight() -> None:
     assert model.peak_concurrency == 3
 
 
-async def test_the_async_fake_does_not_block() -> None:
+async def test_async_calls_run_concurrently() -> None:
     model = AsyncScriptedChatModel(script=["a"], delay=0.01)
     await asyncio.gather(*(model.ainvoke("x") for _ in range(5)))
     assert model.peak_concurrency == 5
 
 
-def test_tags_are_recorded() -> None:
+def test_run_tags_are_recorded() -> None:
     model = ScriptedChatModel(script=["a"])
     model.invoke("x", {"tags": ["t"]})
     assert model.received_tags == [["t"]]
 
 
-def test_word_embeddings() -> None:
+def test_word_embeddings_compare_words_without_case_and_punctuation() -> None:
     embedder = WordEmbeddings()
     assert isinstance(embedder, Embedder)
-    same, other, none = embedder.embed_documents(["A cat!", "zebra", ""])
-    assert same == embedder.embed_query("a CAT")
-    assert sum(a * b for a, b in zip(same, other, strict=True)) == 0
-    assert not any(none)
+    cat, zebra, empty = embedder.embed_documents(["A cat!", "zebra", ""])
+    assert cat == embedder.embed_query("a CAT")
+    assert sum(a * b for a, b in zip(cat, zebra, strict=True)) == 0
+    assert not any(empty)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from smoothguard_guardrail import __version__
 from smoothguard_guardrail.cli.ask import ask
 from smoothguard_guardrail.cli.attack import attack
 from smoothguard_guardrail.cli.calibrate import calibrate
@@ -14,11 +17,27 @@ from smoothguard_guardrail.cli.serve import serve
 
 app: typer.Typer = typer.Typer(
     name="smoothguard",
-    help="Guard multimodal chat models against adversarial pictures and recordings.",
+    help="Guard multimodal chat models against adversarial images and audio.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"smoothguard {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 app.command()(demo)
 app.command()(ask)
 app.command()(attack)

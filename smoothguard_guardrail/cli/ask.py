@@ -11,7 +11,7 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli.failures import exit_codes
-from smoothguard_guardrail.cli.wording import verdict_line
+from smoothguard_guardrail.cli.verdict_line import verdict_line
 from smoothguard_guardrail.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.config import SmoothGuardConfig
 
-_PRESET_HELP = f"{presets.HELP} If not given: calibrated for `reference`, default for every other model."
+_PRESET_HELP = f"{presets.HELP} If not given: `reference` for the model `reference`, `default` for any other."
 
 
 def ask(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE... QUESTION", help="Pictures or recordings, then the question.")
+        list[str], typer.Argument(metavar="FILE... QUESTION", help="Images or audio files, then the question.")
     ],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
     preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,
     config_file: Annotated[Path | None, typer.Option("--config", dir_okay=False, help=presets.CONFIG_HELP)] = None,
-    sigma: Annotated[float | None, typer.Option(help="Sd of the noise, in units of the noise space.")] = None,
-    num_samples: Annotated[int | None, typer.Option(help="Model calls at most.")] = None,
-    noise_space: Annotated[Literal["pixel", "normalized"] | None, typer.Option(help="What sigma is the sd of.")] = None,
+    sigma: Annotated[float | None, typer.Option(help="Standard deviation of the noise.")] = None,
+    num_samples: Annotated[int | None, typer.Option(help="Most model calls.")] = None,
+    noise_space: Annotated[Literal["pixel", "normalized"] | None, typer.Option(help="Units of sigma.")] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the noise repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer and record as JSON.")] = False,
     unguarded: Annotated[bool, typer.Option("--unguarded", help="Ask the model once, without the guard.")] = False,
 ) -> None:
-    """Ask a model about pictures or recordings, through the guard.
+    """Ask a model about images or audio, through the guard.
 
     The answer goes to stdout, the verdict to stderr. Exit codes: 2 bad input, 3 too few answers, 1 any other failure.
     """
@@ -65,9 +65,9 @@ def ask(
 def _message(inputs: list[str]) -> HumanMessage:
     *files, question = inputs
     if not files:
-        raise InputError("give at least one file, and the question last")
-    if os.path.isfile(question):  # Path.is_file raises on a text longer than file names may be
-        raise InputError(f"the last argument has to be the question, and {question} is a file")
+        raise InputError("expected at least one file and then the question, got one argument")
+    if os.path.isfile(question):  # Path.is_file raises for texts longer than file names can be
+        raise InputError(f"expected the question as the last argument, got the file {question}")
     from smoothguard_guardrail.media.files import request_from_files
 
     return request_from_files([Path(file) for file in files], question)
@@ -78,7 +78,7 @@ def _ask_guarded(
 ) -> dict[str, Any]:
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 
-    result = SmoothGuardRunnable(model, config=config).guard([message])
+    result = SmoothGuardRunnable(model, config).guard([message])
     if announce:
         typer.echo(verdict_line(result), err=True)
     return {"answer": str(result.answer.text), "guarded": True, **result.to_metadata()}

@@ -66,7 +66,7 @@ def calibrate(
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli._settings import load_settings
-        from smoothguard_guardrail.cli.settings_files import CalibrationSettings
+        from smoothguard_guardrail.cli.command_settings import CalibrationSettings
         from smoothguard_guardrail.config import SmoothGuardConfig
         from smoothguard_guardrail.evaluation import calibration
         from smoothguard_guardrail.evaluation.identity import identify

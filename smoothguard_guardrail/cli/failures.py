@@ -1,4 +1,4 @@
-"""How a command ends when it cannot do its work: one line on stderr and an exit code."""
+"""How a command fails: with one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_CHARS = 400
 
 @contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn failures into exit codes: 2 for bad input, 3 for too few answers, 1 for whatever else a model raises."""
+    """Turn failures into exit codes: 2 for bad input, 3 for too few answers, 1 for any other error."""
     try:
         yield
     except QuorumError as error:
@@ -30,7 +30,7 @@ def exit_codes() -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    r"""Return a text with its control characters spelt out: a name in a file could write all over the terminal.
+    r"""Return a text with its control characters escaped: text from a file could otherwise control the terminal.
 
     Example:
         >>> printable("a\x1b[2Jb")

@@ -1,4 +1,4 @@
-"""The names of models that commands take, and libraries that keep quiet."""
+"""Loading the model that a command names, without output from libraries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HELP = "`reference` (shipped), `hf:PATH` (a local folder or hub id) or `PROVIDER
 
 
 def quiet_libraries() -> None:
-    """Keep the progress bars and advice of libraries off the terminal; call it before they are imported."""
+    """Turn off the progress bars and warnings of libraries; call this before they are imported."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

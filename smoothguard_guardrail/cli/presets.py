@@ -1,4 +1,4 @@
-"""Configurations by name, as commands take them."""
+"""The configuration that a command's `--preset` or `--config` names."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def chosen_config(
 ) -> SmoothGuardConfig:
     """Return the configuration of a file or a preset, with some settings changed.
 
-    With neither it is the model's preset: `reference` for the shipped model, `default` for every other.
+    Without either it is the model's preset: `reference` for the shipped model, `default` for any other.
 
     Args:
         model: Name of the model.
         preset: Name of a preset.
-        file: A file for `SmoothGuardConfig.from_file`.
-        **changes: Settings, or mappings of a group's settings; those that are None are not changed.
+        file: A JSON or TOML file of settings.
+        **changes: Settings, or mappings of a group's settings; those that are None stay as they are.
 
     Raises:
-        ConfigurationError: If a preset and a file are given, the file cannot be read, or a setting is invalid.
+        ConfigurationError: If both a preset and a file are given, the file cannot be read, or a setting is invalid.
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
 
     changes = _without_none(changes)
     if file is not None:
         if preset is not None:
-            raise ConfigurationError("give --config or --preset, not both")
+            raise ConfigurationError("expected --config or --preset, not both")
         return SmoothGuardConfig.from_file(file, **changes)
     preset = preset or ("reference" if model == "reference" else "default")
     if preset == "paper":

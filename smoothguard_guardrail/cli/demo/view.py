@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from smoothguard_guardrail.cli.wording import verdict_line
+from smoothguard_guardrail.cli.verdict_line import verdict_line
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.cli.demo import Outcome

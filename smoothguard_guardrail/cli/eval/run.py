@@ -21,8 +21,8 @@ from smoothguard_guardrail.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from smoothguard_guardrail.cli.command_settings import AttackOptions
     from smoothguard_guardrail.cli.eval.plan import Plan
-    from smoothguard_guardrail.cli.settings_files import AttackOptions
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Progress
     from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
@@ -77,13 +77,12 @@ def run(
     """
     with exit_codes():
         loading.quiet_libraries()
+        from smoothguard_guardrail.cli._settings import load_settings
+        from smoothguard_guardrail.cli.command_settings import EvalSettings
         from smoothguard_guardrail.cli.eval import plan as eval_plan
         from smoothguard_guardrail.evaluation import record as recording
 
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        from smoothguard_guardrail.cli._settings import load_settings
-        from smoothguard_guardrail.cli.settings_files import EvalSettings
-
         rare, changes = load_settings(EvalSettings, settings, {})
         reading = eval_data.DataOptions(parts=part, partial=partial, **rare.model_dump(exclude={"attack"}))
         _check_attack(benchmark, attacked, attack_epsilon, rare.attack)

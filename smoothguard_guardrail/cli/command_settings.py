@@ -1,4 +1,4 @@
-"""What the `--settings` files of `smoothguard eval run` and `smoothguard calibrate` may hold, besides `guard`."""
+"""What the `--settings` files of `smoothguard calibrate` and `smoothguard eval run` may contain, besides `guard`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AttackOptions(Record):
-    """How images are attacked; see `AttackSettings`."""
+    """The table `attack`: how images are attacked; see `AttackSettings`."""
 
     num_steps: int = Field(default=100, ge=1)
     """Gradient steps."""
@@ -36,7 +36,7 @@ class AttackOptions(Record):
 
 
 class CalibrationSettings(Record):
-    """What a `--settings` file of `smoothguard calibrate` may hold, besides `guard`."""
+    """The settings of `smoothguard calibrate`."""
 
     match: Literal["equal", "contains"] = "equal"
     """Whether a right answer is `answer`, or contains it."""
@@ -46,7 +46,7 @@ class CalibrationSettings(Record):
 
 
 class EvalSettings(Record):
-    """What a `--settings` file of `smoothguard eval run` may hold, besides `guard`."""
+    """The settings of `smoothguard eval run`."""
 
     images: Path | None = None
     """Folder of the benchmark's images or audio. Of a dataset: where they are written, by default OUT/images."""

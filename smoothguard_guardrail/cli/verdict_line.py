@@ -1,4 +1,4 @@
-"""A result in words."""
+"""A guarded call in one line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def verdict_line(result: GuardResult) -> str:
-    """Return verdict, agreement and number of calls in one line.
+    """Return the verdict, the agreement and the number of calls as one line.
 
     Example:
         >>> from langchain_core.messages import AIMessage
