@@ -98,7 +98,9 @@ def test_several_files_keep_their_order(
     assert content[-1] == {"type": "text", "text": "What is it?"}
 
 
-def test_a_question_may_be_longer_than_file_names(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
+def test_a_question_may_be_longer_than_file_names(
+    runner: CliRunner, picture: Path, scripted: ScriptedChatModel
+) -> None:
     question = "Why? " * 2000
     assert runner.invoke(app, ["ask", str(picture), question, "--unguarded"]).exit_code == 0
     assert scripted.received[0][0].content[-1] == {"type": "text", "text": question}
