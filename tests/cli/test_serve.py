@@ -98,7 +98,7 @@ def test_missing_extra_is_named(runner: CliRunner, runs: list[dict[str, Any]], m
     monkeypatch.setitem(sys.modules, "fastapi", None)
     result = runner.invoke(app, ["serve"])
     assert result.exit_code == 2
-    assert "fastapi is needed: pip install 'smoothguard-guardrail[serve]'" in result.stderr
+    assert "fastapi is missing: pip install 'smoothguard-guardrail[serve]'" in result.stderr
 
 
 @pytest.fixture

@@ -119,13 +119,11 @@ def run(
 
 
 def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None, options: AttackOptions) -> None:
-    from smoothguard_guardrail.cli.command_settings import AttackOptions
-
     if benchmark == "compa-order" and (attacked is not None or epsilon is not None):
         raise ConfigurationError(
             "--attacked and --attack-epsilon are for images, and compa-order has audio: `smoothguard attack` attacks it"
         )
-    if epsilon is None and options != AttackOptions():
+    if epsilon is None and options.model_dump(exclude_defaults=True):
         raise ConfigurationError("the settings in the table attack need --attack-epsilon")
     if epsilon is not None and attacked is not None:
         raise ConfigurationError("give --attacked or --attack-epsilon, not both")
