@@ -20,7 +20,7 @@ import sys
 import textwrap
 import tomllib
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from functools import partial
 from itertools import zip_longest
@@ -161,7 +161,7 @@ def test_every_code_block_names_a_known_language() -> None:
 
 
 def test_json_yaml_and_toml_blocks_parse() -> None:
-    parsers = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
+    parsers: dict[str, Callable[[str], Any]] = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
     for block in found(*parsers):
         parsers[block.language](block.code)
 

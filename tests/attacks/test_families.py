@@ -172,7 +172,7 @@ def test_a_processor_without_gradient_names_the_extra_to_install(name: str, tmp_
     model = ChatTransformersMultimodal.from_pretrained(folder, device="cpu").hf_model
     chat = ChatTransformersMultimodal(hf_model=model, processor=AutoProcessor.from_pretrained(folder, backend="pil"))
     images = torch.zeros(1, 3, 50, 70)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'smoothguard-guardrail\[vision\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'smoothguard-guardrail\[local\]'"):
         TargetLoss(chat, images, QUESTIONS[:1], TARGETS[:1])
 
 

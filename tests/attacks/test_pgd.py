@@ -186,7 +186,7 @@ def test_a_processor_without_gradient_names_the_extra_to_install(tmp_path: Path)
     loaded = ChatTransformersMultimodal.from_pretrained(str(tiny.build_llava(tmp_path)), device="cpu")
     size = {"height": 48, "width": 48}
     loaded.processor.image_processor = LlavaImageProcessorPil(size=size, crop_size=size)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'smoothguard-guardrail\[vision\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install 'smoothguard-guardrail\[local\]'"):
         PGD(8 / 255)(loaded, random_images(), QUESTIONS, TARGETS)
 
 

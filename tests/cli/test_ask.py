@@ -27,7 +27,7 @@ def assert_fails(result: object, code: int, *words: str) -> None:
         assert word in line
 
 
-def test_prints_the_answer_and_tells_the_verdict_on_stderr(
+def test_prints_the_answer_and_reports_the_verdict_on_stderr(
     runner: CliRunner, picture: Path, scripted: ScriptedChatModel
 ) -> None:
     result = runner.invoke(app, ["ask", str(picture), "What is it?"])
@@ -36,14 +36,14 @@ def test_prints_the_answer_and_tells_the_verdict_on_stderr(
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_shows_the_model_noisy_copies_alone(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
+def test_the_model_sees_noisy_copies_only(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
     runner.invoke(app, ["ask", str(picture), "What is it?", "--preset", "default"])
     received = images_received(scripted)
     assert len(set(received)) == len(received) > 1
     assert base64.b64encode(picture.read_bytes()).decode() not in received
 
 
-def test_json_holds_answer_and_record(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
+def test_json_has_answer_and_record(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
     arguments = ["--json", "--sigma", "0.25", "--num-samples", "4", "--seed", "7", "--preset", "default"]
     result = runner.invoke(app, ["ask", str(picture), "What is it?", *arguments])
     record = json.loads(result.stdout)
@@ -56,7 +56,7 @@ def test_json_holds_answer_and_record(runner: CliRunner, picture: Path, scripted
     assert record["media"][0]["mime_type"] == "image/png"
 
 
-def test_same_seed_shows_the_model_the_same_bytes(
+def test_the_same_seed_sends_the_model_the_same_bytes(
     runner: CliRunner, picture: Path, scripted: ScriptedChatModel
 ) -> None:
     for _ in range(2):
@@ -66,7 +66,7 @@ def test_same_seed_shows_the_model_the_same_bytes(
     assert sorted(received[:half]) == sorted(received[half:])
 
 
-def test_paper_preset_asks_eleven_times_in_normalised_space(
+def test_paper_preset_asks_eleven_times_in_normalized_space(
     runner: CliRunner, picture: Path, scripted: ScriptedChatModel
 ) -> None:
     result = runner.invoke(app, ["ask", str(picture), "What is it?", "--preset", "paper", "--json"])
@@ -89,7 +89,7 @@ def test_unguarded_asks_once_about_the_file_itself(
     }
 
 
-def test_takes_several_files_in_order(
+def test_several_files_keep_their_order(
     runner: CliRunner, picture: Path, recording: Path, scripted: ScriptedChatModel
 ) -> None:
     result = runner.invoke(app, ["ask", str(picture), str(recording), "What is it?", "--num-samples", "3", "--json"])
@@ -98,7 +98,9 @@ def test_takes_several_files_in_order(
     assert content[-1] == {"type": "text", "text": "What is it?"}
 
 
-def test_question_may_be_long(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
+def test_a_question_may_be_longer_than_file_names(
+    runner: CliRunner, picture: Path, scripted: ScriptedChatModel
+) -> None:
     question = "Why? " * 2000
     assert runner.invoke(app, ["ask", str(picture), question, "--unguarded"]).exit_code == 0
     assert scripted.received[0][0].content[-1] == {"type": "text", "text": question}
@@ -141,7 +143,7 @@ def test_any_other_failure_is_exit_code_1(runner: CliRunner, picture: Path, scri
     assert len(result.stderr) < 500
 
 
-def test_some_failures_are_told(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
+def test_a_few_failures_do_not_fail_the_command(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
     scripted.script = ["A grey square.", "A grey square.", "A grey square.", MULTILINE]
     result = runner.invoke(app, ["ask", str(picture), "What?", "--num-samples", "4"])
     assert (result.exit_code, result.stdout) == (0, "A grey square.\n")
