@@ -18,7 +18,7 @@ class Mapper(Protocol):
     """Applies a function to tasks, many at once.
 
     Yields (index of the task, result) in the order in which they are done, so that each result can be kept at once.
-    Whatever the function raises is raised here. With workers that are other processes the function and the tasks
+    What the function raises is raised here. With workers that are other processes the function and the tasks
     must be picklable: a module's function, or a `functools.partial` of one.
     """
 

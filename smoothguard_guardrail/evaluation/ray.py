@@ -20,7 +20,7 @@ from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyEr
 
 R = TypeVar("R")
 
-_OBJECT_STORE_BYTES = 256 * 2**20  # tasks and answers are small: pictures travel as paths
+_OBJECT_STORE_BYTES = 256 * 2**20  # tasks and answers are small: images travel as paths
 
 
 class OnRay:

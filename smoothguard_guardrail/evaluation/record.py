@@ -45,7 +45,7 @@ class ArmRecord(Record):
 
     name: str
     config: dict[str, JsonValue] | None
-    """Every setting of the guard; None: the model alone."""
+    """Every setting of the guard; None: the bare model."""
     components: str = ""
     """`components_name` of the arm."""
     scores: Scores
@@ -83,7 +83,7 @@ class EvaluationRecord(Record):
     seed: int
     """The noise of an item has the seed `item_seed(seed, item.id)`, in every arm alike."""
     attack: dict[str, JsonValue] | None = None
-    """How attacked pictures were made, or where they came from; None: no arm has any."""
+    """How attacked images were made, or where they came from; None: no arm has any."""
     arms: tuple[ArmRecord, ...]
     pairs: tuple[PairRecord, ...]
     versions: dict[str, str]

@@ -30,7 +30,7 @@ class Task:
     """One item of one arm.
 
     Attributes:
-        config: The guard's, with the item's seed; None: the model alone.
+        config: The guard's, with the item's seed; None: the bare model.
     """
 
     item: Item

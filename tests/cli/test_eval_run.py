@@ -75,7 +75,7 @@ def test_writes_answers_record_and_report(
     assert all(line["record"]["samples"] for line in lines)
     page = (out / "report.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert "No picture was attacked" in page
+    assert "No image was attacked" in page
     assert "0 items became right and 0 no longer were" in page
 
 

@@ -151,7 +151,7 @@ def test_llava_bench_with_reviews_of_other_questions(runner: CliRunner, tmp_path
     moved = [{**review, "question_id": int(str(review["question_id"])) + 1} for review in ALL_REVIEWS]
     arguments = ["--reviews", write_lines(tmp_path / "reviews.jsonl", moved)]
     arguments += ["--questions", write_lines(tmp_path / "questions.jsonl", QUESTIONS)]
-    assert "1 of 60 items have no answer, as 0" in refused(runner, "llava-bench", *arguments)
+    assert "1 of 60 items have no answer, such as 0" in refused(runner, "llava-bench", *arguments)
 
 
 def answered(folder: Path, *, verdict: str | None) -> Path:
@@ -208,7 +208,7 @@ def test_mm_safetybench_refuses_what_is_missing(runner: CliRunner, tmp_path: Pat
     assert "01-Illegal_Activitiy: 2 records, and the published file has 97" in message
     write_json(folder / "06-Fraud.json", {"0": {**safety_record("tea"), "ans": {"other": {"text": "t"}}}})
     message = refused(runner, "mm-safetybench", "--answers", folder, "--partial")
-    assert "several models, say whose: m, other" in message
+    assert "several models, choose one: m, other" in message
     arguments = ["--answers", folder, "--partial", "--model", "other"]
     assert "no answer of other has a stored verdict" in refused(runner, "mm-safetybench", *arguments)
     found = run(runner, "mm-safetybench", *arguments, "--judge", "refusal")

@@ -92,8 +92,8 @@ def run(
         deciding = eval_plan.keeping(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
         mapper = eval_plan.make_mapper(model, workers=workers, ray=ray)
         try:
-            pictures = _attacked_images(model, bench.items, attacked, attack, out, mapper)
-            plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=pictures, sweeps=sweep or ())
+            images = _attacked_images(model, bench.items, attacked, attack, out, mapper)
+            plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=images, sweeps=sweep or ())
             identity, answers = _ask(model, plan, out, mapper, seed)
         finally:
             _close(mapper)

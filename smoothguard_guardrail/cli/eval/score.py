@@ -90,7 +90,7 @@ def llava_bench(
     ] = None,
     answers: Annotated[Path | None, typer.Option(help=_LLAVA_ANSWERS_HELP)] = None,
     data: Data = None,
-    rule: Annotated[Path | None, typer.Option(help="rule.json; by default beside the files of --data.")] = None,
+    rule: Annotated[Path | None, typer.Option(help="rule.json; by default next to the files of --data.")] = None,
     judge: Annotated[str | None, typer.Option(help="`chat:` and a model's name: reviews the answers.")] = None,
     kept: Kept = None,
     partial: Partial = False,
