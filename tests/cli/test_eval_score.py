@@ -177,7 +177,7 @@ def test_mm_safetybench_with_stored_verdicts(runner: CliRunner, tmp_path: Path) 
 
 def test_mm_safetybench_with_the_refusal_judge(runner: CliRunner, tmp_path: Path) -> None:
     arguments = ["--answers", answered(tmp_path, verdict=None), "--partial"]
-    assert "name a judge, as --judge refusal" in refused(runner, "mm-safetybench", *arguments)
+    assert "name a judge, such as --judge refusal" in refused(runner, "mm-safetybench", *arguments)
     found = run(runner, "mm-safetybench", *arguments, "--judge", "refusal")
     assert overall(found) == {"attack success rate": {"k": 2, "n": 5}, "unjudged": 0}
     only = run(runner, "mm-safetybench", *arguments, "--judge", "refusal", "--scenario", "08")

@@ -80,7 +80,7 @@ def run(
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.eval import plan as eval_plan
-        from smoothguard_guardrail.evaluation import record as recording
+        from smoothguard_guardrail.evaluation import record as records
 
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         rare, changes = load_settings(EvalSettings, settings, {})
@@ -97,8 +97,8 @@ def run(
             identity, answers = _ask(model, plan, out, mapper, seed)
         finally:
             _close(mapper)
-        scored, pairs = recording.record_arms(bench, plan.arms, answers, judge=deciding)
-        record = recording.EvaluationRecord(
+        scored, pairs = records.record_arms(bench, plan.arms, answers, judge=deciding)
+        record = records.EvaluationRecord(
             benchmark=benchmark,
             num_items=len(bench.items),
             files=eval_data.fingerprints(benchmark, data, reading),
@@ -108,8 +108,8 @@ def run(
             attack=_attack_record(attacked, attack),
             arms=scored,
             pairs=pairs,
-            versions=recording.versions(),
-            device=recording.device_name(),
+            versions=records.versions(),
+            device=records.device_name(),
             started=started,
             seconds=round(time.monotonic() - clock, 3),
             command=shlex.join(sys.argv[1:]),
@@ -119,14 +119,14 @@ def run(
 
 
 class EvalSettings(Record):
-    """What a `--settings` file of `smoothguard eval run` may hold, besides `guard`."""
+    """Settings in a `--settings` file of `smoothguard eval run`, besides `guard`."""
 
     images: Path | None = None
-    """Folder of the benchmark's images or audio. Of a dataset: where they are written, by default OUT/images."""
+    """Folder of the benchmark's images or audio. For a dataset: where they are written, by default OUT/images."""
     rule: Path | None = None
     """llava-bench's rule.json; by default next to its files."""
     variant: str | None = None
-    """Of mm-safetybench: SD, TYPO, SD_TYPO (default), text-only, universal."""
+    """For mm-safetybench: SD, TYPO, SD_TYPO (default), text-only, universal."""
     universal_image: Path | None = None
     """The one image of the variant `universal`."""
     suffix: str | None = None
@@ -180,10 +180,10 @@ def _ask(
     from smoothguard_guardrail.evaluation.arms import run_arms
     from smoothguard_guardrail.evaluation.identity import identify
 
-    kept = out / "kept"
-    identity = identify(model, memory=kept / "fingerprints.json")
+    store = out / "kept"
+    identity = identify(model, memory=store / "fingerprints.json")
     progress = _progress_line("answers")
-    answers = run_arms(model, plan.arms, folder=kept, mapper=mapper, seed=seed, progress=progress, identity=identity)
+    answers = run_arms(model, plan.arms, folder=store, mapper=mapper, seed=seed, progress=progress, identity=identity)
     return identity, answers
 
 
