@@ -61,7 +61,7 @@ def candidates_section(study: Study) -> tuple[Section, str]:
 
 
 def _choose(figures: Mapping[str, tuple[float, Rate]], bare: Rate) -> str:
-    """Return the candidate whose copies withstand most, among those that cost no more than `MAX_LOSS`."""
+    """Return the most robust candidate among those that cost at most `MAX_LOSS`."""
     affordable = [name for name, (_, right) in figures.items() if right.k >= bare.k - MAX_LOSS * bare.n]
     if not affordable:
         raise RuntimeError("every candidate costs too much: widen the candidates")

@@ -85,17 +85,17 @@ def run_arms(
         AdapterError: A component broke its protocol.
     """
     _check(arms)
-    kept = JsonLinesStore(folder / "answers.jsonl")
+    store = JsonLinesStore(folder / "answers.jsonl")
     identity = _at_device(identity or identify(model, memory=folder / "fingerprints.json"), model)
     tasks: dict[str, Task] = {}
     places = [(arm, item, _add(tasks, arm, item, identity, seed)) for arm in arms for item in arm.items]
-    found = {key: Answer.model_validate(value) for key in tasks if (value := kept.get(key)) is not None}
+    found = {key: Answer.model_validate(value) for key in tasks if (value := store.get(key)) is not None}
     missing = [key for key in tasks if key not in found]
     failures: list[Answer] = []
     for done, (index, got) in enumerate(mapper(partial(answer, model), [tasks[key] for key in missing]), start=1):
         found[missing[index]] = got
         if got.error is None:
-            kept.put(missing[index], got.model_dump(mode="json"))
+            store.put(missing[index], got.model_dump(mode="json"))
         else:
             failures.append(got)
         if len(failures) == done >= _GIVE_UP_AFTER:

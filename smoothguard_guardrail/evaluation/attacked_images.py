@@ -161,17 +161,17 @@ def attack_items(
     if not with_image:
         raise ConfigurationError("expected items with an image to attack, got none")
     identity = identity or identify(model, memory=folder / "fingerprints.json")
-    kept = JsonLinesStore(folder / "attacked.jsonl")
+    store = JsonLinesStore(folder / "attacked.jsonl")
     keys = {item.id: _key(item, settings, identity) for item in with_image}
     files = {item.id: attacked_file(folder, keys[item.id][:24] if shares_folder else item.id) for item in with_image}
-    missing = [item for item in with_image if not _is_there(kept.get(keys[item.id]), files[item.id])]
+    missing = [item for item in with_image if not _is_there(store.get(keys[item.id]), files[item.id])]
     done, batches = len(with_image) - len(missing), _batches(missing, settings, batch_size)
     attack = partial(_attack, model, settings)
     for index, found in enumerate(map(attack, batches)) if mapper is None else mapper(attack, batches):
         for item, each in zip(batches[index], found, strict=True):
             write_atomic(files[item.id], each.png)
             digest = hashlib.sha256(each.png).hexdigest()
-            kept.put(keys[item.id], {"item": item.id, "sha256": digest, "loss": each.loss, "target": each.target})
+            store.put(keys[item.id], {"item": item.id, "sha256": digest, "loss": each.loss, "target": each.target})
         done += len(found)
         if progress is not None:
             progress(done, len(with_image))

@@ -32,7 +32,7 @@ class JsonLinesStore:
 
     Example:
         >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "kept.jsonl"
+        >>> path = Path(tempfile.mkdtemp()) / "answers.jsonl"
         >>> JsonLinesStore(path).put("a", {"text": "Yes."})
         >>> JsonLinesStore(path).get("a")
         {'text': 'Yes.'}

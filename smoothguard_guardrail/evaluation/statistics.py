@@ -67,6 +67,11 @@ class PairedTest(Record):
     p_value: float
     """Two-sided; depends only on the discordant pairs."""
 
+    @property
+    def num_items(self) -> int:
+        """Number of compared items."""
+        return self.both + self.only_first + self.only_second + self.neither
+
 
 def mcnemar(first: Mapping[str, bool | None], second: Mapping[str, bool | None]) -> PairedTest:
     """Compare two arms item by item with McNemar's exact test.

@@ -84,7 +84,7 @@ def test_pope_with_upstreams_rows(runner: CliRunner, tmp_path: Path, pope: list[
     arguments = ["--answers", write_lines(tmp_path / "upstream.json", rows), "--annotations", tmp_path / "coco"]
     found = run(runner, "pope", *arguments, "--split", "adversarial", "--partial")
     assert overall(found)["accuracy"] == {"k": 2, "n": 4}
-    assert "say which" in refused(runner, "pope", *arguments, *BOTH, "--partial")
+    assert "choose it" in refused(runner, "pope", *arguments, *BOTH, "--partial")
 
 
 def test_pope_with_answers_by_item(runner: CliRunner, tmp_path: Path, pope: list[str]) -> None:

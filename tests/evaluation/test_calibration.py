@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.evaluation.attacked_images import control_items, read_image
 from smoothguard_guardrail.evaluation.calibration import (
-    Alone,
     AnswerStore,
     AttackSettings,
     Bench,
@@ -20,6 +19,7 @@ from smoothguard_guardrail.evaluation.calibration import (
     Measured,
     Rows,
     Sweep,
+    Unguarded,
     calibrate,
     calibration_report,
     choose,
@@ -356,5 +356,5 @@ def test_the_control_moves_every_value_by_epsilon(scene_rows: Rows, tmp_path: Pa
 
 
 def test_alone_survives_json() -> None:
-    alone = Alone(rates={"harmless": Rate(k=1, n=2)}, outcomes={"harmless": {"a": True, "b": None}})
-    assert Alone.model_validate_json(alone.model_dump_json()) == alone
+    alone = Unguarded(rates={"harmless": Rate(k=1, n=2)}, outcomes={"harmless": {"a": True, "b": None}})
+    assert Unguarded.model_validate_json(alone.model_dump_json()) == alone

@@ -251,14 +251,14 @@ def test_records_and_answers_that_stand_twice_are_refused(tmp_path: Path) -> Non
     record = json.dumps(safety_record("tea"))
     path = tmp_path / "06-Fraud.json"
     path.write_text(f'{{"0": {record}, "1": {record}, "0": {record}}}')
-    with pytest.raises(InputError, match=r"06-Fraud.json is not JSON: '0' stands twice in one object"):
+    with pytest.raises(InputError, match=r"06-Fraud.json is not JSON: '0' occurs twice in one object"):
         read_answers(tmp_path, complete=False)
     path.write_text('{"0": {"ans": {"m": {"text": "a"}, "m": {"text": "b"}}}}')
-    with pytest.raises(InputError, match=r"'m' stands twice"):
+    with pytest.raises(InputError, match=r"'m' occurs twice"):
         read_answers(tmp_path, complete=False)
 
 
 def test_a_model_that_answered_nothing_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "06-Fraud.json", {"0": {**safety_record("tea"), "ans": {"m": {"text": "t"}}}})
-    with pytest.raises(ConfigurationError, match="holds no answers of 'n'; there is m"):
+    with pytest.raises(ConfigurationError, match="has no answers of 'n'; there is m"):
         read_answers(tmp_path, model="n", complete=False)

@@ -217,7 +217,7 @@ def test_upstream_answers_join_by_row(tmp_path: Path) -> None:
 
 
 def test_upstream_answers_to_several_splits_are_refused(pope: Pope, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="say which"):
+    with pytest.raises(ConfigurationError, match="choose it"):
         read_upstream_answers(pope, write_lines(tmp_path / "a.json", [{"question": "?", "answer": "no"}]))
 
 

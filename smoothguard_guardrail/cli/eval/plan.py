@@ -142,7 +142,7 @@ def make_judge(spec: str | None, benchmark: str) -> CacheableJudge | None:
     raise ConfigurationError(f"--judge {spec}: give refusal, classifier:PATH or chat:PROVIDER:NAME")
 
 
-def keeping(judge: CacheableJudge | None, path: Path | None) -> CachedJudge | CacheableJudge | None:
+def cached_judge(judge: CacheableJudge | None, path: Path | None) -> CachedJudge | CacheableJudge | None:
     """Return a judge that stores and reuses judgements in a file, if there is one.
 
     Raises:

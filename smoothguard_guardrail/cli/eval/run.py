@@ -89,7 +89,7 @@ def run(
         bench = eval_data.load_benchmark(benchmark, data, reading, image_folder=out / "images", limit=limit, seed=seed)
         guard = presets.chosen_config(model, preset, config, **changes)
         attack = _attack_settings(attack_epsilon, rare.attack, guard if eot else None, seed)
-        deciding = eval_plan.keeping(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
+        deciding = eval_plan.cached_judge(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
         mapper = eval_plan.make_mapper(model, workers=workers, ray=ray)
         try:
             images = _attacked_images(model, bench.items, attacked, attack, out, mapper)

@@ -104,7 +104,7 @@ def llava_bench(
                 raise ConfigurationError("give --reviews and --questions, or --answers, --data and --judge")
             reading = eval_data.DataOptions(rule=rule, partial=partial, with_media=False)
             bench = eval_data.load_benchmark("llava-bench", _given(data), reading)
-            reviewer = eval_plan.keeping(eval_plan.make_judge(judge, "llava-bench"), kept)
+            reviewer = eval_plan.cached_judge(eval_plan.make_judge(judge, "llava-bench"), kept)
             print_scores(_score_items(bench, answers, partial=partial, judge=reviewer), as_json=as_json)
             return
         if reviews is None:
@@ -146,7 +146,7 @@ def mm_safetybench(
         if answers.is_file():
             reading = eval_data.DataOptions(parts=scenario, variant=variant, partial=partial, with_media=False)
             bench = eval_data.load_benchmark("mm-safetybench", _given(data), reading)
-            deciding = eval_plan.keeping(eval_plan.make_judge(judge, "mm-safetybench"), kept)
+            deciding = eval_plan.cached_judge(eval_plan.make_judge(judge, "mm-safetybench"), kept)
             print_scores(_score_items(bench, answers, partial=partial, judge=deciding), as_json=as_json)
             return
         from smoothguard_guardrail.evaluation.datasets import mm_answers

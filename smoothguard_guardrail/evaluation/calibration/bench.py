@@ -102,19 +102,17 @@ class Measured(Record):
     @property
     def utility_loss(self) -> float:
         """Share of right answers that the guard costs: lost minus gained, over the rows."""
-        count = self.paired.both + self.paired.only_first + self.paired.only_second + self.paired.neither
-        return (self.paired.only_first - self.paired.only_second) / count if count else 0.0
+        lost = self.paired.only_first - self.paired.only_second
+        return lost / self.paired.num_items if self.paired.num_items else 0.0
 
     @property
     def loss_bound(self) -> float:
         """Upper end of Wilson's 95 % interval of the share of lost rows."""
-        paired = self.paired
-        count = paired.both + paired.only_first + paired.only_second + paired.neither
-        interval = Rate(k=paired.only_first, n=count).interval()
+        interval = Rate(k=self.paired.only_first, n=self.paired.num_items).interval()
         return interval[1] if interval else 1.0
 
 
-class Alone(Record):
+class Unguarded(Record):
     """Results of the model without a guard."""
 
     rates: dict[str, Rate]
@@ -154,15 +152,15 @@ class Bench:
         self._progress = progress
         self._found: dict[tuple[str, ...], Sequence[Item]] = {}
 
-    def alone(self, rows: Rows, config: SmoothGuardConfig) -> Alone:
+    def unguarded(self, rows: Rows, config: SmoothGuardConfig) -> Unguarded:
         """Measure the model without a guard; the configuration says which media are allowed."""
         outcomes: dict[str, Outcomes] = {}
         for arm, items in self._shared_arms(rows):
             self._progress(f"{arm}: {len(items)} rows without the guard")
             outcomes[arm] = self._outcomes(arm, items, self._store.clean(items, config))
-        return Alone(rates={arm: Rate.of(rows.values()) for arm, rows in outcomes.items()}, outcomes=outcomes)
+        return Unguarded(rates={arm: Rate.of(rows.values()) for arm, rows in outcomes.items()}, outcomes=outcomes)
 
-    def measure(self, configs: Sequence[SmoothGuardConfig], rows: Rows, alone: Alone) -> list[Measured]:
+    def measure(self, configs: Sequence[SmoothGuardConfig], rows: Rows, alone: Unguarded) -> list[Measured]:
         """Measure candidates that share a perturbation."""
         first = configs[0]
         num_copies = max(config.num_samples for config in configs)
@@ -180,7 +178,7 @@ class Bench:
         config: SmoothGuardConfig,
         arms: dict[str, Sequence[Item]],
         copies: dict[str, list[CopyAnswers]],
-        alone: Alone,
+        alone: Unguarded,
     ) -> Measured:
         components = cached_components(config, embedder=self._embeddings)
         voted = {arm: replay(config, records, components=components) for arm, records in copies.items()}

@@ -101,8 +101,8 @@ def _by_assumption(candidates: Sequence[Measured], within: Sequence[int], first:
 
     assumption = (
         "Robustness was not measured: there are no attacked images, and no local model to attack. The largest sigma"
-        " within the limits is chosen. That robustness grows with sigma is an assumption: it holds only as far as the"
-        " right answers outlive the noise better than the attack does, and says nothing of an attacker who knows the"
+        " within the limits is chosen. That robustness grows with sigma is an assumption: it is true only if the"
+        " right answers survive the noise better than the attack, and says nothing about an attacker who knows the"
         " guard."
     )
     return Choice(index=min(within, key=key), robustness="not measured", reasons=(first, assumption))

@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS, Alone, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS, Measured, Rows, Sweep, Unguarded
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.records import Record
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class HeldOut(Record):
     """The chosen candidate on rows not used for the choice."""
 
-    alone: Alone
+    alone: Unguarded
     measured: Measured
 
 
@@ -29,7 +29,7 @@ class Calibration(Record):
     limits: Limits
     candidates: tuple[Measured, ...]
     """On the rows used for the choice."""
-    alone: Alone
+    alone: Unguarded
     """The model without a guard on the same rows."""
     choice: Choice
     held_out: HeldOut | None = None
@@ -75,12 +75,12 @@ def calibrate(
     groups = sweep.model_copy(update={"num_samples": affordable}).configs(base)
     halves = rows.halves()
     choosing, reporting = halves or (rows, None)
-    alone = bench.alone(choosing, base)
+    alone = bench.unguarded(choosing, base)
     candidates = tuple(each for group in groups for each in bench.measure(group, choosing, alone))
     choice = choose(candidates, limits)
     held_out = None
     if reporting is not None and choice.index is not None:
-        without = bench.alone(reporting, base)
+        without = bench.unguarded(reporting, base)
         (measured,) = bench.measure([candidates[choice.index].config], reporting, without)
         held_out = HeldOut(alone=without, measured=measured)
     return Calibration(

@@ -130,7 +130,9 @@ class CompaOrder(ItemBenchmark):
             ConfigurationError: Answers are missing, or are for items that do not exist.
         """
         texts = in_order(self.items, answers)
-        chosen = {item.id: chosen_caption(text, _count(item)) for item, text in zip(self.items, texts, strict=True)}
+        chosen = {
+            item.id: chosen_caption(text, int(item.category[0])) for item, text in zip(self.items, texts, strict=True)
+        }
         rows = tuple(_row(group, items, chosen) for group, items in by_category(self.items).items())
         invalid = sum(number is None for number in chosen.values())
         return Scores(
@@ -208,11 +210,6 @@ def _question(captions: Sequence[str]) -> str:
             f"Answer with the number ({numbers}) of the best matching caption:",
         ]
     )
-
-
-def _count(item: Item) -> int:
-    captions = item.details["captions"]
-    return len(captions) if isinstance(captions, list) else 0
 
 
 def _row(group: str, items: Sequence[Item], chosen: Mapping[str, int | None]) -> ScoreRow:

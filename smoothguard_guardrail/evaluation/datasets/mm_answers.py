@@ -121,9 +121,9 @@ def _the_model(rows: Any, model: str | None, folder: Path) -> str:
     if not models:
         raise InputError(f"{folder}: no record has an answer; they belong under `ans`, such as `ans.my-model.text`")
     if model is None and len(models) > 1:
-        raise ConfigurationError(f"{folder} holds the answers of several models, choose one: {', '.join(models)}")
+        raise ConfigurationError(f"{folder} has answers of several models, choose one: {', '.join(models)}")
     if model is not None and model not in models:
-        raise ConfigurationError(f"{folder} holds no answers of {model!r}; there is {', '.join(models)}")
+        raise ConfigurationError(f"{folder} has no answers of {model!r}; there is {', '.join(models)}")
     return model or models[0]
 
 

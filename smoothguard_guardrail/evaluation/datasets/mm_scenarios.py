@@ -68,7 +68,7 @@ def check_count(scenario: str, found: Mapping[str, Any]) -> None:
     """Check that a scenario has exactly the published records.
 
     Raises:
-        ConfigurationError: There is no such scenario.
+        ConfigurationError: The scenario does not exist.
         InputError: It has other records.
     """
     size = SCENARIO_SIZES.get(scenario)

@@ -59,12 +59,12 @@ def read_upstream_answers(pope: Pope, answers: Path) -> dict[str, str]:
         answers: JSON lines, one per answer.
 
     Raises:
-        ConfigurationError: `pope` holds more than one split.
+        ConfigurationError: `pope` has more than one split.
         InputError: There are more or fewer rows than labels, or a row is about another object than its label.
     """
     splits = {item.category for item in pope.items}
     if len(splits) != 1:
-        raise ConfigurationError("rows of `question` and `answer` are in the order of one split: say which")
+        raise ConfigurationError("rows of `question` and `answer` are in the order of one split: choose it")
     rows = read_json_lines(answers)
     if len(rows) != len(pope.items):
         raise InputError(f"{answers}: {len(rows)} answers, and the split {splits.pop()!r} has {len(pope.items)} labels")
@@ -75,7 +75,7 @@ def read_upstream_answers(pope: Pope, answers: Path) -> dict[str, str]:
 
 
 def is_upstream_layout(answers: Path) -> bool:
-    """Whether a file holds upstream's rows of `question` and `answer`.
+    """Whether a file has upstream's rows of `question` and `answer`.
 
     Raises:
         InputError: The file cannot be read.
