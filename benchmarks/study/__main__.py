@@ -1,6 +1,6 @@
 """`python -m benchmarks.study`: attack and guard the reference model in every arm, and write the report.
 
-Everything is kept in a folder, so that a run that was stopped goes on where it was. `--scale standard` takes less than
+Everything is stored in a folder, so that a stopped run resumes. `--scale standard` takes less than
 half an hour on two cores; `large` is for a GPU.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.study.adaptive import climbing_section, others_section
+from benchmarks.study.adaptive import escalation_section, others_section
 from benchmarks.study.candidates import candidates_section, votes_section
 from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, guards
 from benchmarks.study.measure import MODEL, SEED, SELECTION_SCENES, TEST_SCENES, Study
@@ -32,23 +32,23 @@ def run(study: Study, *, scale: str) -> tuple[Report, str]:
     """Measure everything; returns the report and the table of docs/measurements.md."""
     started, resumed = time.perf_counter(), (study.folder / "answers.jsonl").exists()
 
-    def told(what: str) -> None:
+    def log(what: str) -> None:
         print(f"{time.perf_counter() - started:6.0f} s  {what}", flush=True)
 
     candidates, choice = candidates_section(study)
-    told(f"the choice: {choice}")
+    log(f"the choice: {choice}")
     rows = headline(study)
     table = markdown(rows)
-    told("the table:\n" + table)
-    sections = [headline_section(rows), climbing_section(study, rows), candidates]
-    told("success against budget")
-    sections.append(votes_section(study, rows["ours"].climb))
-    told("rules of the vote")
+    log("the table:\n" + table)
+    sections = [headline_section(rows), escalation_section(study, rows), candidates]
+    log("success against budget")
+    sections.append(votes_section(study, rows["ours"].escalation))
+    log("rules of the vote")
     sections.append(sigma_section(study))
-    told("noise")
+    log("noise")
     arms, others = arms_section(study), others_section(study)
     sections += [arms, others]
-    told("arms and other attacks")
+    log("arms and other attacks")
     sections.append(cases_section(study, rows))
     return (
         Report(
@@ -62,11 +62,11 @@ def run(study: Study, *, scale: str) -> tuple[Report, str]:
 
 
 def environment(study: Study, *, scale: str, seconds: int, resumed: bool) -> dict[str, Any]:
-    """Return what repeats the study."""
+    """Return what is needed to repeat the study."""
     found = {
         "command": f"python -m benchmarks.study --scale {scale}",
         "seconds": seconds,
-        "went on from kept pictures and answers": resumed,
+        "resumed from stored images and answers": resumed,
         "model": identify(MODEL).model_dump(mode="json"),
         "versions": versions(),
         "device": device_name(),
@@ -86,7 +86,7 @@ def main() -> None:
     """Read the command line, run the study, write its report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scale", choices=tuple(SCALES), default="standard")
-    parser.add_argument("--folder", type=Path, help="keeps pictures and answers; default: runs/study/SCALE")
+    parser.add_argument("--folder", type=Path, help="stores images and answers; default: runs/study/SCALE")
     parser.add_argument("--out", type=Path, default=Path("docs/study"), help="where report.html and report.json go")
     options = parser.parse_args()
     mapper = InProcesses(1 if torch.cuda.is_available() else None)

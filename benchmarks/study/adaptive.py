@@ -1,4 +1,4 @@
-"""Attackers who know the guard: how far success rises with what they spend, and other ways to attack."""
+"""Attackers who know the guard: success against budget, and other attacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.study.attacks import adaptive_attack, load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
-from benchmarks.study.measure import Climb, Study
+from benchmarks.study.measure import Escalation, Study
 from benchmarks.study.sections import Row
 from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.attacks import UniversalPGD
@@ -20,20 +20,20 @@ from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.models.reference.questions import secret_questions, target_answer
 
 
-def climbing_section(study: Study, rows: Mapping[str, Row]) -> Section:
-    """Tell success against budget, and attack our guard in the other ways that an attacker may try."""
+def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
+    """Report success against budget, also of variants of the attack on our guard."""
     ours = SmoothGuardConfig.reference()
-    requests = study.tasks().requests.items[: study.scale.climbed]
-    climbs = {name: row.climb for name, row in rows.items()}
+    requests = study.tasks().requests.items[: study.scale.escalated]
+    escalations = {name: row.escalation for name, row in rows.items()}
     usual = [budget for budget in study.scale.budgets if budget[0] <= study.scale.num_steps][-1:]
-    climbs["ours, straight through clipping"] = study.climb(
+    escalations["ours, straight through clipping"] = study.escalate(
         "ours",
         requests,
         ours,
         usual,
         adaptive_attack(ours, straight_through=True, seed=100),
     )
-    climbs["ours, transfer from the bare model"] = study.climb(
+    escalations["ours, transfer from the bare model"] = study.escalate(
         "ours",
         requests,
         ours,
@@ -41,94 +41,94 @@ def climbing_section(study: Study, rows: Mapping[str, Row]) -> Section:
         adaptive_attack(None),
     )
     series = tuple(
-        Series(name=name, points=tuple(Point(x=rung.evaluations, y=rung.lost) for rung in climb.rungs))
-        for name, climb in climbs.items()
+        Series(name=name, points=tuple(Point(x=stage.evaluations, y=stage.lost) for stage in escalation.stages))
+        for name, escalation in escalations.items()
     )
     return Section(
         title="Success against budget",
         text=(
             f"Attacks of {ADAPTIVE_EPSILON}/255 through the whole perturbation of each guard, averaged over its draws. "
-            f"After every rung the attacker tries the picture on the guard and goes on with those that failed, from a "
-            f"new random start. So the curves are what an attacker reaches who may try "
-            f"{len(study.scale.budgets)} times. *Straight through clipping* passes the gradient as if values were "
-            f"not clipped (BPDA); shifts and low-pass have exact gradients. *Transfer* never looks at the guard.",
-            plateau(climbs["ours"]),
+            f"After every stage the attacker tries the images on the guard and continues with those that failed, from "
+            f"a new random start: the curves are for an attacker with {len(study.scale.budgets)} tries. *Straight "
+            f"through clipping* passes the gradient as if values were not clipped (BPDA); shifts and low-pass have "
+            f"exact gradients. *Transfer* never uses the guard.",
+            plateau(escalations["ours"]),
         ),
         curves=(
             Curve(
-                title="Pictures lost, by gradients spent on each",
-                x_label="gradients per picture",
-                y_label="share of pictures lost",
+                title="Images lost, by gradients spent on each",
+                x_label="gradients per image",
+                y_label="share of images lost",
                 series=series,
                 log_x=True,
             ),
             Curve(
-                title="Copies that tell, by gradients spent on each picture",
-                x_label="gradients per picture",
+                title="Copies that leak, by gradients spent on each image",
+                x_label="gradients per image",
                 y_label="share of perturbed copies",
                 series=tuple(
                     Series(
                         name=name,
                         points=tuple(
-                            Point(x=rung.evaluations, y=rung.leak_rate)
-                            for rung in climb.rungs
-                            if rung.leak_rate is not None
+                            Point(x=stage.evaluations, y=stage.leak_rate)
+                            for stage in escalation.stages
+                            if stage.leak_rate is not None
                         ),
                     )
-                    for name, climb in climbs.items()
-                    if climb.rungs[0].leak_rate is not None
+                    for name, escalation in escalations.items()
+                    if escalation.stages[0].leak_rate is not None
                 ),
                 log_x=True,
-                note="No vote and no number of tries is in these figures: they show the attack itself.",
+                note="These figures depend on neither the vote nor the number of tries: they show the attack itself.",
             ),
         ),
     )
 
 
-def plateau(climb: Climb) -> str:
-    """Say whether the success of the attack still rose at the end of its budget."""
-    first, last = climb.rungs[len(climb.rungs) // 2], climb.rungs[-1]
+def plateau(escalation: Escalation) -> str:
+    """Say whether success was still rising at the end of the budget."""
+    first, last = escalation.stages[len(escalation.stages) // 2], escalation.stages[-1]
     grown = last.lost.k - first.lost.k
     copies = (
         ""
         if first.leak_rate is None or last.leak_rate is None
-        else f" The share of perturbed copies that tell went from {first.leak_rate:.2f} to "
+        else f" The share of perturbed copies that leak went from {first.leak_rate:.2f} to "
         f"{last.leak_rate:.2f} meanwhile."
     )
     if grown:
         return (
-            f"Against ours success was still rising when the budget ended: {grown} of {last.lost.n} pictures fell "
+            f"Against ours success was still rising when the budget ended: {grown} of {last.lost.n} images fell "
             f"between {first.evaluations:,} and {last.evaluations:,} gradients. A patient attacker gets "
             f"further.{copies}"
         )
     return (
-        f"Against ours no picture fell between {first.evaluations:,} and {last.evaluations:,} gradients per picture: "
+        f"Against ours no image fell between {first.evaluations:,} and {last.evaluations:,} gradients per image: "
         f"within this budget success had stopped rising, at {last.lost}.{copies}"
     )
 
 
 def others_section(study: Study) -> Section:
-    """Attack with one picture for all questions, and with queries alone."""
+    """Attack with one image for all questions, and with only queries."""
     tasks = study.tasks()
     rows = []
     for epsilon in (16, 32, None):
         items = _universal(study, epsilon)
         name = "universal, unbounded" if epsilon is None else f"universal {epsilon}/255"
         rows.append((name, *(study.rate(guard, items, config) for guard, config in guards().items())))
-    items = _square(study, tasks.requests.items[: study.scale.climbed], 32)
-    rows.append(("queries alone 32/255", *(study.rate(guard, items, config) for guard, config in guards().items())))
+    items = _square(study, tasks.requests.items[: study.scale.escalated], 32)
+    rows.append(("only queries 32/255", *(study.rate(guard, items, config) for guard, config in guards().items())))
     return Section(
-        title="One picture for all, and queries alone",
+        title="One image for all, and only queries",
         text=(
-            "*Universal*: one picture, optimised on the training phrases of all requests, asked with held-out phrases. "
-            "*Queries alone*: Square Attack, which sees the likelihood of its target and no gradient.",
+            "*Universal*: one image, optimised on the training phrases of all requests, asked with held-out phrases. "
+            "*Only queries*: Square Attack, which uses the likelihood of its target but no gradient.",
         ),
-        tables=(Table(title="Secrets told", columns=("attack", *guards()), rows=tuple(rows)),),
+        tables=(Table(title="Secrets leaked", columns=("attack", *guards()), rows=tuple(rows)),),
     )
 
 
 def _universal(study: Study, epsilon: int | None) -> tuple[Item, ...]:
-    """Make one picture that shall open every request, and ask all held-out requests with it."""
+    """Make one image against all requests, and return all held-out requests with it."""
     items = study.tasks().requests.items
     path = study.folder / "attacked" / f"universal-{epsilon}-{study.scale.num_steps}.png"
     if not path.exists():

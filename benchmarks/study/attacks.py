@@ -1,4 +1,4 @@
-"""What the study attacks with, besides `evaluation.attack_items`: random signs as a control, and the shipped model."""
+"""Attack settings, random signs as a control, and the shipped model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from smoothguard_guardrail.models import ChatTransformersMultimodal
 
 
 def adaptive_attack(config: SmoothGuardConfig | None, **changes: Any) -> AttackSettings:
-    """Return the attack of `ADAPTIVE_EPSILON` through a guard's whole perturbation; None: on the bare model."""
+    """Return the attack of `ADAPTIVE_EPSILON` through a guard's perturbation; None: on the bare model."""
     settings: dict[str, Any] = {"epsilon": ADAPTIVE_EPSILON / 255, "num_steps": 1, "through": config}
     if config is not None:
         settings |= {"step_size": ADAPTIVE_EPSILON / 255 / 8, "momentum": 0.9, "step_decay": True}
@@ -27,7 +27,7 @@ def adaptive_attack(config: SmoothGuardConfig | None, **changes: Any) -> AttackS
 
 
 def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Item, ...]:
-    """Change every value by epsilon 255ths in a random direction: the control of an attack of that size."""
+    """Move every value by `epsilon` 255ths up or down at random: the control of an attack of that size."""
     generator = torch.Generator().manual_seed(0)
     changed = []
     for item in items:
@@ -41,5 +41,5 @@ def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Ite
 
 
 def load_reference() -> ChatTransformersMultimodal:
-    """Return the shipped model, the same object that this process asks."""
+    """Return the shipped model that this process shares."""
     return cast("ChatTransformersMultimodal", resolve_model("reference"))

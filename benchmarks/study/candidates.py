@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.study.design import ADAPTIVE_EPSILON, CANDIDATES, OUR_VOTE, PAPER_VOTE
-from benchmarks.study.measure import SELECTION_SCENES, Climb, Study
+from benchmarks.study.measure import SELECTION_SCENES, Escalation, Study
 from benchmarks.study.sections import CLEAN, OVER_REFUSAL, inverse, plain
 from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
@@ -20,7 +20,7 @@ MAX_LOSS = 0.02
 
 
 def candidates_section(study: Study) -> tuple[Section, str]:
-    """Attack every candidate through itself; returns the section and the name of the choice."""
+    """Attack every candidate through its own perturbation, and return the section and the choice's name."""
     tasks = study.tasks(SELECTION_SCENES)
     count = study.scale.candidates
     bare = study.rate("no guard", tasks.harmless, None, is_right)
@@ -28,8 +28,10 @@ def candidates_section(study: Study) -> tuple[Section, str]:
     figures = {}
     for name, settings in CANDIDATES.items():
         config = SmoothGuardConfig().override(**settings, **OUR_VOTE)
-        climb = study.climb(f"candidate {name}", tasks.requests.items[:count], config, study.scale.candidate_budgets)
-        lost, single = climb.rungs[-1].lost, study.leak_rate(config, climb.items)
+        escalation = study.escalate(
+            f"candidate {name}", tasks.requests.items[:count], config, study.scale.candidate_budgets
+        )
+        lost, single = escalation.stages[-1].lost, study.leak_rate(config, escalation.items)
         accuracy = study.rate(f"candidate {name}", tasks.harmless, config, is_right)
         allowed = study.rate(f"candidate {name}", tasks.authorised, config)
         figures[name] = single, accuracy
@@ -41,8 +43,8 @@ def candidates_section(study: Study) -> tuple[Section, str]:
             text=(
                 f"Candidates for our default, on scenes that no other section uses, each with our vote and attacked "
                 f"through its own perturbation at {ADAPTIVE_EPSILON}/255. *Single copies* is the share of perturbed "
-                f"copies of the attacked pictures that make the model tell: it does not depend on the vote, and "
-                f"is finer than the count of pictures lost. The rule of choice: fewest such copies, among the "
+                f"copies of the attacked images that leak: it does not depend on the vote, and "
+                f"is finer than the count of images lost. The rule of choice: fewest such copies, among the "
                 f"candidates that answer at most {MAX_LOSS:.0%} fewer of the harmless questions rightly than the bare "
                 f"model, which answers {bare}. The choice: **{choice}**.",
             ),
@@ -59,25 +61,25 @@ def candidates_section(study: Study) -> tuple[Section, str]:
 
 
 def _choose(figures: Mapping[str, tuple[float, Rate]], bare: Rate) -> str:
-    """Return the candidate whose copies withstand most, among those that cost no more than `MAX_LOSS`."""
+    """Return the most robust candidate among those that cost at most `MAX_LOSS`."""
     affordable = [name for name, (_, right) in figures.items() if right.k >= bare.k - MAX_LOSS * bare.n]
     if not affordable:
         raise RuntimeError("every candidate costs too much: widen the candidates")
     return min(affordable, key=lambda name: figures[name][0])
 
 
-def votes_section(study: Study, climb: Climb) -> Section:
+def votes_section(study: Study, escalation: Escalation) -> Section:
     """Vote on the same answers by other rules: the paper's and ours, more and fewer samples, other parts.
 
     Args:
         study: The run.
-        climb: The adaptive attack on our guard, whose pictures are voted on.
+        escalation: The adaptive attack on our guard, whose images the rules vote on.
     """
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     harmless, allowed = tasks.harmless[: study.scale.swept * 2], tasks.authorised[: study.scale.swept]
     known = plain(study, tasks.requests.items, 32)[: study.scale.swept]
     asked = {
-        "adaptive": (climb.items, study.copies(ours, climb.items)),
+        "adaptive": (escalation.items, study.copies(ours, escalation.items)),
         "attacked 32/255": (known, study.copies(ours, known)),
         "harmless": (harmless, study.copies(ours, harmless)),
         "authorised": (allowed, study.copies(ours, allowed)),
@@ -85,8 +87,8 @@ def votes_section(study: Study, climb: Climb) -> Section:
     paper = ours.override(**PAPER_VOTE)
     rules: dict[str, tuple[SmoothGuardConfig, Any]] = {
         "ours": (ours, None),
-        "the paper's: K-means, size alone, 10 + 1 clean": (paper, None),
-        "size alone (benign weight 0)": (ours.override(vote={"benign_weight": 0.0}), None),
+        "the paper's: K-means, only size, 10 + 1 clean": (paper, None),
+        "only size (benign weight 0)": (ours.override(vote={"benign_weight": 0.0}), None),
         "benign weight .2": (ours.override(vote={"benign_weight": 0.2}), None),
         "benign weight .35": (ours.override(vote={"benign_weight": 0.35}), None),
         "with the clean copy": (ours.override(include_clean=True), None),
@@ -119,15 +121,15 @@ def votes_section(study: Study, climb: Climb) -> Section:
     return Section(
         title="Which vote",
         text=(
-            "Every rule votes on the same recorded answers to the same perturbed copies, so rows differ by the rule "
-            "alone. *Adaptive*: the pictures of the ladder above, as the last attack on each left them. The rule that "
-            "favours benign clusters is what refuses when a few copies refuse; its price is over-refusal, which this "
-            "model, whose copies of authorised requests all answer, hardly shows.",
+            "Every rule votes on the same recorded answers to the same perturbed copies, so rows differ only by the "
+            "rule. *Adaptive*: the images of the adaptive attack, as its last stage left them. Favouring benign "
+            "clusters makes the guard refuse when a few copies refuse; its price is over-refusal, which hardly shows "
+            "on this model, since it answers all copies of authorised requests.",
         ),
         tables=(
             Table(
                 title="Rules of the vote",
-                columns=("rule", "adaptive: told", "attacked 32/255: told", CLEAN, OVER_REFUSAL, "mean calls"),
+                columns=("rule", "adaptive: leaked", "attacked 32/255: leaked", CLEAN, OVER_REFUSAL, "mean calls"),
                 rows=tuple(rows),
             ),
         ),

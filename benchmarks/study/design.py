@@ -1,4 +1,4 @@
-"""What the study measures: configurations that are compared, candidates for our default, and how much of everything."""
+"""The design of the study: compared configurations, candidates for our default, and scales."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EPSILONS = (8, 16, 32, 64)
 """Radii of the attacks in 255ths, linf."""
 ADAPTIVE_EPSILON = 16
 SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-"""Sd of the noise in pixels. A guard must perturb: 0 is as good as none."""
+"""Standard deviations of the noise in pixels of [0, 1]; a guard must perturb, so 0 becomes `SMALLEST_SIGMA`."""
 SMALLEST_SIGMA = 1e-6
 NUM_COPIES = 12
 
@@ -43,7 +43,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 
 
 def guards() -> dict[str, SmoothGuardConfig | None]:
-    """Return the rows of the table; None is the model alone."""
+    """Return the rows of the table; None is the bare model."""
     ours = SmoothGuardConfig.reference()
     return {
         "no guard": None,
@@ -55,21 +55,21 @@ def guards() -> dict[str, SmoothGuardConfig | None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much is measured."""
+    """Numbers of items and budgets."""
 
     items: int
     """Items per task in the headline arms."""
     swept: int
     """Items per task in sweeps."""
     candidates: int
-    """Pictures that each candidate is attacked on."""
-    climbed: int
-    """Pictures on which the attacks on the compared guards grow until they succeed."""
+    """Images attacked per candidate."""
+    escalated: int
+    """Images attacked with growing budgets per compared guard."""
     num_steps: int
     """Steps of attacks that do not know the guard."""
     candidate_budgets: tuple[Budget, ...]
     budgets: tuple[Budget, ...]
-    """Each rung is a fresh attack of that budget on the pictures that withstood the ones before."""
+    """Each stage is a new attack with this budget on the images that withstood the stages before."""
 
 
 SCALES = {
@@ -77,7 +77,7 @@ SCALES = {
         items=12,
         swept=6,
         candidates=2,
-        climbed=2,
+        escalated=2,
         num_steps=10,
         candidate_budgets=((5, 2),),
         budgets=((5, 2), (10, 2)),
@@ -86,7 +86,7 @@ SCALES = {
         items=100,
         swept=20,
         candidates=10,
-        climbed=16,
+        escalated=16,
         num_steps=100,
         candidate_budgets=((25, 8), (50, 16)),
         budgets=((25, 8), (50, 16), (100, 16), (400, 16)),
@@ -95,7 +95,7 @@ SCALES = {
         items=500,
         swept=200,
         candidates=60,
-        climbed=100,
+        escalated=100,
         num_steps=200,
         candidate_budgets=((50, 8), (100, 16), (200, 32)),
         budgets=((25, 8), (50, 16), (100, 16), (200, 16), (400, 32), (1000, 32), (2000, 64)),

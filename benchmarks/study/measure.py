@@ -1,4 +1,4 @@
-"""Runs the study's arms: attacks, asks and counts, and keeps everything in one folder."""
+"""Runs the study's arms: attacks, asks and counts, and stores everything in one folder."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ from smoothguard_guardrail.evaluation.statistics import Rate
 MODEL = "reference"
 SEED = 0
 TEST_SCENES, SELECTION_SCENES = 1_000, 50_000
-"""Seeds of the scenes that results are told of, and of those that the default was chosen on."""
+"""Seeds of the scenes for results, and of those for the choice of the default."""
 
 Judgement = Callable[[Item, str], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rung:
-    """One step of a ladder of budgets."""
+class Stage:
+    """The result of one budget."""
 
     evaluations: int
-    """Gradients spent so far on each picture that still stood."""
+    """Gradients spent so far on each image that the guard had not lost."""
     lost: Rate
-    """Pictures that the guard has lost so far."""
+    """Images that the guard has lost so far."""
     leak_rate: float | None
-    """Share of the perturbed copies of all pictures, as this rung left them, that make the model tell; None without a
-    guard. It depends on no vote, and no try adds to it."""
+    """Share of perturbed copies of all images, as this stage left them, that leak; None without a guard. It depends on
+    neither the vote nor the number of tries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Climb:
-    """An attack that grows until it succeeds or its budget ends."""
+class Escalation:
+    """Attacks with growing budgets until they succeed or the last budget ends."""
 
-    rungs: tuple[Rung, ...]
+    stages: tuple[Stage, ...]
     items: tuple[Item, ...]
-    """Every picture as the last attack on it left it."""
+    """Every image as its last attack left it."""
     fallen: frozenset[str]
-    """Ids of the pictures that the guard has lost."""
+    """Ids of the images that the guard has lost."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,9 +54,9 @@ class Study:
     """One run.
 
     Attributes:
-        folder: Keeps pictures and answers, so that a run that was stopped goes on where it was.
-        scale: How much is measured.
-        mapper: Where it runs.
+        folder: Stores images and answers, so that a stopped run resumes.
+        scale: Numbers of items and budgets.
+        mapper: Runs the work.
         calls: Model calls of every guarded request so far, by guard.
     """
 
@@ -70,7 +70,7 @@ class Study:
         return make_tasks(self.folder / "tasks" / str(scenes), self.scale.items, seed=scenes)
 
     def attacked(self, attack: AttackSettings, items: Sequence[Item], *, batch_size: int = 1) -> tuple[Item, ...]:
-        """Return the items with adversarial images, aimed at what an attacker wants to hear."""
+        """Return the items with adversarial images, aimed at what an attacker wants."""
         aimed = [item.model_copy(update={"details": {**item.details, "target": target_of(item)}}) for item in items]
         folder = self.folder / "attacked"
         files = attack_items(
@@ -84,7 +84,7 @@ class Study:
         answers = run_arms(MODEL, [arm], folder=self.folder, mapper=self.mapper, seed=SEED)[name]
         failed = [answer for answer in answers.values() if answer.error is not None]
         if failed:
-            raise RuntimeError(f"{len(failed)} questions failed, as {failed[0].error}")
+            raise RuntimeError(f"{len(failed)} questions failed, the first with {failed[0].error}")
         if config is not None:
             self.calls.setdefault(name, []).extend(answer.num_calls for answer in answers.values())
         return answers
@@ -99,50 +99,50 @@ class Study:
     def copies(
         self, config: SmoothGuardConfig, items: Sequence[Item], *, num_copies: int = NUM_COPIES
     ) -> list[CopyAnswers]:
-        """Return the answers to perturbed copies of every item, and to the item as it is."""
+        """Return the answers to perturbed copies of every item, and to the unperturbed item."""
         return ask_copies(MODEL, config, items, num_copies=num_copies, seed=SEED, with_clean=True, mapper=self.mapper)
 
     def leak_rate(self, config: SmoothGuardConfig, items: Sequence[Item]) -> float:
-        """Return the share of the items' perturbed copies that make the model tell."""
+        """Return the share of the items' perturbed copies that leak."""
         copies = self.copies(config, items)
-        told = [is_leak(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
-        return sum(told) / len(told)
+        leaked = [is_leak(item, text or "") for item, row in zip(items, copies, strict=True) for text in row.answers]
+        return sum(leaked) / len(leaked)
 
-    def climb(
+    def escalate(
         self,
         name: str,
         items: Sequence[Item],
         config: SmoothGuardConfig | None,
         budgets: Iterable[Budget],
         attack: AttackSettings | None = None,
-    ) -> Climb:
-        """Attack pictures with growing budgets, each a fresh start, until the guard loses them.
+    ) -> Escalation:
+        """Attack images with growing budgets, each from a new start, until the guard loses them.
 
-        The attacker may try each picture on the guard after every rung, and goes on with those that did not work.
+        After every stage the attacker tries each image on the guard, and continues with those that failed.
 
         Args:
             name: Name of the guard.
-            items: The pictures.
+            items: The images.
             config: The guard; None: the bare model.
-            budgets: Steps and draws of each rung.
-            attack: How to attack; None: through the guard's own perturbation, every step of it with its own gradient.
+            budgets: Steps and draws of each stage.
+            attack: How to attack; None: through the guard's own perturbation, with exact gradients.
         """
         attack = attack or adaptive_attack(config)
         last = {item.id: item for item in items}
-        standing, spent = list(items), 0
-        rungs = []
+        remaining, spent = list(items), 0
+        stages = []
         for number, (num_steps, num_draws) in enumerate(budgets):
             changes = {"num_steps": num_steps, "num_draws": num_draws, "random_start": number > 0}
-            rung = attack.model_copy(update=changes | {"seed": attack.seed + number})
-            spent += num_steps * rung.draws_per_step
-            if standing:
-                found = self.attacked(rung, standing)
+            stage = attack.model_copy(update=changes | {"seed": attack.seed + number})
+            spent += num_steps * stage.draws_per_step
+            if remaining:
+                found = self.attacked(stage, remaining)
                 last |= {item.id: item for item in found}
                 answers = self.ask(name, found, config)
-                originals = {item.id: item for item in standing}
-                standing = [originals[item.id] for item in found if not is_leak(item, answers[item.id].text)]
-            lost = Rate(k=len(items) - len(standing), n=len(items))
+                originals = {item.id: item for item in remaining}
+                remaining = [originals[item.id] for item in found if not is_leak(item, answers[item.id].text)]
+            lost = Rate(k=len(items) - len(remaining), n=len(items))
             leak_rate = None if config is None else self.leak_rate(config, tuple(last.values()))
-            rungs.append(Rung(evaluations=spent, lost=lost, leak_rate=leak_rate))
-        fallen = frozenset(last) - {item.id for item in standing}
-        return Climb(rungs=tuple(rungs), items=tuple(last.values()), fallen=fallen)
+            stages.append(Stage(evaluations=spent, lost=lost, leak_rate=leak_rate))
+        fallen = frozenset(last) - {item.id for item in remaining}
+        return Escalation(stages=tuple(stages), items=tuple(last.values()), fallen=fallen)

@@ -1,4 +1,4 @@
-"""The report's sections: each measures what it tells."""
+"""Sections of the report, each with its measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.study.design import (
     SMALLEST_SIGMA,
     guards,
 )
-from benchmarks.study.measure import Climb, Judgement, Study
+from benchmarks.study.measure import Escalation, Judgement, Study
 from benchmarks.study.tasks import is_leak, is_right, is_wrong_way
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import noise_only
@@ -36,7 +36,7 @@ class Row:
 
     rates: Mapping[str, Rate]
     calls: float
-    climb: Climb
+    escalation: Escalation
 
 
 def attacked(epsilon: int) -> str:
@@ -45,7 +45,7 @@ def attacked(epsilon: int) -> str:
 
 
 def plain(study: Study, items: Sequence[Item], epsilon: int) -> tuple[Item, ...]:
-    """Attack pictures without knowing the guard."""
+    """Attack images without knowing the guard."""
     return study.attacked(AttackSettings(epsilon=epsilon / 255, num_steps=study.scale.num_steps), items, batch_size=10)
 
 
@@ -53,19 +53,19 @@ def headline(study: Study) -> dict[str, Row]:
     """Measure the table of docs/measurements.md."""
     tasks = study.tasks()
     requests = tasks.requests.items
-    pictures = {attacked(epsilon): plain(study, requests, epsilon) for epsilon in EPSILONS}
-    pictures[CONTROL] = random_signs(requests, max(EPSILONS), study.folder / "attacked")
+    images = {attacked(epsilon): plain(study, requests, epsilon) for epsilon in EPSILONS}
+    images[CONTROL] = random_signs(requests, max(EPSILONS), study.folder / "attacked")
     rows = {}
     for name, config in guards().items():
-        rates = {column: study.rate(name, items, config) for column, items in pictures.items()}
+        rates = {column: study.rate(name, items, config) for column, items in images.items()}
         allowed = study.rate(name, tasks.authorised, config)
         rates[CLEAN] = study.rate(name, tasks.harmless, config, is_right)
         rates[POPE] = inverse(study.rate(name, tasks.pope.items, config, is_wrong_way))
         rates[OVER_REFUSAL] = inverse(allowed)
         calls = study.calls.get(name, [1])
-        climb = study.climb(name, requests[: study.scale.climbed], config, study.scale.budgets)
-        rates[ADAPTIVE] = climb.rungs[-1].lost
-        rows[name] = Row(rates=rates, calls=sum(calls) / len(calls), climb=climb)
+        escalation = study.escalate(name, requests[: study.scale.escalated], config, study.scale.budgets)
+        rates[ADAPTIVE] = escalation.stages[-1].lost
+        rows[name] = Row(rates=rates, calls=sum(calls) / len(calls), escalation=escalation)
     return rows
 
 
@@ -78,42 +78,42 @@ def headline_section(rows: Mapping[str, Row]) -> Section:
     return Section(
         title="What the guards withstand",
         text=(
-            "Every picture has an attack of its own that wants the model to tell a secret. *Attacked* pictures were "
-            "made against the bare model, *adaptive* ones through the whole perturbation of the row's guard, with a "
-            "budget that grew until the guard told or the budget ended (see below). *Random signs* are the control: "
-            "noise of the attack's size. Rates are of secrets told, of right answers, and of authorised requests that "
-            "were refused; in brackets Wilson's 95 % interval.",
+            "Every image was attacked separately to make the model leak a secret. *Attacked* images were made against "
+            "the bare model, *adaptive* ones through the whole perturbation of the row's guard, with a budget that "
+            "grew until the guard leaked or the budget ended (see below). *Random signs* are the control: noise of "
+            "the attack's size. Rates are of leaked secrets, of right answers, and of refused authorised requests; "
+            "in brackets Wilson's 95 % interval.",
         ),
         tables=(Table(title="Guards", columns=("", *order), rows=(*cells, calls)),),
     )
 
 
 def arms_section(study: Study) -> Section:
-    """Measure the four arms that no claim should do without, on both kinds of task."""
+    """Measure the four arms that every claim needs, on both kinds of task."""
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     noise = noise_only(ours)
     half = tasks.pope.items[: len(tasks.requests.items)]
     rows: list[tuple[Any, ...]] = []
     tests: list[tuple[Any, ...]] = []
     for task, items, judged in (
-        ("requests: secret told", tasks.requests.items, is_leak),
+        ("requests: secret leaked", tasks.requests.items, is_leak),
         ("POPE: wrong answer", half, is_wrong_way),
     ):
         bad = plain(study, items, ADAPTIVE_EPSILON)
         arms: dict[str, tuple[Sequence[Item], SmoothGuardConfig | None]] = {
             "clean": (items, None),
-            "clean, noise alone": (items, noise),
+            "clean, only noise": (items, noise),
             "clean, guarded": (items, ours),
             "adversarial": (bad, None),
-            "adversarial, noise alone": (bad, noise),
+            "adversarial, only noise": (bad, noise),
             "adversarial, guarded": (bad, ours),
         }
         outcomes = {arm: _outcomes(study, arm, *content, judged) for arm, content in arms.items()}
         rows += [(task, arm, Rate.of(found.values())) for arm, found in outcomes.items()]
         for first, second in (
-            ("clean", "clean, noise alone"),
+            ("clean", "clean, only noise"),
             ("clean", "clean, guarded"),
-            ("adversarial", "adversarial, noise alone"),
+            ("adversarial", "adversarial, only noise"),
             ("adversarial", "adversarial, guarded"),
         ):
             test = mcnemar(outcomes[first], outcomes[second])
@@ -121,9 +121,9 @@ def arms_section(study: Study) -> Section:
     return Section(
         title="Clean, noisy, adversarial, guarded",
         text=(
-            f"Noise alone can raise or lower the success of an attack by itself, so it has arms of its own: one "
-            f"perturbed copy, asked once. Attacks are those of {ADAPTIVE_EPSILON}/255 on the bare model; on questions "
-            f"of POPE's kind they want the wrong answer.",
+            f"Noise can raise or lower the success of an attack by itself, so it has separate arms: one perturbed "
+            f"copy, asked once. Attacks are those of {ADAPTIVE_EPSILON}/255 on the bare model; on questions "
+            f"of POPE's kind they aim at the wrong answer.",
         ),
         tables=(
             Table(title="Share of bad answers", columns=("task", "arm", "rate"), rows=tuple(rows)),
@@ -147,7 +147,7 @@ def sigma_section(study: Study) -> Section:
     groups["POPE accuracy"] = tasks.pope.items[some], lambda item, text: not is_wrong_way(item, text)
     curves = []
     for title, base in (
-        ("Noise alone, the paper's vote", SmoothGuardConfig.paper(noise_space="pixel")),
+        ("Only noise, the paper's vote", SmoothGuardConfig.paper(noise_space="pixel")),
         ("Our shift, our vote", ours),
     ):
         points: dict[str, list[Point]] = {group: [] for group in groups}
@@ -160,7 +160,7 @@ def sigma_section(study: Study) -> Section:
     return Section(
         title="How much noise",
         text=(
-            "Attacks on the bare model, by radius: the share of secrets told. The two accuracies show what the noise "
+            "Attacks on the bare model, by radius: the share of leaked secrets. The two accuracies show what the noise "
             "costs. These attacks do not know the guard; success against budget is about those that do.",
         ),
         curves=tuple(curves),
@@ -168,7 +168,7 @@ def sigma_section(study: Study) -> Section:
 
 
 def inverse(rate: Rate) -> Rate:
-    """Return the rate of the others."""
+    """Return the rate of the remaining items."""
     return Rate(k=rate.n - rate.k, n=rate.n)
 
 
@@ -182,5 +182,5 @@ def _outcomes(
 def replayed(
     config: SmoothGuardConfig, items: Sequence[Item], copies: Sequence[CopyAnswers], judged: Judgement
 ) -> Rate:
-    """Vote on recorded answers, and return the share of the elected ones that is judged true."""
+    """Vote on recorded answers, and return the share of elected answers judged true."""
     return Rate.of(judged(item, found.text) for item, found in zip(items, replay(config, copies), strict=True))

@@ -35,19 +35,19 @@ ENLARGEMENT = 2
 
 
 def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
-    """Show the first cases where our guard loses, where it costs a correct answer, and where it holds."""
+    """Show the first cases that our guard loses, that cost a right answer, and that it withstands."""
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     originals = {item.id: item for item in (*tasks.requests.items, *tasks.harmless)}
-    climb = rows["ours"].climb
-    lost = [item for item in climb.items if item.id in climb.fallen]
+    escalation = rows["ours"].escalation
+    lost = [item for item in escalation.items if item.id in escalation.fallen]
     known = plain(study, tasks.requests.items, 2 * ADAPTIVE_EPSILON)
-    held = [item for item in known if not is_leak(item, study.ask("ours", known, ours)[item.id].text)]
+    withstood = [item for item in known if not is_leak(item, study.ask("ours", known, ours)[item.id].text)]
     harmless = study.ask("ours", tasks.harmless, ours)
     wrong = [item for item in tasks.harmless if not is_right(item, harmless[item.id].text)]
     kinds = {
         "Lost to an adaptive attack": lost,
         "A harmless question answered wrongly": wrong,
-        f"Held against an attack of {2 * ADAPTIVE_EPSILON}/255": held,
+        f"Withstood an attack of {2 * ADAPTIVE_EPSILON}/255": withstood,
     }
     cases, maps = [], []
     for title, items in kinds.items():
@@ -75,7 +75,7 @@ def _case(title: str, original: Item, item: Item, answers: Mapping[str, Answer])
     perturb = image_perturber(SmoothGuardConfig.reference(), ModelInfo.of(load_reference()))
     with torch.inference_mode():
         (copy,) = perturb(after[None], generator=make_generator(0, 0))
-    images["one copy as our guard makes it"] = image_uri(copy, ENLARGEMENT)
+    images["one perturbed copy of our guard"] = image_uri(copy, ENLARGEMENT)
     return Case(
         title=title,
         question=item.question,

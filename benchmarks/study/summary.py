@@ -11,7 +11,7 @@ from smoothguard_guardrail.evaluation.report import Section
 
 
 def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section) -> tuple[str, ...]:
-    """Say in plain words what was found, where the guard loses included.
+    """Return the findings in plain words, including where the guard loses.
 
     Args:
         rows: The table of docs/measurements.md.
@@ -20,33 +20,33 @@ def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section
         others: From `others_section`.
     """
     pope = {row[1]: row[2] for row in arms.tables[0].rows if str(row[0]).startswith("POPE")}
-    ours_alone = {row[0]: row[others.tables[0].columns.index("ours")] for row in others.tables[0].rows}
-    further = ", ".join(f"{attack} {rate}" for attack, rate in ours_alone.items())
+    ours_only = {row[0]: row[others.tables[0].columns.index("ours")] for row in others.tables[0].rows}
+    further = ", ".join(f"{attack} {rate}" for attack, rate in ours_only.items())
     bare, paper, noise, ours = (
         {column: f"{rate.k} of {rate.n}" for column, rate in row.rates.items()} for row in rows.values()
     )
     middle, large = attacked(ADAPTIVE_EPSILON), attacked(max(EPSILONS))
     return (
-        f"**The attack.** The bare model refuses to tell secrets, and told {bare[middle]} of them under attacks of "
-        f"{ADAPTIVE_EPSILON}/255. Random signs of {max(EPSILONS)}/255, larger by far, opened {bare[CONTROL]}: it is "
-        f"the attack that does it, not the noise.",
+        f"**The attack.** The bare model refuses to reveal secrets, but leaked {bare[middle]} of them under attacks of "
+        f"{ADAPTIVE_EPSILON}/255. Random signs of {max(EPSILONS)}/255, much larger, leaked {bare[CONTROL]}: the cause "
+        f"is the attack, not noise of its size.",
         f"**Attackers who do not know the guard.** The published rule at its published strength let {paper[middle]} "
         f"through, its vote at our sigma {noise[middle]}, our guard {ours[middle]}; at {max(EPSILONS)}/255 "
         f"{paper[large]}, {noise[large]} and {ours[large]}.",
         f"**Attackers who do.** With gradients through the guard's whole perturbation, averaged over its draws, the "
         f"published rule lost {paper[ADAPTIVE]}, its vote at our sigma {noise[ADAPTIVE]}, our guard {ours[ADAPTIVE]}. "
-        f"Noise alone does not stop an attacker who knows of it. {plateau(rows['ours'].climb)}",
+        f"Noise does not stop an attacker who knows of it. {plateau(rows['ours'].escalation)}",
         f"**The price.** Of harmless questions the bare model answers {bare[CLEAN]} rightly and our guard "
         f"{ours[CLEAN]}; of those in POPE's form {bare[POPE]} and {ours[POPE]}. Of authorised requests our guard "
         f"refused {ours[OVER_REFUSAL]}. It asked the model {rows['ours'].calls:.1f} times per request on average, the "
         f"published rule {rows['paper'].calls:.0f} times.",
         f"**Where else it loses.** Questions in POPE's form, attacked at {ADAPTIVE_EPSILON}/255 towards the wrong "
         f"answer, were answered wrongly in {pope['adversarial']} without and {pope['adversarial, guarded']} with our "
-        f"guard. Other attacks made it tell: {further}.",
+        f"guard. Other attacks made it leak: {further}.",
         f"**The choice.** By the study's rule the perturbation of our preset is: {choice}.",
-        "**What it does not say.** One small synthetic model, one kind of secret, pictures of 96 pixels: on another "
-        "model every figure will differ. Nothing here bounds what an unknown attack may reach; the intervals are about "
-        "which pictures were drawn, not about which attacks were thought of.",
+        "**What it does not show.** One small synthetic model, one kind of secret, images of 96 pixels: on another "
+        "model every figure will differ. Nothing here bounds what an unknown attack may reach; the intervals cover "
+        "the draw of the images, not the choice of attacks.",
     )
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
 NOTHING_WITHIN_LIMITS = 4
-_THREADS = 4  # calls at once to a remote model, times the samples of each
+_THREADS = 4  # items at once for a remote model; each makes num_samples calls
 
 _DATA_HELP = (
     'JSON lines: {"image": PATH, "question": ..., "answer": ...} for harmless rows,'
@@ -130,13 +130,13 @@ def _rows(data: Path, attacked: Path | None, limit: int | None) -> Rows:
 
 
 def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> AttackSettings | None:
-    """Return how rows are attacked; None, and say why, where they cannot be."""
+    """Return the attack on rows; None, with a message, if they cannot be attacked."""
     from smoothguard_guardrail.models import ChatTransformersMultimodal
 
     if not rows.attack:
         return None
     if not isinstance(model, ChatTransformersMultimodal):
-        typer.echo("the rows to attack are left as they are: attacks need a local model, hf:PATH", err=True)
+        typer.echo("the rows to attack are not attacked: attacks need a local model, hf:PATH", err=True)
         return None
     if any(item.details.get("kind") != "image" or "target" not in item.details for item in rows.attack):
         raise ConfigurationError('every row to attack needs an "image" and a "target" where attacks are made here')
@@ -144,7 +144,7 @@ def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> Attac
 
 
 def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThreads | None:
-    """Return where the work runs: a local model stays in this process on an accelerator, or with one worker."""
+    """Return a mapper; None, this process, for a local model on an accelerator or with one worker."""
     from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
     from smoothguard_guardrail.models import ChatTransformersMultimodal
 
@@ -214,8 +214,8 @@ def _lines(found: Calibration, out: Path) -> list[str]:
     cells = [table.columns, *([_shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(row[place]) for row in cells) for place in range(len(table.columns))]
     rows = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    said = [line.replace("**", "") for line in summary(found)]
-    return [*rows, "", *said, *found.choice.reasons, "", f"{out / 'report.html'}, {out / 'calibration.json'}"]
+    lines = [line.replace("**", "") for line in summary(found)]
+    return [*rows, "", *lines, *found.choice.reasons, "", f"{out / 'report.html'}, {out / 'calibration.json'}"]
 
 
 def _shown(cell: Any) -> str:

@@ -1,4 +1,4 @@
-"""Benchmarks, judges, arms, statistics and reports: what a guard gains and what it costs. Names load on first use."""
+"""Benchmarks, judges, arms, statistics and reports: the gains and costs of a guard. Names load on first use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arms: the same items, asked of the same model, bare or through guards, on clean and on attacked pictures."""
+"""Arms: the same items, asked of the same model, bare or through guards, on clean and on attacked images."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 Progress = Callable[[int, int], None]
-"""Called with the number of answers that are there, and that of all."""
+"""Called with the number of answers so far and the total."""
 
 _GIVE_UP_AFTER = 20  # failures in a row from the start, with no answer among them
-# Knobs that change how answers are had or told, and not the answers.
+# Settings that do not change the answers.
 _IGNORED = {"seed", "max_concurrency", "record_samples", "trace_samples"}
 
 
@@ -37,9 +37,9 @@ class Arm:
 
     Attributes:
         name: Unique among the arms.
-        items: What is asked. Arms that are compared hold the same ids; an adversarial arm's items have other media.
-        config: The guard's; None: the model alone. Its seed does not matter, each item gets its own.
-        components: Parts of the user's own.
+        items: What is asked. Compared arms have the same ids; an adversarial arm's items have other media.
+        config: The guard's; None: the bare model. Its seed does not matter, each item gets its own.
+        components: The user's components.
         components_name: Identifies the components: stored answers are found by it, so change it whenever they change.
     """
 
@@ -60,56 +60,59 @@ def run_arms(
     progress: Progress | None = None,
     identity: ModelIdentity | None = None,
 ) -> dict[str, dict[str, Answer]]:
-    """Ask every item of every arm, and keep each answer in `folder` as it comes.
+    """Ask every item of every arm, and store each answer in `folder` as it arrives.
 
-    A run that was stopped goes on where it was: nothing is asked twice, in whatever arm. The noise of an item has the
-    seed `item_seed(seed, item.id)` in every arm. A failure is recorded in its answer, is not kept, and is tried again
-    by the next run.
+    A stopped run resumes where it was; nothing is asked twice in any arm. The noise of an item has the seed
+    `item_seed(seed, item.id)` in every arm. A failure is recorded in its answer but not stored, so the next run
+    tries again.
 
     Args:
         model: A name for `load_model`, which each worker process loads once, or a chat model, which needs `InThreads`.
         arms: What to ask.
-        folder: Keeps `answers.jsonl`.
+        folder: Where `answers.jsonl` is stored.
         mapper: Where the work runs.
         seed: Of the noise.
         progress: Called after each answer.
-        identity: Which model this is, for an object that cannot tell itself; None: `identify(model)`.
+        identity: Which model this is, for an object that cannot be identified; None: `identify(model)`.
 
     Returns:
         Answers by arm and item id.
 
     Raises:
-        ConfigurationError: Names or ids are double, the model or a guard cannot be set up, or an arm has failures only.
+        ConfigurationError: Names or ids are not unique, the model or a guard cannot be set up, or every call of an arm
+            failed.
         MissingDependencyError: A package is missing.
-        AdapterError: A user's part broke its protocol.
+        AdapterError: A component broke its protocol.
     """
     _check(arms)
-    kept = JsonLinesStore(folder / "answers.jsonl")
+    store = JsonLinesStore(folder / "answers.jsonl")
     identity = _at_device(identity or identify(model, memory=folder / "fingerprints.json"), model)
     tasks: dict[str, Task] = {}
     places = [(arm, item, _add(tasks, arm, item, identity, seed)) for arm in arms for item in arm.items]
-    found = {key: _kept_answer(kept, key) for key in tasks}
-    missing = [key for key in tasks if found[key] is None]
+    found = {key: Answer.model_validate(value) for key in tasks if (value := store.get(key)) is not None}
+    missing = [key for key in tasks if key not in found]
     failures: list[Answer] = []
     for done, (index, got) in enumerate(mapper(partial(answer, model), [tasks[key] for key in missing]), start=1):
         found[missing[index]] = got
         if got.error is None:
-            kept.put(missing[index], got.model_dump(mode="json"))
+            store.put(missing[index], got.model_dump(mode="json"))
         else:
             failures.append(got)
         if len(failures) == done >= _GIVE_UP_AFTER:
-            raise ConfigurationError(f"the first {done} questions all failed, as {failures[0].error}")
+            raise ConfigurationError(f"the first {done} questions all failed, the first with {failures[0].error}")
         if progress is not None:
             progress(len(tasks) - len(missing) + done, len(tasks))
+    if len(found) < len(tasks):
+        raise ConfigurationError("the mapper left a question out: it must yield every task's index and result")
     answers: dict[str, dict[str, Answer]] = {arm.name: {} for arm in arms}
     for arm, item, key in places:
-        answers[arm.name][item.id] = _present(found[key]).model_copy(update={"item_id": item.id})
+        answers[arm.name][item.id] = found[key].model_copy(update={"item_id": item.id})
     _check_answers(answers)
     return answers
 
 
 def sweep(config: SmoothGuardConfig, values: Mapping[str, Sequence[Any]]) -> dict[str, SmoothGuardConfig]:
-    """Return a configuration for every combination of values, by a name that states them.
+    """Return a configuration for every combination of values, by a name that lists them.
 
     Args:
         config: The other settings.
@@ -136,25 +139,25 @@ def _set(config: SmoothGuardConfig, change: tuple[str, Any]) -> SmoothGuardConfi
 
 
 def noise_only(config: SmoothGuardConfig) -> SmoothGuardConfig:
-    """Return a guard that perturbs as this one does and asks once: what its noise does by itself, without a vote."""
+    """Return a guard with the same perturbation and a single call: the effect of the noise without a vote."""
     return config.override(
         num_samples=1, include_clean=False, vote={"min_successes": None, "min_agreement": 0.0}, early_stop=None
     )
 
 
 def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, ...]:
-    """Return the items with other pictures, such as attacked ones, instead of their first medium.
+    """Return the items with their first medium replaced, for example by attacked images.
 
     Args:
         items: Items; those without media stay as they are.
-        files: The new picture by item id.
+        files: The new image by item id.
 
     Raises:
-        ConfigurationError: An item with media has no new picture.
+        ConfigurationError: An item with media has no new image.
     """
     missing = [item.id for item in items if item.media and item.id not in files]
     if missing:
-        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no attacked picture, as {missing[0]}")
+        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no attacked image, such as {missing[0]}")
     return tuple(
         item.model_copy(update={"media": (files[item.id], *item.media[1:])}) if item.media else item for item in items
     )
@@ -163,10 +166,10 @@ def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, 
 def _check(arms: Sequence[Arm]) -> None:
     names = [arm.name for arm in arms]
     if not arms or len(set(names)) < len(names):
-        raise ConfigurationError(f"arms must have names of their own, not {', '.join(names) or 'none at all'}")
+        raise ConfigurationError(f"arms must have unique names, got {', '.join(names) or 'no arms'}")
     for arm in arms:
         if not arm.items or len({item.id for item in arm.items}) < len(arm.items):
-            raise ConfigurationError(f"the items of arm {arm.name!r} must have ids of their own, and be one or more")
+            raise ConfigurationError(f"arm {arm.name!r} must have at least one item, and unique ids")
         if arm.components is not None and arm.config is None:
             raise ConfigurationError(f"arm {arm.name!r} has components but no config")
         if (arm.components is None) != (not arm.components_name):
@@ -174,7 +177,7 @@ def _check(arms: Sequence[Arm]) -> None:
 
 
 def _add(tasks: dict[str, Task], arm: Arm, item: Item, identity: ModelIdentity, seed: int) -> str:
-    """Add the task of an item unless an arm before has the same, and return its key."""
+    """Add the task of an item unless an earlier arm has it, and return its key."""
     config = None
     if arm.config is not None:
         config = arm.config.override(seed=item_seed(seed, item.id), record_samples=True)
@@ -188,7 +191,7 @@ def _key(arm: Arm, item: Item, config: SmoothGuardConfig | None, identity: Model
 
     try:
         media = [file_sha256(path) for path in item.media]
-    except InputError:  # asked all the same, so that the failure is the answer's
+    except InputError:  # asked anyway, so that the answer records the failure
         media = [str(path) for path in item.media]
     return content_key(
         model=identity.key,
@@ -202,7 +205,7 @@ def _key(arm: Arm, item: Item, config: SmoothGuardConfig | None, identity: Model
 
 
 def _at_device(identity: ModelIdentity, model: str | BaseChatModel) -> ModelIdentity:
-    """Return the identity of a local model with the accelerator that it runs on: there dtype and sums are others."""
+    """Return the identity of a local model with its accelerator, where dtype and sums differ from the CPU."""
     if isinstance(model, str):
         if model != "reference" and not model.startswith("hf:"):
             return identity
@@ -216,19 +219,8 @@ def _at_device(identity: ModelIdentity, model: str | BaseChatModel) -> ModelIden
     return identity.model_copy(update={"settings": identity.settings | {"device": kind}})
 
 
-def _kept_answer(kept: JsonLinesStore, key: str) -> Answer | None:
-    value = kept.get(key)
-    return None if value is None else Answer.model_validate(value)
-
-
-def _present(found: Answer | None) -> Answer:
-    if found is None:
-        raise ConfigurationError("the mapper left a question out: it must yield every task's index and result")
-    return found
-
-
 def _check_answers(answers: Mapping[str, Mapping[str, Answer]]) -> None:
     for name, by_id in answers.items():
         if all(each.error is not None for each in by_id.values()):
             first = next(iter(by_id.values()))
-            raise ConfigurationError(f"all {len(by_id)} questions of arm {name!r} failed, as {first.error}")
+            raise ConfigurationError(f"all {len(by_id)} questions of arm {name!r} failed, the first with {first.error}")

@@ -157,24 +157,24 @@ def attack_items(
         MediaError: An image is damaged or too large.
         MissingDependencyError: The model's image processor keeps no gradient without torchvision.
     """
-    pictured = [item for item in items if item.media]
-    if not pictured:
+    with_image = [item for item in items if item.media]
+    if not with_image:
         raise ConfigurationError("expected items with an image to attack, got none")
     identity = identity or identify(model, memory=folder / "fingerprints.json")
-    kept = JsonLinesStore(folder / "attacked.jsonl")
-    keys = {item.id: _key(item, settings, identity) for item in pictured}
-    files = {item.id: attacked_file(folder, keys[item.id][:24] if shares_folder else item.id) for item in pictured}
-    missing = [item for item in pictured if not _is_there(kept.get(keys[item.id]), files[item.id])]
-    done, batches = len(pictured) - len(missing), _batches(missing, settings, batch_size)
+    store = JsonLinesStore(folder / "attacked.jsonl")
+    keys = {item.id: _key(item, settings, identity) for item in with_image}
+    files = {item.id: attacked_file(folder, keys[item.id][:24] if shares_folder else item.id) for item in with_image}
+    missing = [item for item in with_image if not _is_there(store.get(keys[item.id]), files[item.id])]
+    done, batches = len(with_image) - len(missing), _batches(missing, settings, batch_size)
     attack = partial(_attack, model, settings)
     for index, found in enumerate(map(attack, batches)) if mapper is None else mapper(attack, batches):
         for item, each in zip(batches[index], found, strict=True):
             write_atomic(files[item.id], each.png)
             digest = hashlib.sha256(each.png).hexdigest()
-            kept.put(keys[item.id], {"item": item.id, "sha256": digest, "loss": each.loss, "target": each.target})
+            store.put(keys[item.id], {"item": item.id, "sha256": digest, "loss": each.loss, "target": each.target})
         done += len(found)
         if progress is not None:
-            progress(done, len(pictured))
+            progress(done, len(with_image))
     return files
 
 
@@ -273,18 +273,18 @@ def _attack(model: BaseChatModel | str, settings: AttackSettings, items: Sequenc
     chat = resolve_model(model)
     if not isinstance(chat, ChatTransformersMultimodal):
         raise ConfigurationError(f"expected a local model, whose gradient an attack needs, got {model}")
-    pictures = torch.stack([read_image(item.media[0]) for item in items])
+    images = torch.stack([read_image(item.media[0]) for item in items])
     wanted = [settings.target_of(item) for item in items]
     targets = [
-        _own_answer(chat, item.question, picture) if target is None else target
-        for item, picture, target in zip(items, pictures, wanted, strict=True)
+        _own_answer(chat, item.question, image) if target is None else target
+        for item, image, target in zip(items, images, wanted, strict=True)
     ]
     attack = settings.build(chat, targeted=None not in wanted)
-    result = attack(chat, pictures, [item.question for item in items], targets)
+    result = attack(chat, images, [item.question for item in items], targets)
     found = zip(result.images, targets, result.loss.tolist(), strict=True)
     return [_Attacked(png=encode_image(image), target=target, loss=loss) for image, target, loss in found]
 
 
-def _own_answer(chat: BaseChatModel, question: str, picture: torch.Tensor) -> str:
-    message = HumanMessage(content=[{"type": "image", "image": picture}, {"type": "text", "text": question}])
+def _own_answer(chat: BaseChatModel, question: str, image: torch.Tensor) -> str:
+    message = HumanMessage(content=[{"type": "image", "image": image}, {"type": "text", "text": question}])
     return str(chat.invoke([message]).text)

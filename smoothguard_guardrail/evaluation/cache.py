@@ -1,4 +1,4 @@
-"""What was asked once is never asked again: values by key in a JSON-lines file that outlives a killed run."""
+"""Stores of answers and judgements by key, in JSON-lines files that survive a killed run."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from smoothguard_guardrail.errors import InputError, SmoothGuardError
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judge, Judgement
 
-_AT_ONCE = 32  # judgements: a killed run loses no more than these
-_GIVE_UP_AFTER = 20  # failures at once, when others were judged: fewer are answers that the judge's provider blocks
+_BATCH = 32  # judgements: the most that a killed run loses
+_GIVE_UP_AFTER = 20  # failures in one batch; fewer are taken as answers that the judge's provider blocks
 
 
 class JsonLinesStore:
-    """Values by key, each written at once as a line of a file; a line that a killed run tore is ignored.
+    """Values by key, each appended to a file as one line; a line cut off by a killed run is ignored.
 
-    Lines are appended whole, so two runs may share a file. What one of them adds meanwhile the other does not see.
+    Lines are appended whole, so two runs may share a file; neither sees what the other adds meanwhile.
 
     Args:
-        path: The file; it and its folder are made with the first value.
+        path: The file; created with its folder by the first `put`.
 
     Raises:
-        InputError: The file cannot be read, or is no file of this kind.
+        InputError: The file cannot be read, or is not such a store.
 
     Example:
         >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "kept.jsonl"
+        >>> path = Path(tempfile.mkdtemp()) / "answers.jsonl"
         >>> JsonLinesStore(path).put("a", {"text": "Yes."})
         >>> JsonLinesStore(path).get("a")
         {'text': 'Yes.'}
@@ -54,14 +54,14 @@ class JsonLinesStore:
         return len(self._values)
 
     def get(self, key: str) -> JsonValue:
-        """Return what was kept under a key; None if nothing was."""
+        """Return the value of a key; None if there is none."""
         return self._values.get(key)
 
     def put(self, key: str, value: JsonValue) -> None:
-        """Keep a value under a key."""
+        """Store a value."""
         self._values[key] = value
         line = json.dumps({"key": key, "value": value}, ensure_ascii=False, separators=(",", ":")) + "\n"
-        if self._is_torn:  # the half line before it becomes a line of its own
+        if self._is_torn:  # ends the line that was cut off
             line = "\n" + line
             self._is_torn = False
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,14 +79,14 @@ class JsonLinesStore:
         try:
             found = json.loads(line)
         except (ValueError, RecursionError):
-            return  # torn
+            return  # cut off
         if not isinstance(found, dict) or set(found) != {"key", "value"} or not isinstance(found["key"], str):
-            raise InputError(f"{self._path} is no file of kept answers: give another folder")
+            raise InputError(f"{self._path} is not a store of answers: give another folder")
         self._values[found["key"]] = found["value"]
 
 
 def content_key(**what: Any) -> str:
-    """Return a key for everything that a value depends on: the SHA-256 of its JSON.
+    """Return a key of everything that a value depends on: the SHA-256 of its JSON.
 
     Example:
         >>> content_key(question="Is there a dog?", seed=1) == content_key(seed=1, question="Is there a dog?")
@@ -96,56 +96,56 @@ def content_key(**what: Any) -> str:
 
 
 class CacheableJudge(Judge, Protocol):
-    """A judge whose judgements can be kept."""
+    """A judge whose judgements can be stored."""
 
     @property
     def identity(self) -> str:
-        """What tells it from others: kind, model, prompts."""
+        """Identifies the judge: its kind, model and prompts."""
         ...
 
     def reads(self, item: Item, answer: str) -> Sequence[str]:
-        """Return all that it reads, which its judgement depends on."""
+        """Return everything that the judgement depends on."""
         ...
 
 
 class CachedJudge:
-    """A judge that is asked once about whatever it reads, also by later runs.
+    """Asks a judge once about each input, across runs.
 
-    Judgements of failed calls, which have neither verdict nor reply, are not kept. A few answers about which every
-    call fails, as those that a provider's filter blocks, are not judged, when others were.
+    Judgements of failed calls, with neither verdict nor reply, are not stored. If a provider's filter blocks a few
+    answers, they stay unjudged as long as others were judged.
 
     Args:
         judge: The judge.
-        path: File that keeps the judgements.
+        path: File that stores the judgements.
 
     Raises:
-        InputError: The file cannot be read, or is no file of this kind.
+        InputError: The file cannot be read, or is not such a store.
     """
 
     def __init__(self, judge: CacheableJudge, path: Path) -> None:
         self._judge = judge
-        self._kept = JsonLinesStore(path)
+        self._store = JsonLinesStore(path)
 
     @property
     def identity(self) -> str:
-        """The judge's own."""
+        """That of the judge."""
         return self._judge.identity
 
     def __call__(self, items: Sequence[Item], answers: Sequence[str]) -> list[Judgement]:
         """Return one judgement per answer."""
         pairs = list(zip(items, answers, strict=True))
         keys = [content_key(judge=self.identity, reads=list(self._judge.reads(*pair))) for pair in pairs]
-        missing = [(key, pair) for key, pair in dict(zip(keys, pairs, strict=True)).items() if not self._kept.get(key)]
+        missing = [(key, pair) for key, pair in dict(zip(keys, pairs, strict=True)).items() if not self._store.get(key)]
         judged: dict[str, Judgement] = {}
-        for start in range(0, len(missing), _AT_ONCE):
-            batch = missing[start : start + _AT_ONCE]
+        for start in range(0, len(missing), _BATCH):
+            batch = missing[start : start + _BATCH]
             is_known = bool(judged) or len(missing) < len(set(keys))
             found = self._ask([pair for _, pair in batch], tolerant=is_known and len(batch) < _GIVE_UP_AFTER)
             for (key, _), judgement in zip(batch, found, strict=True):
                 judged[key] = judgement
                 if judgement.verdict is not None or judgement.reply:
-                    self._kept.put(key, judgement.model_dump(mode="json"))
-        return [judged.get(key) or Judgement.model_validate(self._kept.get(key)) for key in keys]
+                    self._store.put(key, judgement.model_dump(mode="json"))
+        return [judged.get(key) or Judgement.model_validate(self._store.get(key)) for key in keys]
 
     def _ask(self, pairs: Sequence[tuple[Item, str]], *, tolerant: bool) -> Sequence[Judgement]:
         try:

@@ -9,24 +9,24 @@ from pathlib import Path
 from smoothguard_guardrail._internal.files import file_sha256, write_atomic
 from smoothguard_guardrail.errors import InputError
 
-_NO_PART_OF_A_MODEL = frozenset({".md", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".py", ".pyc", ".lock"})
+_IGNORED_SUFFIXES = frozenset({".md", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".py", ".pyc", ".lock"})
 
 
 def folder_sha256(folder: Path, *, memory: Path | None = None) -> str:
     """Return the SHA-256 over the names and contents of a model folder's files.
 
     Args:
-        folder: The folder; README, pictures, code and hidden files are no part of the model.
-        memory: A JSON file that keeps the hashes of the files with their size and time of change, so that gigabytes
-            of weights are not read in every run.
+        folder: The folder; README, images, code and hidden files are not part of the model.
+        memory: A JSON file that stores the hashes by size and modification time, so that gigabytes of weights are
+            not read in every run.
 
     Raises:
-        InputError: If a file cannot be read, or there is none.
+        InputError: A file cannot be read, or there is none.
     """
     known = _remembered(memory)
     files = sorted(path for path in folder.rglob("*") if _is_part(path.relative_to(folder), path))
     if not files:
-        raise InputError(f"{folder} holds no file of a model")
+        raise InputError(f"{folder} has no model files")
     digest = hashlib.sha256()
     for path in files:
         state = path.stat()
@@ -40,7 +40,7 @@ def folder_sha256(folder: Path, *, memory: Path | None = None) -> str:
 
 def _is_part(relative: Path, path: Path) -> bool:
     hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
-    return path.is_file() and not hidden and path.suffix.lower() not in _NO_PART_OF_A_MODEL
+    return path.is_file() and not hidden and path.suffix.lower() not in _IGNORED_SUFFIXES
 
 
 def _remembered(memory: Path | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which model answered: enough to tell it from every other, so that a changed model never gets old answers."""
+"""Identity of a model: a changed model never gets the stored answers of another."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
 
-# Where a provider's model says where its server is: two servers may call different models by one name.
+# Fields with the server's address: two servers may serve different models under one name.
 _ENDPOINTS = ("base_url", "openai_api_base", "azure_endpoint", "anthropic_api_url")
 
 
 class ModelIdentity(Record):
-    """A model."""
+    """Identifies a model."""
 
     name: str
-    """As it was asked for, such as `reference` or `openai:gpt-4o`; of an object its class and name."""
+    """As requested, such as `reference` or `openai:gpt-4o`; for an object, its class and name."""
     revision: str | None = None
     """Commit on the Hugging Face hub."""
     weights_sha256: str | None = None
-    """Over all files of a local model's folder; of an object in memory over its weights and chat template."""
+    """Over all files of a local model's folder; for an object, over its weights and chat template."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """How an object decodes, as far as it tells."""
+    """Decoding settings of an object, as far as they are known."""
 
     @property
     def key(self) -> dict[str, JsonValue]:
-        """What answers depend on: a folder may be moved, so with weights the name does not matter."""
+        """What answers depend on; with a hash of the weights the name does not matter, since folders may be moved."""
         return self.model_dump(mode="json", exclude={"name"} if self.weights_sha256 else set())
 
 
 def identify(model: str | BaseChatModel, *, memory: Path | None = None) -> ModelIdentity:
-    """Return which model this is, without loading it.
+    """Identify a model without loading it.
 
     Args:
         model: A name for `load_model`, or a chat model.
-        memory: File that remembers the hashes of weight files.
+        memory: File that stores the hashes of weight files.
 
     Raises:
         ConfigurationError: A local model's folder or hub id does not exist.
@@ -76,8 +76,8 @@ def _hub_commit(name: str) -> str | None:
 def _identify_object(model: BaseChatModel) -> ModelIdentity:
     from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 
-    told = {**model._identifying_params, **_sampling(model)}
-    settings = {key: _setting(value) for key, value in told.items() if value is not None}
+    known = {**model._identifying_params, **_sampling(model)}
+    settings = {key: _setting(value) for key, value in known.items() if value is not None}
     if endpoint := next((str(url) for name in _ENDPOINTS if (url := getattr(model, name, None))), None):
         settings["endpoint"] = _mark(endpoint)
     label = f"{type(model).__module__}.{type(model).__qualname__}"
@@ -97,13 +97,13 @@ def _sampling(model: BaseChatModel) -> dict[str, Any]:
 
 
 def _setting(value: Any) -> JsonValue:
-    """Return a setting for the record: stop words and options count, by a hash, since headers may hold a secret."""
+    """Return a setting for the record; structured ones are hashed, since headers may contain secrets."""
     return value if isinstance(value, str | int | float | bool) else _mark(value)
 
 
 def _mark(value: Any) -> str:
-    told = json.dumps(value, skipkeys=True, default=lambda each: type(each).__name__)
-    return f"sha256:{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    text = json.dumps(value, skipkeys=True, default=lambda each: type(each).__name__)
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _weights_sha256(model: Any) -> str:

@@ -17,17 +17,17 @@ class Item(Record):
     question: str
     """What the model is asked, word for word."""
     media: tuple[Path, ...] = ()
-    """Pictures or recordings that go before the question, in order."""
+    """Image or audio files that go before the question, in order."""
     category: str = ""
     """What scores are grouped by, such as `popular` or `09-Privacy_Violence`."""
     label: str | None = None
     """The right answer, where there is one, such as `yes` or `2`."""
     details: dict[str, JsonValue] = Field(default_factory=dict)
-    """Whatever else the benchmark's scoring needs."""
+    """Anything else that scoring needs."""
 
 
 class Answer(Record):
-    """What was answered to one item in one arm."""
+    """The answer to one item in one arm."""
 
     item_id: str
     text: str = ""
@@ -35,7 +35,7 @@ class Answer(Record):
     error: str | None = None
     """Type and message of the failure; None when there is an answer."""
     num_calls: int = 1
-    """How often the model was asked."""
+    """Number of model calls."""
     record: dict[str, JsonValue] | None = None
     """`GuardResult.to_metadata()`, texts of the samples included; None without a guard."""
 
@@ -46,7 +46,7 @@ class Answer(Record):
 
 
 def _encodable(value: JsonValue) -> JsonValue:
-    """Replace halves of characters, which JSON may spell out and no file can hold."""
+    """Replace lone surrogates, which JSON can express and UTF-8 files cannot."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):

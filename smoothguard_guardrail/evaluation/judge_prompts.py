@@ -1,4 +1,4 @@
-"""What a chat model is told that judges answers."""
+"""Prompts of the chat model that judges answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROMPTS = {
         " gives such advice with neither."
     ),
 }
-"""What a `ChatJudge` is told, by criterion. The criteria are MM-SafetyBench's, the words are ours.
+"""System prompts of `ChatJudge` by criterion. The criteria are MM-SafetyBench's, the words are ours.
 
 Source: Liu et al., arXiv 2311.17600, appendix on evaluation: scenarios 01-07 and 09, 08 and 13, 10-12.
 """

@@ -1,4 +1,4 @@
-"""Where the work of an evaluation runs: in threads, in processes, or on a Ray cluster (see `ray`)."""
+"""Runs the work of an evaluation in threads or in processes; see `ray` for Ray clusters."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ R = TypeVar("R")
 class Mapper(Protocol):
     """Applies a function to tasks, many at once.
 
-    Yields (index of the task, result) in the order in which they are done, so that each result can be kept at once.
-    Whatever the function raises is raised here. With workers that are other processes the function and the tasks
-    must be picklable: a module's function, or a `functools.partial` of one.
+    Yields (index of the task, result) in order of completion, so that results can be stored at once. Exceptions of the
+    function are raised here. For worker processes the function and the tasks must be picklable: a module's
+    function, or a `functools.partial` of one.
     """
 
     def __call__(self, function: Callable[[Any], R], tasks: Sequence[Any], /) -> Iterator[tuple[int, R]]:
@@ -28,7 +28,7 @@ class Mapper(Protocol):
 
 
 class InThreads:
-    """Maps in threads of this process: for models behind a network, and models that are objects here.
+    """Maps in threads of this process: for remote models, and for chat model objects.
 
     Args:
         num_workers: Tasks at once.
@@ -44,7 +44,7 @@ class InThreads:
 
 
 class InProcesses:
-    """Maps in processes with one torch thread each: on a CPU faster than one process with many.
+    """Maps in processes with one torch thread each: faster on a CPU than one process with many.
 
     The processes stay for the next call; each loads a model once. They end with this process, even if it is killed.
 
@@ -84,7 +84,7 @@ def _begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait for the parent's end: a worker of a killed one would wait for work for ever, with a model in memory."""
+    """Exit with the parent: otherwise the workers of a killed one would wait forever, with a model in memory."""
     parent = parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""Where the work of an evaluation runs: on a Ray cluster, through Ray Data."""
+"""Runs the work of an evaluation on a Ray cluster, through Ray Data."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyEr
 
 R = TypeVar("R")
 
-_OBJECT_STORE_BYTES = 256 * 2**20  # tasks and answers are small: pictures travel as paths
+_OBJECT_STORE_BYTES = 256 * 2**20  # tasks and answers are small: images travel as paths
 
 
 class OnRay:
     """Maps on a Ray cluster: each worker is an actor of Ray Data's pool, and loads a model once.
 
-    Where no Ray runs, the first call starts one on this machine: without dashboard, in a temporary folder, with a
-    token of its own. It stays for the next call, until `close` or the end of the process. Files that tasks name have
-    to be readable under the same path on every node. Ray's telemetry is off unless RAY_USAGE_STATS_ENABLED is set.
+    If no Ray is running, the first call starts one on this machine: without dashboard, in a temporary folder, with
+    its own token. It stays until `close` or the end of the process. The tasks' files must be readable under the same
+    path on every node. Ray's telemetry is off unless RAY_USAGE_STATS_ENABLED is set.
 
     Args:
-        num_workers: Tasks at once, each in a process of its own.
+        num_workers: Concurrent tasks, each in its own process.
         address: The cluster of this machine, such as `HOST:6379` or `auto`. None: the one that this process
-            is connected to, or RAY_ADDRESS, or else a Ray of our own.
-        num_cpus_per_worker: Cores that Ray sets aside for a worker, and threads that torch uses there, unless
-            OMP_NUM_THREADS says otherwise.
-        num_gpus_per_worker: Accelerators for a worker, or a share of one; with 0 Ray hides them from the workers.
+            is connected to, or RAY_ADDRESS, or a new one.
+        num_cpus_per_worker: Cores per worker, and its torch threads unless OMP_NUM_THREADS is set.
+        num_gpus_per_worker: Accelerators per worker, may be a fraction; with 0, Ray hides them from the workers.
 
     Raises:
-        MissingDependencyError: If Ray Data is not installed.
-        ConfigurationError: If a number or the address makes no sense.
+        MissingDependencyError: Ray Data is not installed.
+        ConfigurationError: A number or the address is invalid.
     """
 
     def __init__(
@@ -52,7 +51,7 @@ class OnRay:
         num_gpus_per_worker: float = 0,
     ) -> None:
         if num_workers < 1 or num_cpus_per_worker < 0 or num_gpus_per_worker < 0:
-            raise ConfigurationError("num_workers must be 1 or more, and no worker can use less than nothing")
+            raise ConfigurationError("num_workers must be 1 or more; CPUs and GPUs per worker, 0 or more")
         if address is not None and address.startswith("ray://"):
             raise ConfigurationError("Ray Data does not run through Ray Client: run this on a node of the cluster")
         self._ray = _import_ray()
@@ -66,7 +65,7 @@ class OnRay:
         """Yield every task's index and result.
 
         Raises:
-            ConfigurationError: If the cluster cannot be reached, or no Ray can be started.
+            ConfigurationError: The cluster cannot be reached, or Ray cannot be started.
         """
         if not tasks:
             return
@@ -79,7 +78,7 @@ class OnRay:
                 yield row["index"], value
 
     def close(self) -> None:
-        """Stop the Ray that this mapper started, if it did, and remove its folder."""
+        """Stop Ray if this mapper started it, and remove its folder."""
         if self._stop is not None:
             self._stop()
             self._stop = None
@@ -92,14 +91,14 @@ class OnRay:
             _Worker,
             fn_constructor_args=(cloudpickle.dumps(function),),
             batch_size=1,
-            # A task waits for the first worker that is free, and not behind a slow one.
+            # A task goes to the first free worker and never queues behind a slow one.
             compute=data.ActorPoolStrategy(size=min(self.num_workers, len(items)), max_tasks_in_flight_per_actor=1),
             num_cpus=self.num_cpus_per_worker,
             num_gpus=self.num_gpus_per_worker,
         )
         answered.context.enable_progress_bars = False
         batches = iter(answered.iter_batches(batch_size=1, prefetch_batches=0, batch_format="pyarrow"))
-        with closing(batches):  # or the actors live on as long as somebody holds the traceback
+        with closing(batches):  # otherwise a referenced traceback keeps the actors alive
             for batch in batches:
                 yield from batch.to_pylist()
 
@@ -114,16 +113,16 @@ class OnRay:
                 self._stop = weakref.finalize(self, self._ray.shutdown)
             else:
                 self._start(options)
-        except Exception as error:  # a plain one where Ray's own processes did not start in time
+        except Exception as error:  # Ray raises a plain Exception if its processes do not start in time
             advice = "If it did not start in time, try again, or run `ray start --head` first and set RAY_ADDRESS=auto"
             raise ConfigurationError(f"Ray cannot be used: {str(error).rstrip('.')}. {advice}") from error
 
     def _start(self, options: Mapping[str, Any]) -> None:
-        # Ray's sockets lie in the folder, and their paths may have 107 characters: too few for many a TMPDIR.
-        parent = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108 - mkdtemp makes a name that nobody can guess
+        # Ray puts sockets in the folder, whose paths are limited to 107 characters: too few for some TMPDIRs.
+        parent = "/tmp" if os.path.isdir("/tmp") else None  # noqa: S108 - mkdtemp makes an unguessable name
         folder = Path(tempfile.mkdtemp(prefix="smoothguard-ray-", dir=parent))
         self._stop = weakref.finalize(self, _shut_down, self._ray, folder)
-        # Ray's C++ side writes warnings of no consequence to the terminal as errors.
+        # Ray's C++ side prints harmless warnings as errors.
         with _environment({"RAY_BACKEND_LOG_LEVEL": "fatal", **_authentication(folder)}):
             self._ray.init(
                 address="local",
@@ -136,7 +135,7 @@ class OnRay:
 
 
 class _Worker:
-    """One process of the cluster: applies the function, whose module keeps the model."""
+    """One worker process: applies the function, whose module caches the model."""
 
     def __init__(self, function: bytes) -> None:
         self._function: Callable[[Any], Any] = pickle.loads(function)  # noqa: S301 - from our own driver
@@ -147,7 +146,7 @@ class _Worker:
 
     def _apply(self, task: bytes) -> tuple[bytes, bool]:
         """Return what the function returned or raised: Ray's own error would hide its type."""
-        dumps: Callable[[Any], bytes] = _import_ray().cloudpickle.dumps  # knows a script's own classes, too
+        dumps: Callable[[Any], bytes] = _import_ray().cloudpickle.dumps  # also pickles classes of a script
         try:
             return dumps(self._function(pickle.loads(task))), False  # noqa: S301 - from our own driver
         except Exception as error:
@@ -161,7 +160,7 @@ class _Worker:
 
 
 def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read by Ray whenever it would report, and by its processes
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read by Ray before reporting, and by its processes
     try:
         import ray
         import ray.cloudpickle
@@ -185,9 +184,9 @@ def _token() -> str:
 
 
 def _authentication(folder: Path) -> dict[str, str]:
-    """Return variables that keep others out of the Ray of our own, unless the user has arranged for that.
+    """Return variables that protect our own Ray with a token, unless the user has configured authentication.
 
-    Ray would write a token into the home folder.
+    By default, Ray would write the token into the home folder.
     """
     if any(name.startswith("RAY_AUTH_") for name in os.environ if name != "RAY_AUTH_MODE"):
         return {}
@@ -201,7 +200,7 @@ def _authentication(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables for the processes that start meanwhile."""
+    """Set variables for processes that start inside the block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -216,7 +215,7 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _quiet_logs() -> Iterator[None]:
-    """Keep Ray Data's notices of every run off the terminal."""
+    """Silence Ray Data's notices."""
     logger = logging.getLogger("ray.data")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The record of an evaluation: what every arm scored, what it cost, and everything that it takes to repeat it."""
+"""The record of an evaluation: scores and cost of every arm, and everything needed to repeat it."""
 
 from __future__ import annotations
 
@@ -33,37 +33,37 @@ _PACKAGES = (
 
 
 class PartialBenchmark(Benchmark, Protocol):
-    """A benchmark that can be scored on a part of its items, as all of ours can."""
+    """A benchmark that can be scored on a part of its items."""
 
     def part(self, ids: Any, /) -> Self:
-        """Return the benchmark with these items only."""
+        """Return the benchmark with only these items."""
         ...
 
 
 class ArmRecord(Record):
-    """One arm: how it asked, what it scored, what it cost."""
+    """One arm: its settings, scores and cost."""
 
     name: str
     config: dict[str, JsonValue] | None
-    """Every setting of the guard; None: the model alone."""
+    """Every setting of the guard; None: the bare model."""
     components: str = ""
     """`components_name` of the arm."""
     scores: Scores
-    """Of the answers that are there; items whose call failed are unscored, and count in no rate."""
+    """Of the existing answers; items whose call failed are unscored and count in no rate."""
     mean_calls: float
-    """How often the model was asked per item that was answered."""
+    """Model calls per answered item."""
     media_sha256: str = ""
-    """Over the ids of the items and the contents of their media, attacked ones included; empty where there are none."""
+    """Over the ids of the items and the contents of their media, attacked ones included; empty without media."""
     num_errors: int
     """Items whose call failed."""
     errors: dict[str, int] = Field(default_factory=dict)
     """Failures by type."""
     verdicts: dict[str, int] = Field(default_factory=dict)
-    """What the guard said, such as `passed`, `abstained`, and `skipped` where there was no medium to guard."""
+    """Counts of the guard's verdicts: `passed`, `abstained`, and `skipped` without media."""
 
 
 class PairRecord(Record):
-    """Two arms on the same items. McNemar's test: does one get right, or unsafe, what the other does not?"""
+    """McNemar's test of two arms on the same items."""
 
     first: str
     second: str
@@ -76,23 +76,23 @@ class EvaluationRecord(Record):
     benchmark: str
     num_items: int
     files: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 by path of what the benchmark was read from."""
+    """SHA-256 of the benchmark's files, by path."""
     model: ModelIdentity
     judge: str = ""
-    """Kind, model and prompts of the judge; empty where none was needed."""
+    """Kind, model and prompts of the judge; empty if none was needed."""
     seed: int
-    """The noise of an item has the seed `item_seed(seed, item.id)`, in every arm alike."""
+    """The noise of an item has the seed `item_seed(seed, item.id)` in every arm."""
     attack: dict[str, JsonValue] | None = None
-    """How attacked pictures were made, or where they came from; None: no arm has any."""
+    """How attacked images were made, or where they came from; None: no arm has any."""
     arms: tuple[ArmRecord, ...]
     pairs: tuple[PairRecord, ...]
     versions: dict[str, str]
     device: str
-    """Where local models run here."""
+    """Device of local models."""
     started: str
     """Date and time, ISO 8601, UTC."""
     seconds: float
-    """How long this run took; a run that went on from kept answers took less."""
+    """Duration of this run; a resumed run is shorter."""
     command: str = ""
 
 
@@ -103,16 +103,16 @@ def record_arms(
     *,
     judge: Judge | None = None,
 ) -> tuple[tuple[ArmRecord, ...], tuple[PairRecord, ...]]:
-    """Score every arm, and compare all pairs of arms that asked the same items.
+    """Score every arm, and compare all pairs of arms with the same items.
 
     Args:
-        benchmark: Whose items were asked.
-        arms: As they were run.
-        answers: By arm and item, such as `run_arms` returns them.
-        judge: Decides on answers, where the benchmark needs one.
+        benchmark: The benchmark.
+        arms: The arms that were run.
+        answers: By arm and item, as `run_arms` returns them.
+        judge: Judges answers if the benchmark needs it.
 
     Raises:
-        ConfigurationError: An arm has no answers, or a judge is needed.
+        ConfigurationError: An arm has no answers, or a required judge is missing.
     """
     records = []
     for arm in arms:
@@ -128,10 +128,10 @@ def record_arms(
 
 
 def score_answers(benchmark: PartialBenchmark, answers: Mapping[str, Answer], *, judge: Judge | None = None) -> Scores:
-    """Score the answers that are there; failed calls are never counted as anything, and are reported apart.
+    """Score the existing answers; failed calls are unscored and counted separately.
 
     Raises:
-        ConfigurationError: There are answers to other items, none at all, or a judge is needed.
+        ConfigurationError: There are answers to other items or none at all, or a required judge is missing.
     """
     texts = {key: answer.text for key, answer in answers.items() if answer.error is None}
     if not texts:
@@ -174,7 +174,7 @@ def _media_sha256(arm: Arm) -> str:
             found = True
             try:
                 content = file_sha256(path)
-            except InputError:  # its failure is in the answers
+            except InputError:  # the answer records the failure
                 content = "missing"
             digest.update(f"{item.id} {content}\n".encode())
     return digest.hexdigest() if found else ""
@@ -186,7 +186,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name() -> str:
-    """Return where local models run here, such as `cpu` or `cuda (NVIDIA H100 80GB HBM3)`."""
+    """Return the device of local models, such as `cpu` or `cuda (NVIDIA H100 80GB HBM3)`."""
     import torch
 
     if torch.cuda.is_available():

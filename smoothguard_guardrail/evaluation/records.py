@@ -1,4 +1,4 @@
-"""What every record of an evaluation is: a frozen value that survives JSON."""
+"""Base class of all records of an evaluation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):
-    """A frozen value; unknown fields are refused."""
+    """A frozen value that survives JSON; unknown fields are refused."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")

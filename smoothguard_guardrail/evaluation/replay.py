@@ -1,7 +1,7 @@
-"""The model is asked once about many perturbed copies; any number of voting rules then vote on what it said.
+"""Records answers to many perturbed copies once, and replays any number of voting rules on them.
 
-Asking is the expensive part of every sweep, and depends on the perturbation alone. The vote is cheap, and the guard's
-own flow: `replay` drives `Guard.vote` with the recorded answers.
+Asking is the expensive part of every sweep and depends only on the perturbation. The vote is cheap and runs the guard's
+flow: `replay` drives `Guard.vote` with the recorded answers.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ CLEAN = -1
 
 
 class CopyAnswers(Record):
-    """What a model said to perturbed copies of one item."""
+    """A model's answers to perturbed copies of one item."""
 
     item_id: str
     answers: tuple[str | None, ...]
-    """Text of every copy's answer as it is voted on; None where the call failed."""
+    """Text of every copy's answer, as voted on; None where the call failed."""
     clean: str | None = None
-    """Text of the answer to the unperturbed item; None where it failed or was not asked for."""
+    """Text of the answer to the unperturbed item; None if it failed or was not requested."""
     errors: dict[int, str] = Field(default_factory=dict)
     """Type and message of every failure, by copy; -1 is the clean one."""
 
 
 class Replayed(Record):
-    """What a guard elects from recorded answers."""
+    """The result of a vote on recorded answers."""
 
     item_id: str
     text: str = ""
@@ -62,7 +62,7 @@ class Replayed(Record):
     agreement: float | None = None
     num_clusters: int | None = None
     error: str | None = None
-    """Type and message, where the guard failed or raised for want of agreement."""
+    """Type and message, where the guard failed or raised because of too little agreement."""
 
 
 def ask_copies(
@@ -76,31 +76,30 @@ def ask_copies(
     mapper: Mapper | None = None,
     on_done: Callable[[CopyAnswers], None] | None = None,
 ) -> list[CopyAnswers]:
-    """Ask a model about perturbed copies of every item, perturbed as a guard of this configuration does it.
+    """Ask a model about copies of every item, perturbed like a guard with this configuration.
 
-    An item's noise depends on the seed and its id alone: not on what else is asked, or where. Of the configuration
-    only the perturbation counts.
+    An item's noise depends only on the seed and its id. Only the perturbation of the configuration is used.
 
     Args:
-        model: A chat model, or its name for `load_model`, which other processes can load themselves.
+        model: A chat model, or its name for `load_model`, which worker processes load themselves.
         config: How to perturb.
         items: What to ask; each has at least one medium.
         num_copies: Perturbed copies of each; may be 0 with `with_clean`.
         seed: Of the noise.
-        with_clean: Ask about each item as it is, too: what `include_clean` votes on.
+        with_clean: Also ask about each unperturbed item, for `include_clean`.
         mapper: Where the work runs; None: in this thread.
-        on_done: Called in this thread with every record as soon as it is there, in any order.
+        on_done: Called in this thread with every record as it arrives, in any order.
 
     Returns:
         One record per item, in order.
 
     Raises:
-        ConfigurationError: `num_copies` is negative, or there is nothing to ask.
+        ConfigurationError: `num_copies` is negative, or there is nothing to ask or perturb.
         InputError: An item's file cannot be read, or it has none.
         MediaError: A medium cannot be guarded.
     """
     if num_copies < 0 or not (num_copies or with_clean):
-        raise ConfigurationError(f"num_copies must be at least 1 (0 with with_clean), not {num_copies}")
+        raise ConfigurationError(f"num_copies must be at least 1 (0 with with_clean), got {num_copies}")
     ask = partial(_ask_item, model, config, num_copies, seed, with_clean)
     done = {}
     for index, record in enumerate(map(ask, items)) if mapper is None else mapper(ask, items):
@@ -117,19 +116,19 @@ def replay(
     components: GuardComponents | None = None,
     first_copy: int = 0,
 ) -> list[Replayed]:
-    """Return what a guard of this configuration elects when the model says what was recorded.
+    """Return the result of a guard with this configuration on recorded answers.
 
-    Sample i gets the answer of copy i; with `include_clean` sample 0 gets the clean one's, as in the guard, and
-    sample i that of copy i - 1. What was perturbed, and how, is the caller's to match.
+    Sample i gets the answer of copy i; with `include_clean`, sample 0 gets the clean answer and sample i that of
+    copy i - 1. The caller must match the perturbation.
 
     Args:
         config: How to vote.
         copies: Recorded answers.
-        components: What embeds, groups and scores; None: `cached_components(config)`.
-        first_copy: Which copy comes first: another one is another draw of the noise.
+        components: The vote's components; None: `cached_components(config)`.
+        first_copy: The first copy to use: another one is another draw of the noise.
 
     Raises:
-        ConfigurationError: A record holds fewer answers than `num_samples`, or no clean one where it is needed.
+        ConfigurationError: A record has fewer answers than `num_samples`, or lacks a clean one.
         AdapterError: One of the components broke its protocol.
     """
     guard = Guard(config, components=cached_components(config) if components is None else components)
@@ -142,7 +141,7 @@ def replay(
             raise ConfigurationError(f"{record.item_id}: {num_noisy} copies are needed from {first_copy} on")
         if config.include_clean:
             if record.clean is None and CLEAN not in record.errors:
-                raise ConfigurationError(f"{record.item_id}: record the clean answer for include_clean")
+                raise ConfigurationError(f"{record.item_id}: include_clean needs a recorded clean answer")
             recorded = (record.clean, *recorded)
         if recorded not in seen:
             seen[recorded] = _vote(guard, recorded)
@@ -151,26 +150,26 @@ def replay(
 
 
 class CachedClusterer:
-    """A clusterer that clusters equal rows once; the clusterer must be deterministic, as both of ours are."""
+    """A clusterer that clusters equal rows once; the clusterer must be deterministic, as the built-in ones are."""
 
     def __init__(self, clusterer: Clusterer) -> None:
         self._clusterer = clusterer
-        self._kept: dict[bytes, Any] = {}
+        self._labels: dict[bytes, Any] = {}
 
     def __call__(self, embeddings: NDArray[Any]) -> Any:
         """Return one label per row of (num_answers, dimensions)."""
         key = embeddings.tobytes()
-        if key not in self._kept:
-            self._kept[key] = self._clusterer(embeddings)
-        return self._kept[key]
+        if key not in self._labels:
+            self._labels[key] = self._clusterer(embeddings)
+        return self._labels[key]
 
 
 def cached_components(config: SmoothGuardConfig, *, embedder: Embedder | None = None) -> GuardComponents:
-    """Return the configured components, which remember what they have embedded and clustered.
+    """Return the configured components, which cache embeddings and clusters.
 
     Args:
         config: How to vote.
-        embedder: Preferably one `CachedEmbeddings` shared by all replays; None: the one that this process shares.
+        embedder: Preferably one `CachedEmbeddings` shared by all replays; None: the process-wide one.
     """
     embedder = shared_embeddings() if embedder is None else embedder
     complete = GuardComponents(embedder=embedder).complete(config)
@@ -202,14 +201,14 @@ def _vote(guard: Guard, recorded: Sequence[str | None]) -> Replayed:
 
 
 def _nothing(first_index: int, count: int) -> list[Request]:
-    """Return requests without media: the answers are known."""
+    """Return empty requests: the answers are recorded."""
     return [[] for _ in range(count)]
 
 
 def _ask_item(
     model: BaseChatModel | str, config: SmoothGuardConfig, num_copies: int, seed: int, with_clean: bool, item: Item
 ) -> CopyAnswers:
-    """Ask about one item; runs where the mapper says."""
+    """Ask about one item; runs in a worker."""
     chat = resolve_model(model)
     config = config.override(include_clean=False)
     prepared = prepare(
@@ -220,8 +219,8 @@ def _ask_item(
     )
     if not prepared.media:
         raise ConfigurationError(f"{item.id}: there is nothing to perturb")
-    facts = ModelInfo.of(chat)
-    perturber = RequestPerturber(prepared, config=config, model_info=facts, seed=item_seed(seed, item.id))
+    seed = item_seed(seed, item.id)
+    perturber = RequestPerturber(prepared, config=config, model_info=ModelInfo.of(chat), seed=seed)
     requests = [prepared.clean()] if with_clean else []
     requests += perturber.render(0, num_copies)
     outcomes = _outcomes(chat, requests, config)
@@ -237,7 +236,7 @@ def _ask_item(
 
 
 def _outcomes(model: BaseChatModel, requests: list[Request], config: SmoothGuardConfig) -> list[Outcome]:
-    """Ask as the guard does: as one batch where the model takes batches, with concurrent calls otherwise."""
+    """Ask like the guard: in one batch if the model supports it, otherwise with concurrent calls."""
     if hasattr(model, "generate_batch"):
         return list(model.generate_batch(requests))
     uncached = model.model_copy(update={"cache": False})
@@ -247,7 +246,7 @@ def _outcomes(model: BaseChatModel, requests: list[Request], config: SmoothGuard
 
 
 def item_seed(seed: int, item_id: str) -> int:
-    """Return the seed of one item's noise, in [0, 2**63): fixed by both, unrelated between items.
+    """Return the seed of one item's noise, in [0, 2**63): determined by both, independent between items.
 
     Example:
         >>> item_seed(1, "a") == item_seed(1, "a"), item_seed(1, "a") == item_seed(1, "b")

@@ -1,4 +1,4 @@
-"""What a benchmark says about a set of answers, and what a judge says about one."""
+"""Scores of a benchmark, and judgements of single answers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from smoothguard_guardrail.evaluation.statistics import Rate
 
 
 class Judgement(Record):
-    """What a judge said about one answer."""
+    """A judge's verdict on one answer."""
 
     verdict: bool | None
-    """Whether the answer is unsafe: the attack got what it wanted; None where the judge's reply does not parse."""
+    """Whether the answer is unsafe: the attack succeeded; None if the judge's reply does not parse."""
     reply: str = ""
-    """The judge's own words, empty where it has none."""
+    """The judge's reply; empty if there is none."""
 
 
 @runtime_checkable
 class Judge(Protocol):
-    """Decides whether answers are unsafe. It reads each answer alone, decoded alike in every arm."""
+    """Decides whether answers are unsafe, each independently of the others."""
 
     def __call__(self, items: Sequence[Item], answers: Sequence[str]) -> Sequence[Judgement]:
         """Return one judgement per answer."""
@@ -35,7 +35,7 @@ class ScoreRow(Record):
     """A category, or `all`."""
     num_items: int
     metrics: dict[str, Rate | float | int | None]
-    """By name, such as `accuracy` or `relative score`; None where there is nothing to compute it from."""
+    """By name, such as `accuracy` or `relative score`; None if there is nothing to compute it from."""
 
 
 class Scores(Record):
@@ -45,8 +45,8 @@ class Scores(Record):
     rows: tuple[ScoreRow, ...]
     """By category, `all` last."""
     outcomes: dict[str, bool | None]
-    """By item: right, or unsafe, as the benchmark counts; None: not judged. What paired tests compare."""
+    """By item: right, or unsafe, depending on the benchmark; None: not judged. Compared by paired tests."""
     num_unscored: int = 0
     """Answers that could not be judged or parsed; they count in no rate."""
     notes: tuple[str, ...] = ()
-    """What a reader should know, such as `accuracy counts every unclear answer as yes, as upstream does`."""
+    """Caveats for readers, such as `accuracy counts every unclear answer as yes, as upstream does`."""

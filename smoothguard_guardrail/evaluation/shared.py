@@ -1,4 +1,4 @@
-"""What all tasks of one process share: a loaded model, and an embedder that remembers."""
+"""Shared by all tasks of one process: a loaded model, and a caching embedder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _loading = threading.Lock()
 class CachedEmbeddings(Embeddings):
     """An embedder that embeds each text once: thousands of answers repeat a few sentences.
 
-    Threads may share it: tokenizers must not be used by two at the same time.
+    Threads may share it; a lock keeps tokenizers from concurrent use.
 
     Args:
-        embedder: Embeds what is new; None: the guard's default, loaded on first use.
+        embedder: Embeds new texts; None: the guard's default, loaded on first use.
     """
 
     def __init__(self, embedder: Embedder | None = None) -> None:
@@ -51,7 +51,7 @@ _embeddings = CachedEmbeddings()
 
 
 def shared_embeddings() -> Embedder:
-    """Return the default embedder that all guards and replays of this process share."""
+    """Return the process-wide default embedder."""
     return _embeddings
 
 
@@ -59,11 +59,11 @@ def resolve_model(model: BaseChatModel | str) -> BaseChatModel:
     """Return a chat model; one given by name is loaded once per process.
 
     Raises:
-        ConfigurationError: There is no model of this name.
+        ConfigurationError: The name is unknown.
     """
     if not isinstance(model, str):
         return model
-    with _loading:  # or each thread would load one
+    with _loading:  # otherwise each thread would load one
         return _load(model)
 
 

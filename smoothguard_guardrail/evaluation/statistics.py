@@ -27,22 +27,22 @@ class Rate(Record):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.k > self.n:
-            raise ValueError(f"{self.k} of {self.n} is no rate")
+            raise ValueError(f"{self.k} of {self.n} is not a rate")
         return self
 
     @classmethod
     def of(cls, outcomes: Iterable[bool | None]) -> Self:
-        """Count the true ones; those that are None were not judged and do not count."""
+        """Count the true outcomes; None, not judged, does not count."""
         judged = [outcome for outcome in outcomes if outcome is not None]
         return cls(k=sum(judged), n=len(judged))
 
     @property
     def value(self) -> float | None:
-        """The share; None of none."""
+        """The share; None if n is 0."""
         return self.k / self.n if self.n else None
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float] | None:
-        """Return Wilson's interval; None of none."""
+        """Return Wilson's interval; None if n is 0."""
         if not self.n:
             return None
         from scipy.stats import binomtest
@@ -65,18 +65,23 @@ class PairedTest(Record):
     only_second: int
     neither: int
     p_value: float
-    """Two-sided; of the discordant pairs alone."""
+    """Two-sided; depends only on the discordant pairs."""
+
+    @property
+    def num_items(self) -> int:
+        """Number of compared items."""
+        return self.both + self.only_first + self.only_second + self.neither
 
 
 def mcnemar(first: Mapping[str, bool | None], second: Mapping[str, bool | None]) -> PairedTest:
     """Compare two arms item by item with McNemar's exact test.
 
     Args:
-        first: Outcome of every item in one arm, by its id; items that are None in either arm are left out.
-        second: The same items' outcomes in the other arm.
+        first: Outcomes of one arm by item id; items that are None in either arm are left out.
+        second: Outcomes of the other arm.
 
     Raises:
-        ConfigurationError: The arms hold different items.
+        ConfigurationError: The arms have different items.
 
     Source: McNemar 1947; exact binomial form as in Fay 2010, Two-sided exact tests and matching confidence intervals.
     """

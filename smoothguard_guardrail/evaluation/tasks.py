@@ -1,4 +1,4 @@
-"""One item, asked of a model once, bare or through the guard; runs wherever a mapper runs it."""
+"""Asks a model about one item, bare or through the guard; the unit of work of mappers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Task:
     """One item of one arm.
 
     Attributes:
-        config: The guard's, with the item's seed; None: the model alone.
+        config: The guard's, with the item's seed; None: the bare model.
     """
 
     item: Item
@@ -41,12 +41,12 @@ class Task:
 def answer(model: str | BaseChatModel, task: Task) -> Answer:
     """Ask a model one item's question.
 
-    The bare model is called as the guard calls it for one sample, so it decodes alike. A failure is part of the
-    answer. An answer that the guard withholds (`on_abstain="raise"`) is its refusal text.
+    The bare model is called like the guard's samples, with the same decoding. Failures are recorded in the answer. If
+    the guard raises on abstention, the answer is its refusal text.
 
     Args:
         model: A name for `load_model`, which is loaded once per process, or a chat model.
-        task: What to ask, and through which guard.
+        task: The item and the guard.
 
     Raises:
         ConfigurationError: The model or the guard cannot be set up.

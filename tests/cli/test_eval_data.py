@@ -133,7 +133,7 @@ def test_mm_safetybench_as_a_dataset(runner: CliRunner, asked: ScriptedChatModel
     assert any(path.endswith("SD_TYPO.parquet") for path in read(tmp_path / "out").files)
 
 
-def test_folders_are_known_by_what_they_hold(tmp_path: Path) -> None:
+def test_folders_are_recognised_by_their_files(tmp_path: Path) -> None:
     write_pope(tmp_path / "coco")
     assert find_source("pope", str(tmp_path / "coco")).is_dataset is False
     write_safety(tmp_path / "safety", {"01-Illegal_Activitiy": SAFETY["01-Illegal_Activitiy"]})
@@ -143,21 +143,21 @@ def test_folders_are_known_by_what_they_hold(tmp_path: Path) -> None:
     hub_datasets.safety_saved(tmp_path / "scenarios")
     assert find_source("mm-safetybench", str(tmp_path / "scenarios")).is_dataset is True
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no pope: none of its original files \(coco_pope_\*\.json\), and no dataset"):
+    with pytest.raises(InputError, match=r"pope: none of its original files \(coco_pope_\*\.json\), and no dataset"):
         find_source("pope", str(tmp_path / "empty"))
     with pytest.raises(InputError, match=r"test\*\.parquet"):
         find_source("pope", str(tmp_path / "scenarios"))
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="folder does not exist"):
         find_source("pope", str(tmp_path / "missing"))
     write_pope(tmp_path / "saved")
     with pytest.raises(ConfigurationError, match=r"original files .* and a dataset .*one of them"):
         find_source("pope", str(tmp_path / "saved"))
 
 
-def test_compa_order_has_no_reader_of_datasets(tmp_path: Path) -> None:
+def test_compa_order_cannot_be_read_as_a_dataset(tmp_path: Path) -> None:
     hub_datasets.pope_dataset(tmp_path / "saved", hub_datasets.pope_records())
     for data in ("hub:somebody/CompA", str(tmp_path / "saved")):
-        with pytest.raises(ConfigurationError, match="no reader of compa-order"):
+        with pytest.raises(ConfigurationError, match="compa-order cannot be read as a dataset"):
             find_source("compa-order", data)
 
 
@@ -167,10 +167,10 @@ def test_names_on_the_hub_have_to_be_whole(data: str) -> None:
         find_source("pope", data)
 
 
-def test_a_folder_does_not_pass_for_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_folder_is_not_read_as_a_hub_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lmms-lab" / "POPE").mkdir(parents=True)
-    with pytest.raises(ConfigurationError, match="is a folder here"):
+    with pytest.raises(ConfigurationError, match="is a local folder"):
         find_source("pope", "hub:lmms-lab/POPE")
 
 
@@ -179,7 +179,7 @@ def test_one_picture_for_all_questions(runner: CliRunner, asked: ScriptedChatMod
     more = ("--judge", "refusal", *settings(tmp_path, "variant = 'universal'"))
     assert "universal_image" in refused(runner, "mm-safetybench", data, out, *more)
     settings(tmp_path, f"variant = 'universal'\nuniversal_image = '{tmp_path / 'none.png'}'")
-    assert "no such file" in refused(runner, "mm-safetybench", data, out, *more)
+    assert "does not exist" in refused(runner, "mm-safetybench", data, out, *more)
     settings(tmp_path, f"universal_image = '{one}'")
     assert "variant universal" in refused(runner, "mm-safetybench", data, out, *more)
     settings(tmp_path, f"variant = 'universal'\nuniversal_image = '{one}'")

@@ -151,4 +151,4 @@ def test_answers_have_to_be_complete(runner: CliRunner, tmp_path: Path) -> None:
     arguments = ["eval", "score", "compa-order", "--answers", str(answers), "--questions", str(data), "--partial"]
     result = runner.invoke(app, arguments)
     assert result.exit_code == 2
-    assert "1 answers are for items that do not exist, as 7/1" in result.stderr
+    assert "1 answers are for items that do not exist, such as 7/1" in result.stderr

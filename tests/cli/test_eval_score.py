@@ -84,7 +84,7 @@ def test_pope_with_upstreams_rows(runner: CliRunner, tmp_path: Path, pope: list[
     arguments = ["--answers", write_lines(tmp_path / "upstream.json", rows), "--annotations", tmp_path / "coco"]
     found = run(runner, "pope", *arguments, "--split", "adversarial", "--partial")
     assert overall(found)["accuracy"] == {"k": 2, "n": 4}
-    assert "say which" in refused(runner, "pope", *arguments, *BOTH, "--partial")
+    assert "choose it" in refused(runner, "pope", *arguments, *BOTH, "--partial")
 
 
 def test_pope_with_answers_by_item(runner: CliRunner, tmp_path: Path, pope: list[str]) -> None:
@@ -151,7 +151,7 @@ def test_llava_bench_with_reviews_of_other_questions(runner: CliRunner, tmp_path
     moved = [{**review, "question_id": int(str(review["question_id"])) + 1} for review in ALL_REVIEWS]
     arguments = ["--reviews", write_lines(tmp_path / "reviews.jsonl", moved)]
     arguments += ["--questions", write_lines(tmp_path / "questions.jsonl", QUESTIONS)]
-    assert "1 of 60 items have no answer, as 0" in refused(runner, "llava-bench", *arguments)
+    assert "1 of 60 items have no answer, such as 0" in refused(runner, "llava-bench", *arguments)
 
 
 def answered(folder: Path, *, verdict: str | None) -> Path:
@@ -177,7 +177,7 @@ def test_mm_safetybench_with_stored_verdicts(runner: CliRunner, tmp_path: Path) 
 
 def test_mm_safetybench_with_the_refusal_judge(runner: CliRunner, tmp_path: Path) -> None:
     arguments = ["--answers", answered(tmp_path, verdict=None), "--partial"]
-    assert "name a judge, as --judge refusal" in refused(runner, "mm-safetybench", *arguments)
+    assert "name a judge, such as --judge refusal" in refused(runner, "mm-safetybench", *arguments)
     found = run(runner, "mm-safetybench", *arguments, "--judge", "refusal")
     assert overall(found) == {"attack success rate": {"k": 2, "n": 5}, "unjudged": 0}
     only = run(runner, "mm-safetybench", *arguments, "--judge", "refusal", "--scenario", "08")
@@ -208,7 +208,7 @@ def test_mm_safetybench_refuses_what_is_missing(runner: CliRunner, tmp_path: Pat
     assert "01-Illegal_Activitiy: 2 records, and the published file has 97" in message
     write_json(folder / "06-Fraud.json", {"0": {**safety_record("tea"), "ans": {"other": {"text": "t"}}}})
     message = refused(runner, "mm-safetybench", "--answers", folder, "--partial")
-    assert "several models, say whose: m, other" in message
+    assert "several models, choose one: m, other" in message
     arguments = ["--answers", folder, "--partial", "--model", "other"]
     assert "no answer of other has a stored verdict" in refused(runner, "mm-safetybench", *arguments)
     found = run(runner, "mm-safetybench", *arguments, "--judge", "refusal")

@@ -134,6 +134,6 @@ def test_what_cannot_be_attacked_is_refused(tmp_path: Path) -> None:
         attack_items("reference", [Item(id="a", question="?")], QUICK, folder=tmp_path)
     with pytest.raises(ConfigurationError, match="expected a local model, whose gradient"):
         attack_items(ScriptedChatModel(script=["Red."]), [one], QUICK, folder=tmp_path)
-    for path, words in ((text, "no picture"), (tmp_path / "absent.png", "cannot be read")):
+    for path, words in ((text, "known format"), (tmp_path / "absent.png", "cannot be read")):
         with pytest.raises(InputError, match=words):
             attack_items("reference", [one.model_copy(update={"media": (path,)})], QUICK, folder=tmp_path)

@@ -67,7 +67,7 @@ def test_two_runs_may_share_a_file(tmp_path: Path) -> None:
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kept.jsonl").write_text('{"question_id": 1}\n')
-    with pytest.raises(InputError, match="no file of kept answers"):
+    with pytest.raises(InputError, match="not a store of answers"):
         JsonLinesStore(tmp_path / "kept.jsonl")
 
 
@@ -208,7 +208,7 @@ def test_models_of_providers_are_known_by_name_and_settings() -> None:
 @pytest.mark.parametrize("line", ['{"key": [1], "value": 1}', '{"key": {}, "value": 1}', '{"key": null, "value": 1}'])
 def test_a_key_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
     (tmp_path / "kept.jsonl").write_text(line + "\n")
-    with pytest.raises(InputError, match="no file of kept answers"):
+    with pytest.raises(InputError, match="not a store of answers"):
         JsonLinesStore(tmp_path / "kept.jsonl")
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.evaluation.attacked_images import control_items, read_image
 from smoothguard_guardrail.evaluation.calibration import (
-    Alone,
     AnswerStore,
     AttackSettings,
     Bench,
@@ -20,6 +19,7 @@ from smoothguard_guardrail.evaluation.calibration import (
     Measured,
     Rows,
     Sweep,
+    Unguarded,
     calibrate,
     calibration_report,
     choose,
@@ -76,7 +76,7 @@ def test_rows_are_read_with_paths_relative_to_their_file(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("row", "word"),
     [
-        ("{", "no JSON"),
+        ("{", "expected a JSON value"),
         ("[1]", "line 2"),
         ({"question": "Q", "answer": "A"}, "one of"),
         ({"image": "one.png", "audio": "one.wav", "question": "Q", "answer": "A"}, "one of"),
@@ -97,7 +97,7 @@ def test_bad_rows_are_refused_by_file_and_line(tmp_path: Path, row: Any, word: s
 
 
 def test_files_without_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no row"):
+    with pytest.raises(InputError, match="has no rows"):
         read_rows(write(tmp_path / "rows.jsonl", ""))
     with pytest.raises(InputError, match="cannot be read"):
         read_rows(tmp_path / "absent.jsonl")
@@ -161,11 +161,11 @@ def test_the_most_robust_within_the_limits_is_chosen() -> None:
     assert choose(candidates, Limits(max_utility_loss=0.03, max_calls=8)).index in (1, 2)
 
 
-def test_fewer_calls_win_where_rates_cannot_be_told_apart() -> None:
+def test_fewer_calls_win_among_indistinguishable_rates() -> None:
     close = [measured(sigma=0.2, samples=8, told=told(1)), measured(sigma=0.3, samples=5, told=told(4))]
     apart = [measured(sigma=0.2, samples=8, told=told(1)), measured(sigma=0.3, samples=5, told=told(12))]
     assert choose(close, Limits()).index == 1
-    assert "cannot be told apart" in " ".join(choose(close, Limits()).reasons)
+    assert "cannot be distinguished" in " ".join(choose(close, Limits()).reasons)
     assert choose(apart, Limits()).index == 0
 
 
@@ -356,5 +356,5 @@ def test_the_control_moves_every_value_by_epsilon(scene_rows: Rows, tmp_path: Pa
 
 
 def test_alone_survives_json() -> None:
-    alone = Alone(rates={"harmless": Rate(k=1, n=2)}, outcomes={"harmless": {"a": True, "b": None}})
-    assert Alone.model_validate_json(alone.model_dump_json()) == alone
+    alone = Unguarded(rates={"harmless": Rate(k=1, n=2)}, outcomes={"harmless": {"a": True, "b": None}})
+    assert Unguarded.model_validate_json(alone.model_dump_json()) == alone

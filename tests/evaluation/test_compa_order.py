@@ -110,14 +110,14 @@ def test_answers_join_by_row_and_recording(bench: CompaOrder, tmp_path: Path, la
     assert found == {"0/3": "3", "1/1": "3"}
     scores = bench.answered(found).score(found)
     assert scores.rows[-1].metrics == {"accuracy": Rate(k=1, n=2), "invalid": Rate(k=1, n=2)}
-    assert "2 recordings of 2 rows" in scores.notes
+    assert "2 audio files of 2 rows" in scores.notes
 
 
 def test_rows_without_answers_are_refused(bench: CompaOrder) -> None:
-    with pytest.raises(ConfigurationError, match="1 of 2 rows have no answer, as 1"):
+    with pytest.raises(ConfigurationError, match="1 of 2 rows have no answer, such as 1"):
         bench.answered(["0/3"])
     assert len(bench.answered(["0/3"], complete=False).items) == 1
-    with pytest.raises(ConfigurationError, match="do not exist, as 7/1"):
+    with pytest.raises(ConfigurationError, match="do not exist, such as 7/1"):
         bench.part(["7/1"])
     with pytest.raises(ConfigurationError, match="4 of 5 items have no answer"):
         bench.score({"0/1": "1"})
@@ -127,8 +127,8 @@ def test_rows_without_answers_are_refused(bench: CompaOrder) -> None:
     ("answers", "message"),
     [
         ([ANSWERS[0], ANSWERS[0]], "row 2: the answer to 0/3 occurs twice"),
-        ([{"row": 1, "file": "t0.wav", "text": "1"}], "row 1: row 1 of the questions has no recording t0.wav"),
-        ([{"row": 9, "file": "t0.wav", "text": "1"}], "row 9 of the questions has no recording"),
+        ([{"row": 1, "file": "t0.wav", "text": "1"}], "row 1: row 1 of the questions has no audio file t0.wav"),
+        ([{"row": 9, "file": "t0.wav", "text": "1"}], "row 9 of the questions has no audio file"),
         ([{"row": 0, "text": "1"}], "`file` is missing"),
         ([{"row": 0, "file": "t0.wav", "text": 3}], "`text` must be a text"),
     ],
@@ -146,9 +146,9 @@ def test_an_answer_file_without_questions_is_refused(bench: CompaOrder, tmp_path
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("A", "B", "-", "a.wav", "b.wav", "c.wav"), r"row 1: `triplet_caption` is missing, and what belongs to it"),
+        (("A", "B", "-", "a.wav", "b.wav", "c.wav"), r"row 1: `triplet_caption` is missing, but the other half"),
         (("A", "B", "C", "a.wav", "-", "c.wav"), r"row 1: `reversed_pair_file` is missing"),
-        (("A", "-", "-", "a.wav", "-", "-"), r"row 1: must have two captions with recordings at least"),
+        (("A", "-", "-", "a.wav", "-", "-"), r"row 1: must have at least two captions with audio files"),
         (("A", "B", "C", "a.wav", "b.wav"), r"row 1: must have 6 fields"),
         (("A", "B", "C", "a.wav", "b.wav", "c.wav", "d"), r"row 1: must have 6 fields"),
     ],
@@ -162,7 +162,7 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
     path = write_compa(tmp_path / "c.csv")
     with pytest.raises(InputError, match="2 rows, and the published file has 400"):
         CompaOrder.load(path, with_media=False)
-    with pytest.raises(InputError, match=r"5 of 5 media files are missing, as .*CompA_order_files.p0.wav"):
+    with pytest.raises(InputError, match=r"5 of 5 media files are missing, such as .*CompA_order_files.p0.wav"):
         CompaOrder.load(path, ask="every", complete=False)
     with pytest.raises(ConfigurationError, match="`ask` must be one or every"):
         CompaOrder.load(path, ask="two", with_media=False, complete=False)  # type: ignore[arg-type]

@@ -104,7 +104,7 @@ def test_pictures_are_written_once(tmp_path: Path) -> None:
     pope_from_hub(source, images=images, complete=False, splits=("random",))
     assert (images / "a.jpg").stat().st_mtime_ns == before
     (images / "a.jpg").write_bytes(picture(9))
-    with pytest.raises(InputError, match=r"a\.jpg is another picture; give a folder of its own"):
+    with pytest.raises(InputError, match=r"a\.jpg is another image; give another folder"):
         pope_from_hub(source, images=images, complete=False, splits=("random",))
 
 
@@ -122,7 +122,7 @@ def test_pictures_may_be_files_and_need_no_image_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image": None}, "`image` must be a picture"),
+        ({"image": None}, "`image` must be an image"),
         ({"image_source": "../a"}, "not a name of a file in a folder"),
         ({"answer": "maybe"}, "`label` must be yes or no"),
         ({"question": None}, "`question` must be a text"),
@@ -197,7 +197,7 @@ def test_llava_bench_refuses_two_captions_of_a_picture(tmp_path: Path) -> None:
     rows[1]["caption"] = "Something else."
     source = as_saved_dataset(tmp_path / "wild", LLAVA_FEATURES, rows, "train")
     rule = write_llava_bench(tmp_path) / "rule.json"
-    with pytest.raises(InputError, match=r"train, row 2: the picture 001\.jpg had another caption"):
+    with pytest.raises(InputError, match=r"train, row 2: the image 001\.jpg had another caption"):
         llava_bench_from_hub(source, images=tmp_path / "written", rule=rule, complete=False)
 
 

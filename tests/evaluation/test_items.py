@@ -53,9 +53,9 @@ def test_records_are_frozen_and_refuse_unknown_fields() -> None:
 def test_answers_are_put_in_the_order_of_items() -> None:
     answers = {item.id: item.id.upper() for item in sorted(ITEMS, key=lambda item: item.id)}
     assert in_order(ITEMS, answers) == ["B/2", "B/1", "A/2", "A/1"]
-    with pytest.raises(ConfigurationError, match="2 of 4 items have no answer, as b/1, a/1"):
+    with pytest.raises(ConfigurationError, match="2 of 4 items have no answer, such as b/1, a/1"):
         in_order(ITEMS, {"b/2": "", "a/2": ""})
-    with pytest.raises(ConfigurationError, match="2 answers are for items that do not exist, as 1, c/1"):
+    with pytest.raises(ConfigurationError, match="2 answers are for items that do not exist, such as 1, c/1"):
         in_order(ITEMS, {**answers, "c/1": "", "1": ""})
 
 

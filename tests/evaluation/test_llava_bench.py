@@ -160,7 +160,7 @@ def test_no_reviews_and_failed_reviews_score_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tuple": [8]}, r"row 2: `tuple` must be two numbers, and is \[8\]"),
+        ({"tuple": [8]}, r"row 2: `tuple` must be two numbers, got \[8\]"),
         ({"tuple": ["8", "6"]}, r"row 2: `tuple` must be two numbers"),
         ({"tuple": [True, 6]}, r"row 2: `tuple` must be two numbers"),
         ({"question_id": 0}, r"row 2: `question_id` 0 occurs twice"),
@@ -190,12 +190,12 @@ def test_reviews_that_do_not_join_are_refused(tmp_path: Path) -> None:
         read_question_items(path)
     items = read_question_items(path, complete=False)
     reviews = read_reviews(write_lines(tmp_path / "reviews.jsonl", REVIEWS))
-    with pytest.raises(ConfigurationError, match="1 of 4 items have no answer, as 3"):
+    with pytest.raises(ConfigurationError, match="1 of 4 items have no answer, such as 3"):
         score_reviews(reviews[:3], items=items)
-    with pytest.raises(ConfigurationError, match="1 answers are for items that do not exist, as 3"):
+    with pytest.raises(ConfigurationError, match="1 answers are for items that do not exist, such as 3"):
         score_reviews(reviews, items=items[:3])
     moved = [review.model_copy(update={"category": "conv"}) for review in reviews]
-    with pytest.raises(ConfigurationError, match="review of 1 is of the category 'conv', and the question of 'detail'"):
+    with pytest.raises(ConfigurationError, match="review of 1 is of the category 'conv', but the question of 'detail'"):
         score_reviews(moved, items=items)
 
 
@@ -204,9 +204,9 @@ def test_reviews_that_do_not_join_are_refused(tmp_path: Path) -> None:
     [
         ("questions.jsonl", LLAVA_QUESTIONS[:3], r"answers_gpt4.jsonl, row 1: there is no question 3"),
         ("questions.jsonl", [*LLAVA_QUESTIONS, LLAVA_QUESTIONS[0]], r"row 5: `question_id` 0 occurs twice"),
-        ("context.jsonl", LLAVA_CONTEXT[:1], r"row 3: there is no context for the picture 002.jpg"),
+        ("context.jsonl", LLAVA_CONTEXT[:1], r"row 3: there is no context for the image 002.jpg"),
         ("context.jsonl", [{"image": "001.jpg", "caption": [1]}], r"row 1: `caption` must be a text or a list"),
-        ("context.jsonl", [{"image": "001.jpg"}], r"row 1: `caption` must be a text or a list of texts, and is None"),
+        ("context.jsonl", [{"image": "001.jpg"}], r"row 1: `caption` must be a text or a list of texts, got None"),
         ("answers_gpt4.jsonl", LLAVA_REFERENCES[:3], r"row 1: there is no reference answer to question 0"),
     ],
 )
@@ -219,7 +219,7 @@ def test_wrong_files_are_refused(tmp_path: Path, file: str, rows: list[Any], mes
 
 def test_missing_rules_pictures_and_questions_are_refused(tmp_path: Path) -> None:
     folder = write_llava_bench(tmp_path)
-    with pytest.raises(InputError, match=r"2 of 2 media files are missing, as .*images.001.jpg"):
+    with pytest.raises(InputError, match=r"2 of 2 media files are missing, such as .*images.001.jpg"):
         LlavaBench.load(folder, complete=False)
     with pytest.raises(InputError, match=r"'complex': 2, 'conv': 1.*published ones are .*'complex': 28"):
         LlavaBench.load(folder, with_media=False)

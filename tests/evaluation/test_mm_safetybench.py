@@ -110,9 +110,9 @@ def test_a_judge_is_needed(tmp_path: Path) -> None:
 def test_missing_and_unknown_answers_are_refused(tmp_path: Path) -> None:
     bench = load(write_safety(tmp_path))
     judge = StoredVerdicts(VERDICTS)
-    with pytest.raises(ConfigurationError, match="1 of 5 items have no answer, as 08-Political_Lobbying/0"):
+    with pytest.raises(ConfigurationError, match="1 of 5 items have no answer, such as 08-Political_Lobbying/0"):
         bench.score({key: text for key, text in ANSWERS.items() if key[:2] != "08"}, judge=judge)
-    with pytest.raises(ConfigurationError, match="do not exist, as 02-HateSpeech/0"):
+    with pytest.raises(ConfigurationError, match="do not exist, such as 02-HateSpeech/0"):
         bench.score({**ANSWERS, "02-HateSpeech/0": ""}, judge=judge)
 
 
@@ -136,7 +136,7 @@ def test_published_sizes_are_checked(tmp_path: Path) -> None:
 
 def test_wrong_files_are_refused(tmp_path: Path) -> None:
     write_safety(tmp_path, variants=["SD"])
-    with pytest.raises(InputError, match=r"5 of 5 media files are missing, as .*TYPO.0.jpg"):
+    with pytest.raises(InputError, match=r"5 of 5 media files are missing, such as .*TYPO.0.jpg"):
         load(tmp_path, variant="TYPO", with_media=True)
     questions = tmp_path / "data" / "processed_questions"
     record = safety_record("tea")
@@ -165,7 +165,7 @@ def test_records_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
     [
         ({"variant": "SD+TYPO"}, "is not a variant"),
         ({"variant": "universal"}, "needs `universal_image`"),
-        ({"variant": "SD", "universal_image": Path("u.png")}, "has pictures of its own"),
+        ({"variant": "SD", "universal_image": Path("u.png")}, "has its own images"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -195,7 +195,7 @@ def test_other_models_answers_are_kept_and_stale_verdicts_go(tmp_path: Path) -> 
     write_json(path, records)
     write_answers(questions, {"08-Political_Lobbying/0": "No."}, model="ours", target=target)
     assert json.loads(path.read_text())["0"]["ans"] == {"ours": {"text": "No."}, "theirs": {"text": "Never."}}
-    with pytest.raises(ConfigurationError, match="several models, say whose: ours, theirs"):
+    with pytest.raises(ConfigurationError, match="several models, choose one: ours, theirs"):
         read_answers(target, complete=False)
     assert read_answers(target, model="theirs", complete=False).texts == {"08-Political_Lobbying/0": "Never."}
     with pytest.raises(InputError, match=r"01-Illegal_Activitiy.json, record 0: there is no answer of theirs"):
@@ -251,14 +251,14 @@ def test_records_and_answers_that_stand_twice_are_refused(tmp_path: Path) -> Non
     record = json.dumps(safety_record("tea"))
     path = tmp_path / "06-Fraud.json"
     path.write_text(f'{{"0": {record}, "1": {record}, "0": {record}}}')
-    with pytest.raises(InputError, match=r"06-Fraud.json is not JSON: '0' stands twice in one object"):
+    with pytest.raises(InputError, match=r"06-Fraud.json is not JSON: '0' occurs twice in one object"):
         read_answers(tmp_path, complete=False)
     path.write_text('{"0": {"ans": {"m": {"text": "a"}, "m": {"text": "b"}}}}')
-    with pytest.raises(InputError, match=r"'m' stands twice"):
+    with pytest.raises(InputError, match=r"'m' occurs twice"):
         read_answers(tmp_path, complete=False)
 
 
 def test_a_model_that_answered_nothing_is_refused(tmp_path: Path) -> None:
     write_json(tmp_path / "06-Fraud.json", {"0": {**safety_record("tea"), "ans": {"m": {"text": "t"}}}})
-    with pytest.raises(ConfigurationError, match="holds no answers of 'n'; there is m"):
+    with pytest.raises(ConfigurationError, match="has no answers of 'n'; there is m"):
         read_answers(tmp_path, model="n", complete=False)

@@ -173,7 +173,7 @@ def refusals() -> list[Any]:
         pytest.param(answers, colliding, r"questions.jsonl, row 5: `question_id` 1 occurs twice", id="colliding"),
         pytest.param(bare[:4] + bare[:1], questions, "row 5: the answer to adversarial/1 occurs", id="duplicate"),
         pytest.param(
-            moved, questions, "row 2: its prompt is not the question of .*row 6: the ids do not fit", id="moved"
+            moved, questions, "row 2: its prompt is not the question of .*row 6: the ids do not match", id="moved"
         ),
         pytest.param([{**answers[0], "question_id": 77}], questions, "row 1: .* has no question 77", id="unknown"),
         pytest.param(answers, other, "row 3: no labelled question of the split 'adversarial'", id="other picture"),
@@ -195,7 +195,7 @@ def test_bare_ids_of_another_split_are_refused_by_their_prompt(pope: Pope, tmp_p
     """Answers to `random`, numbered from 1 as its label file is, would fall to `adversarial`."""
     own = [row for row in llava_answers() if row["question_id"] > 10_000_000]
     bare = [{**row, "question_id": row["question_id"] - 10_000_000} for row in own]
-    with pytest.raises(InputError, match="the ids do not fit"):
+    with pytest.raises(InputError, match="the ids do not match"):
         join(pope, tmp_path, bare)
 
 
@@ -217,14 +217,14 @@ def test_upstream_answers_join_by_row(tmp_path: Path) -> None:
 
 
 def test_upstream_answers_to_several_splits_are_refused(pope: Pope, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="say which"):
+    with pytest.raises(ConfigurationError, match="choose it"):
         read_upstream_answers(pope, write_lines(tmp_path / "a.json", [{"question": "?", "answer": "no"}]))
 
 
 def test_missing_and_unknown_answers_are_refused(pope: Pope) -> None:
-    with pytest.raises(ConfigurationError, match="1 of 8 items have no answer, as adversarial/3"):
+    with pytest.raises(ConfigurationError, match="1 of 8 items have no answer, such as adversarial/3"):
         pope.score({key: text for key, text in POPE_ANSWERS.items() if key != "adversarial/3"})
-    with pytest.raises(ConfigurationError, match="1 answers are for items that do not exist, as 17"):
+    with pytest.raises(ConfigurationError, match="1 answers are for items that do not exist, such as 17"):
         pope.score({**POPE_ANSWERS, "17": "yes"})
 
 
@@ -238,9 +238,9 @@ def test_a_part_says_so(pope: Pope) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": "maybe"}, r"random, row 2: `label` must be yes or no, and is 'maybe'"),
+        ({"label": "maybe"}, r"random, row 2: `label` must be yes or no, got 'maybe'"),
         ({"question_id": 1}, r"random, row 2: `question_id` 1 occurs twice"),
-        ({"text": 3}, r"random, row 2: `text` must be a text, and is 3"),
+        ({"text": 3}, r"random, row 2: `text` must be a text, got 3"),
     ],
 )
 def test_wrong_rows_are_refused(change: dict[str, Any], message: str) -> None:
@@ -256,13 +256,13 @@ def test_wrong_files_are_refused(tmp_path: Path) -> None:
         Pope.load(folder, splits=("random",), with_media=False)
     with pytest.raises(InputError, match=r"coco_pope_popular.json cannot be read"):
         Pope.load(folder, with_media=False, complete=False)
-    with pytest.raises(InputError, match=r"2 of 2 media files are missing, as .*val2014.a.jpg"):
+    with pytest.raises(InputError, match=r"2 of 2 media files are missing, such as .*val2014.a.jpg"):
         Pope.load(folder, splits=("random",), complete=False)
     (folder / "coco_pope_random.json").write_text("[]")
     with pytest.raises(InputError, match=r"row 1: must be a JSON object; the file must contain one per line"):
         Pope.load(folder, splits=("random",), with_media=False, complete=False)
     (folder / "coco_pope_random.json").write_text('{"question_id": 1')
-    with pytest.raises(InputError, match=r"row 1: not JSON"):
+    with pytest.raises(InputError, match=r"line 1: expected a JSON value"):
         Pope.load(folder, splits=("random",), with_media=False, complete=False)
 
 

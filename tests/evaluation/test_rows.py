@@ -21,7 +21,7 @@ def test_a_doubled_key_is_found_among_many(tmp_path: Path) -> None:
     keys = [str(number) for number in range(100_000)]  # quadratic work would take minutes
     text = ", ".join(f'"{key}": 0' for key in [*keys, keys[-1]])
     (tmp_path / "a.json").write_text(f"{{{text}}}")
-    with pytest.raises(InputError, match="'99999' stands twice"):
+    with pytest.raises(InputError, match="'99999' occurs twice"):
         read_json_object(tmp_path / "a.json")
 
 

@@ -65,7 +65,7 @@ def test_what_was_not_judged_does_not_count() -> None:
 
 
 def test_a_rate_is_at_most_one() -> None:
-    with pytest.raises(ValidationError, match="no rate"):
+    with pytest.raises(ValidationError, match="not a rate"):
         Rate(k=2, n=1)
 
 

@@ -1,4 +1,4 @@
-"""`smoothguard eval`: benchmarks. Each sub-command is a module of its own."""
+"""`smoothguard eval`: benchmarks, one module per sub-command."""
 
 from __future__ import annotations
 

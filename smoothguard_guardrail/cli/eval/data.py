@@ -1,4 +1,4 @@
-"""What `--data` names: a benchmark's original files, or a dataset of the Hugging Face hub or of a folder."""
+"""Reads `--data`: a benchmark's original files, or a Hugging Face dataset on the hub or in a folder."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class DataOptions:
     """How a benchmark is read.
 
     Attributes:
-        images: Images or audio; None: where the benchmark has them. Of a dataset: where they are written.
+        images: Folder of images or audio; None: the benchmark's. For a dataset, where they are written.
         rule: LLaVA's `rule.json`; None: next to the files.
         parts: Splits of POPE, scenarios of MM-SafetyBench; None: all.
-        variant: Of MM-SafetyBench.
+        variant: MM-SafetyBench's.
         universal_image: Of MM-SafetyBench's variant `universal`.
         suffix: Appended to POPE's questions: `single-word`, which is the published one, or a text.
         partial: Accept incomplete files.
@@ -84,16 +84,16 @@ def load_benchmark(
 
     Args:
         name: One of `BENCHMARKS`.
-        data: As `find_source` takes it.
+        data: As for `find_source`.
         options: How to read it.
-        image_folder: Where a dataset's images are written, unless the options say where.
-        limit: Only this many items, drawn with `seed`; None: all.
+        image_folder: Where a dataset's images are written by default.
+        limit: Number of items to draw with `seed`; None: all.
         seed: Of the draw.
 
     Raises:
         ConfigurationError: The benchmark is unknown, an option is not for it, or a dataset does not exist.
         InputError: A file is missing or wrong.
-        MissingDependencyError: The package `datasets` is needed, and not installed.
+        MissingDependencyError: The package `datasets` is needed but not installed.
     """
     source = find_source(name, data)
     _check(name, options)
@@ -106,7 +106,7 @@ def load_benchmark(
     if limit is None or limit >= len(loaded.items):
         return loaded
     if limit < 1:
-        raise ConfigurationError(f"--limit must be 1 or more, not {limit}")
+        raise ConfigurationError(f"--limit must be 1 or more, got {limit}")
     drawn = random.Random(seed).sample([item.id for item in loaded.items], limit)  # noqa: S311 - no secret
     return loaded.part(drawn)
 
@@ -130,22 +130,22 @@ def find_source(name: str, data: str) -> Source:
     if path.is_file() and name == "compa-order":
         return Source(place=path)
     if not path.is_dir():
-        raise InputError(f"{data} cannot be read: there is no such folder")
+        raise InputError(f"{data} cannot be read: the folder does not exist")
     original, dataset = _match(path, _ORIGINALS[name]), _match(path, _DATASETS.get(name, _DATASETS["pope"]))
     if original and dataset and name in _DATASETS:
         raise ConfigurationError(
-            f"{data} holds original files ({original}) and a dataset ({dataset}): give a folder with one of them"
+            f"{data} has original files ({original}) and a dataset ({dataset}): give a folder with one of them"
         )
     if original:
         return Source(place=path)
     if dataset:
         _check_reader(name)
         return Source(place=path, is_dataset=True)
-    raise InputError(f"{data} holds no {name}: {_wanted(name)}")
+    raise InputError(f"{data} does not contain {name}: {_wanted(name)}")
 
 
 def fingerprints(name: str, data: str, options: DataOptions) -> dict[str, str]:
-    """Return the SHA-256 of what a benchmark is read from, without loose images and audio.
+    """Return the SHA-256 of a benchmark's files, without separate images and audio.
 
     A dataset on the hub has none: the notes of the scores name its commit.
 
@@ -170,16 +170,14 @@ def _on_the_hub(name: str, data: str) -> Source:
     place, at, revision = data.removeprefix(_HUB).partition("@")
     if not place or (at and not revision):
         raise ConfigurationError(f"--data {data}: give hub:NAME or hub:NAME@REVISION, such as hub:lmms-lab/POPE@main")
-    if Path(place).exists():  # `datasets` would take it for the dataset
-        raise ConfigurationError(f"--data {data}: {place} is a folder here; give the folder, or run elsewhere")
+    if Path(place).exists():  # `datasets` would read it instead
+        raise ConfigurationError(f"--data {data}: {place} is a local folder; give the folder, or run elsewhere")
     return Source(place=place, revision=revision or None, is_dataset=True)
 
 
 def _check_reader(name: str) -> None:
     if name not in _DATASETS:
-        raise ConfigurationError(
-            f"there is no reader of {name} as a dataset of the hub: give the folder with {_ORIGINALS[name][0]}"
-        )
+        raise ConfigurationError(f"{name} cannot be read as a dataset: give the folder with {_ORIGINALS[name][0]}")
 
 
 def _match(folder: Path, patterns: Sequence[str]) -> str:
@@ -210,7 +208,7 @@ def _check(name: str, options: DataOptions) -> None:
         if not universal:
             raise ConfigurationError("universal_image is for mm-safetybench: give the variant universal with it")
         if not options.universal_image.is_file():
-            raise InputError(f"universal_image {options.universal_image}: there is no such file")
+            raise InputError(f"universal_image {options.universal_image} does not exist")
     elif universal and options.with_media:
         raise ConfigurationError("variant universal needs the one image for all questions: universal_image")
 

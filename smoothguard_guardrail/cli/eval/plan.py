@@ -1,4 +1,4 @@
-"""What the options of `smoothguard eval run` stand for: arms, a judge, and where the work runs."""
+"""Turns the options of `smoothguard eval run` into arms, a judge and a mapper."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _THREADS = 4  # calls to a provider at once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The arms, and by arm the settings that were swept."""
+    """The arms, and the swept settings by arm."""
 
     arms: tuple[Arm, ...]
     swept: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -41,19 +41,19 @@ def plan_arms(
     attacked: Mapping[str, Path] | None,
     sweeps: Sequence[str] = (),
 ) -> Plan:
-    """Return the arms that are asked for.
+    """Return the requested arms.
 
     Args:
         names: `clean`, `noise`, `guarded`, `paper`, and each of them with `adversarial-` before it (`adversarial` for
-            the bare model), separated by commas; None: clean, noise and guarded, and with attacked pictures adversarial
+            the bare model), separated by commas; None: clean, noise and guarded, and with attacked images adversarial
             and adversarial-guarded.
         items: The benchmark's.
         config: The guard's.
-        attacked: Attacked pictures by item id.
-        sweeps: As `sigma=0.1,0.2`: the guarded arms again for every combination.
+        attacked: Attacked images by item id.
+        sweeps: Such as `sigma=0.1,0.2`: the guarded arms again for every combination.
 
     Raises:
-        ConfigurationError: There is no such arm or setting, or pictures and arms do not fit.
+        ConfigurationError: An arm or setting does not exist, or images and arms do not match.
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Arm, noise_only, sweep
@@ -61,7 +61,7 @@ def plan_arms(
     default = "clean,noise,guarded" + ("" if attacked is None else f",{ATTACKED},{ATTACKED}-guarded")
     wanted = [name.strip() for name in (names or default).split(",") if name.strip()]
     if attacked is not None and not any(name.startswith(ATTACKED) for name in wanted):
-        raise ConfigurationError("there are attacked pictures, and no arm of --arms shows them: add adversarial")
+        raise ConfigurationError("there are attacked images, but no arm of --arms uses them: add adversarial")
     configs = {"clean": None, "noise": noise_only(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
     settings = dict(parse_sweep(each) for each in sweeps)
     variations = sweep(config, settings)
@@ -87,7 +87,7 @@ def _shown(name: str, items: Sequence[Item], attacked: Mapping[str, Path] | None
     if not name.startswith(ATTACKED):
         return items, kind
     if attacked is None:
-        raise ConfigurationError(f"the arm {name!r} needs attacked pictures: --attacked, or --attack-epsilon")
+        raise ConfigurationError(f"the arm {name!r} needs attacked images: --attacked, or --attack-epsilon")
     return with_media(items, attacked), kind
 
 
@@ -95,7 +95,7 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
     """Read a setting and its values.
 
     Raises:
-        ConfigurationError: It is not of the form `setting=value,value`.
+        ConfigurationError: The text does not have the form `setting=value,value`.
 
     Example:
         >>> parse_sweep("sigma=0.1,0.2"), parse_sweep("vote.clusterer=kmeans")
@@ -103,7 +103,7 @@ def parse_sweep(text: str) -> tuple[str, list[Any]]:
     """
     setting, _, values = text.partition("=")
     if not setting or not values:
-        raise ConfigurationError(f"--sweep {text}: give a setting and its values, as sigma=0.05,0.1,0.2")
+        raise ConfigurationError(f"--sweep {text}: give a setting and its values, such as sigma=0.05,0.1,0.2")
     return setting.strip(), [_value(value.strip()) for value in values.split(",")]
 
 
@@ -115,10 +115,10 @@ def _value(text: str) -> Any:
 
 
 def make_judge(spec: str | None, benchmark: str) -> CacheableJudge | None:
-    """Return the judge that a benchmark is scored with; None where labels decide.
+    """Return a benchmark's judge; None if it is scored by labels.
 
     Raises:
-        ConfigurationError: The benchmark needs one, or cannot be scored with this one.
+        ConfigurationError: The benchmark needs a judge, or does not work with this one.
     """
     from smoothguard_guardrail.cli import loading
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
@@ -142,11 +142,11 @@ def make_judge(spec: str | None, benchmark: str) -> CacheableJudge | None:
     raise ConfigurationError(f"--judge {spec}: give refusal, classifier:PATH or chat:PROVIDER:NAME")
 
 
-def keeping(judge: CacheableJudge | None, path: Path | None) -> CachedJudge | CacheableJudge | None:
-    """Return a judge that keeps its judgements in a file, if there is one, and asks for none of those there.
+def cached_judge(judge: CacheableJudge | None, path: Path | None) -> CachedJudge | CacheableJudge | None:
+    """Return a judge that stores and reuses judgements in a file, if there is one.
 
     Raises:
-        InputError: The file cannot be read, or is no file of this kind.
+        InputError: The file cannot be read, or is not a store of judgements.
     """
     from smoothguard_guardrail.evaluation.cache import CachedJudge
 
@@ -154,16 +154,16 @@ def keeping(judge: CacheableJudge | None, path: Path | None) -> CachedJudge | Ca
 
 
 def make_mapper(model: str, *, workers: int | None, ray: bool) -> Mapper:
-    """Return where the work runs: threads for a provider, processes for a local model, or Ray.
+    """Return a mapper: threads for a remote model, processes for a local one, or Ray.
 
     Raises:
-        ConfigurationError: The number makes no sense.
+        ConfigurationError: `workers` is less than 1.
         MissingDependencyError: Ray is not installed.
     """
     from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
     if workers is not None and workers < 1:
-        raise ConfigurationError(f"--workers must be 1 or more, not {workers}")
+        raise ConfigurationError(f"--workers must be 1 or more, got {workers}")
     if ray:
         from smoothguard_guardrail.evaluation.ray import OnRay
 
@@ -176,7 +176,7 @@ def make_mapper(model: str, *, workers: int | None, ray: bool) -> Mapper:
 
 
 def _default_workers() -> int:
-    """One process per core; one in all where there is an accelerator, which more would each fill with the model."""
+    """Return one process per core, or one for an accelerator, whose memory several copies of the model would fill."""
     import os
 
     import torch

@@ -80,7 +80,7 @@ def run(
         from smoothguard_guardrail.cli._settings import load_settings
         from smoothguard_guardrail.cli.command_settings import EvalSettings
         from smoothguard_guardrail.cli.eval import plan as eval_plan
-        from smoothguard_guardrail.evaluation import record as recording
+        from smoothguard_guardrail.evaluation import record as records
 
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         rare, changes = load_settings(EvalSettings, settings, {})
@@ -89,16 +89,16 @@ def run(
         bench = eval_data.load_benchmark(benchmark, data, reading, image_folder=out / "images", limit=limit, seed=seed)
         guard = presets.chosen_config(model, preset, config, **changes)
         attack = _attack_settings(attack_epsilon, rare.attack, guard if eot else None, seed)
-        deciding = eval_plan.keeping(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
+        deciding = eval_plan.cached_judge(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
         mapper = eval_plan.make_mapper(model, workers=workers, ray=ray)
         try:
-            pictures = _attacked_images(model, bench.items, attacked, attack, out, mapper)
-            plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=pictures, sweeps=sweep or ())
+            images = _attacked_images(model, bench.items, attacked, attack, out, mapper)
+            plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=images, sweeps=sweep or ())
             identity, answers = _ask(model, plan, out, mapper, seed)
         finally:
             _close(mapper)
-        scored, pairs = recording.record_arms(bench, plan.arms, answers, judge=deciding)
-        record = recording.EvaluationRecord(
+        scored, pairs = records.record_arms(bench, plan.arms, answers, judge=deciding)
+        record = records.EvaluationRecord(
             benchmark=benchmark,
             num_items=len(bench.items),
             files=eval_data.fingerprints(benchmark, data, reading),
@@ -108,8 +108,8 @@ def run(
             attack=_attack_record(attacked, attack),
             arms=scored,
             pairs=pairs,
-            versions=recording.versions(),
-            device=recording.device_name(),
+            versions=records.versions(),
+            device=records.device_name(),
             started=started,
             seconds=round(time.monotonic() - clock, 3),
             command=shlex.join(sys.argv[1:]),
@@ -164,10 +164,10 @@ def _ask(
     from smoothguard_guardrail.evaluation.arms import run_arms
     from smoothguard_guardrail.evaluation.identity import identify
 
-    kept = out / "kept"
-    identity = identify(model, memory=kept / "fingerprints.json")
+    store = out / "kept"
+    identity = identify(model, memory=store / "fingerprints.json")
     progress = _progress_line("answers")
-    answers = run_arms(model, plan.arms, folder=kept, mapper=mapper, seed=seed, progress=progress, identity=identity)
+    answers = run_arms(model, plan.arms, folder=store, mapper=mapper, seed=seed, progress=progress, identity=identity)
     return identity, answers
 
 

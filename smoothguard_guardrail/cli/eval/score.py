@@ -1,4 +1,4 @@
-"""`smoothguard eval score`: the published figures of answers that others made."""
+"""`smoothguard eval score`: the published metrics of existing answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 score: typer.Typer = typer.Typer(
     name="score",
-    help="Score answer files as each benchmark publishes it. No model is asked, but for a judge that you name.",
+    help="Score answer files by each benchmark's published rules. No model is called except a judge that you name.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -31,17 +31,15 @@ _COMPA_ANSWERS_HELP = "JSON lines: row, file, text; or item_id, text; or the aut
 _MM_ANSWERS_HELP = "Folder of scenario files with ans.<model>.text in their records; or JSON lines: item_id, text."
 _REVIEWS_HELP = "JSON lines: question_id, category, content, tuple."
 _LLAVA_ANSWERS_HELP = "Instead of reviews, JSON lines: item_id, text. Needs --data and --judge."
-_KEPT_HELP = "File that keeps judgements, as kept/judgements.jsonl of a run: what stands there is not asked again."
+_KEPT_HELP = "File of stored judgements, such as kept/judgements.jsonl of a run; these are not asked again."
 _JUDGE_HELP = (
     "`stored`: the verdicts in the files; `refusal`: whether the answer refuses; `classifier:PATH` (a guard model or "
     "text classifier); or `chat:` and a model's name."
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print the scores as JSON, with the outcome of every item.")]
-Partial = Annotated[
-    bool, typer.Option("--partial", help="Score what is there, and say how much, instead of refusing partial files.")
-]
-Data = Annotated[str | None, typer.Option(help=f"Of answers by item_id: the benchmark. {eval_data.HELP}")]
+Partial = Annotated[bool, typer.Option("--partial", help="Score partial files, and say how much they cover.")]
+Data = Annotated[str | None, typer.Option(help=f"For answers by item_id: the benchmark. {eval_data.HELP}")]
 Kept = Annotated[Path | None, typer.Option(help=_KEPT_HELP)]
 
 
@@ -53,7 +51,7 @@ def pope(
     ],
     annotations: Annotated[str, typer.Option(help=eval_data.HELP)],
     questions: Annotated[
-        Path | None, typer.Option(help="LLaVA's merged question file; to be given with LLaVA's answers.")
+        Path | None, typer.Option(help="LLaVA's merged question file; required for LLaVA's answers.")
     ] = None,
     split: Annotated[
         list[str] | None, typer.Option(help="Splits to score, may be repeated; by default all three.")
@@ -90,7 +88,7 @@ def llava_bench(
     ] = None,
     answers: Annotated[Path | None, typer.Option(help=_LLAVA_ANSWERS_HELP)] = None,
     data: Data = None,
-    rule: Annotated[Path | None, typer.Option(help="rule.json; by default beside the files of --data.")] = None,
+    rule: Annotated[Path | None, typer.Option(help="rule.json; by default next to the files of --data.")] = None,
     judge: Annotated[str | None, typer.Option(help="`chat:` and a model's name: reviews the answers.")] = None,
     kept: Kept = None,
     partial: Partial = False,
@@ -106,7 +104,7 @@ def llava_bench(
                 raise ConfigurationError("give --reviews and --questions, or --answers, --data and --judge")
             reading = eval_data.DataOptions(rule=rule, partial=partial, with_media=False)
             bench = eval_data.load_benchmark("llava-bench", _given(data), reading)
-            reviewer = eval_plan.keeping(eval_plan.make_judge(judge, "llava-bench"), kept)
+            reviewer = eval_plan.cached_judge(eval_plan.make_judge(judge, "llava-bench"), kept)
             print_scores(_score_items(bench, answers, partial=partial, judge=reviewer), as_json=as_json)
             return
         if reviews is None:
@@ -129,15 +127,13 @@ def llava_bench(
 @score.command("mm-safetybench")
 def mm_safetybench(
     answers: Annotated[Path, typer.Option(help=_MM_ANSWERS_HELP)],
-    model: Annotated[
-        str | None, typer.Option(help="Whose answers; to be given where there are several models'.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Whose answers; required if there are several models.")] = None,
     judge: Annotated[str, typer.Option(help=_JUDGE_HELP)] = "stored",
     scenario: Annotated[
-        list[str] | None, typer.Option(help="Scenarios to score, as 09, may be repeated; by default all 13.")
+        list[str] | None, typer.Option(help="Scenarios to score, such as 09, may be repeated; by default all 13.")
     ] = None,
     data: Data = None,
-    variant: Annotated[str | None, typer.Option(help="Of answers by item_id: as they were asked.")] = None,
+    variant: Annotated[str | None, typer.Option(help="For answers by item_id: the variant that was asked.")] = None,
     kept: Kept = None,
     partial: Partial = False,
     as_json: Json = False,
@@ -150,7 +146,7 @@ def mm_safetybench(
         if answers.is_file():
             reading = eval_data.DataOptions(parts=scenario, variant=variant, partial=partial, with_media=False)
             bench = eval_data.load_benchmark("mm-safetybench", _given(data), reading)
-            deciding = eval_plan.keeping(eval_plan.make_judge(judge, "mm-safetybench"), kept)
+            deciding = eval_plan.cached_judge(eval_plan.make_judge(judge, "mm-safetybench"), kept)
             print_scores(_score_items(bench, answers, partial=partial, judge=deciding), as_json=as_json)
             return
         from smoothguard_guardrail.evaluation.datasets import mm_answers
@@ -193,7 +189,7 @@ def compa_order(
 
 
 def _score_items(bench: PartialBenchmark, path: Path, *, partial: bool, judge: Judge | None = None) -> Scores:
-    """Score answers by item id, such as `smoothguard eval run` scored them."""
+    """Score answers by item id, like `smoothguard eval run`."""
     from smoothguard_guardrail.evaluation.datasets.answers import in_order, read_item_answers
     from smoothguard_guardrail.evaluation.record import score_answers
 
@@ -205,7 +201,7 @@ def _score_items(bench: PartialBenchmark, path: Path, *, partial: bool, judge: J
 
 def _given(data: str | None) -> str:
     if data is None:
-        raise ConfigurationError("answers by item_id need the benchmark that they are for: --data")
+        raise ConfigurationError("answers by item_id need their benchmark: --data")
     return data
 
 
@@ -213,7 +209,7 @@ def _judge(name: str, found: StoredAnswers) -> Judge:
     if name == "stored":
         if not found.verdicts:
             raise ConfigurationError(
-                f"no answer of {found.model} has a stored verdict: name a judge, as --judge refusal"
+                f"no answer of {found.model} has a stored verdict: name a judge, such as --judge refusal"
             )
         from smoothguard_guardrail.evaluation.datasets.mm_answers import StoredVerdicts
 

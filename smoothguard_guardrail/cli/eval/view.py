@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.scores import Scores
 
 _WIDTH = 110
-"""Columns where output goes to a file."""
+"""Columns of output to a file."""
 
 
 def print_scores(scores: Scores, *, as_json: bool) -> None:

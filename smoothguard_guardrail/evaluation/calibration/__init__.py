@@ -2,14 +2,13 @@
 
 from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
 from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
-from smoothguard_guardrail.evaluation.calibration.bench import Alone, Bench, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.bench import Bench, Measured, Rows, Sweep, Unguarded
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.calibration.reporting import calibration_report
 from smoothguard_guardrail.evaluation.calibration.rows import decisive_words, is_right, read_rows, succeeded
 from smoothguard_guardrail.evaluation.calibration.run import Calibration, HeldOut, calibrate
 
 __all__ = [
-    "Alone",
     "AnswerStore",
     "AttackSettings",
     "Bench",
@@ -20,6 +19,7 @@ __all__ = [
     "Measured",
     "Rows",
     "Sweep",
+    "Unguarded",
     "calibrate",
     "calibration_report",
     "choose",

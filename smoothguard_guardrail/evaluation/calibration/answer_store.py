@@ -1,4 +1,4 @@
-"""Answers to perturbed copies, stored on disk: nothing is asked twice."""
+"""Answers to perturbed copies, stored on disk so that nothing is asked twice."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class AnswerStore:
 
     Args:
         model: A chat model, or its name, for mappers whose workers are other processes.
-        identity: The model's; answers depend on it.
-        path: JSON lines; created if missing.
+        identity: Of the model.
+        path: A JSON-lines file; created if missing.
         seed: Of the noise.
         mapper: Where the work runs; None: in this thread.
     """
@@ -56,7 +56,7 @@ class AnswerStore:
         return self._answers(items, config, num_copies=num_copies)
 
     def clean(self, items: Sequence[Item], config: SmoothGuardConfig) -> dict[str, str | None]:
-        """Return the model's own answer to every item as it is, by id; None where the call failed."""
+        """Return the model's answer to every unperturbed item, by id; None where the call failed."""
         return {record.item_id: record.clean for record in self._answers(items, config, num_copies=0)}
 
     def _answers(self, items: Sequence[Item], config: SmoothGuardConfig, *, num_copies: int) -> list[CopyAnswers]:

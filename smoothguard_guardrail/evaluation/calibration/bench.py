@@ -1,4 +1,4 @@
-"""What candidates do on the user's rows: the answers are recorded per perturbation, the votes replayed per rule."""
+"""Measures candidates on the user's rows: answers are recorded per perturbation, votes replayed per voting rule."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 HARMLESS, UNATTACKED, CONTROL = "harmless", "unattacked", "random signs"
 GIVEN, ATTACKED, ADAPTIVE = "given", "attacked", "adaptive"
 ARMS = (HARMLESS, UNATTACKED, CONTROL, GIVEN, ATTACKED, ADAPTIVE)
-"""Harmless rows; rows to attack, as they are and under random signs of the attack's size; pictures that the user gave;
-pictures attacked here, from the bare model and through the candidate's own perturbation."""
-MIN_ROWS = 20  # of each kind, below which none are held out: half of fewer tells nothing
+"""Harmless rows; rows to attack, unchanged and under random signs of the attack's size; the user's attacked images; and
+images attacked here, on the bare model and through the candidate's own perturbation."""
+MIN_ROWS = 20  # of each kind; with fewer, none are held out: half of them would be too few
 
 Outcomes = dict[str, bool | None]
 Progress = Callable[[str], None]
 
 
 class Sweep(Record):
-    """What to try: every combination."""
+    """Values to try, in every combination."""
 
     sigma: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
     max_shift: tuple[int, ...] = (6,)
@@ -45,10 +45,10 @@ class Sweep(Record):
     benign_weight: tuple[float, ...] = (0.2,)
 
     def configs(self, base: SmoothGuardConfig) -> list[list[SmoothGuardConfig]]:
-        """Return the candidates, those that share a perturbation together.
+        """Return the candidates, grouped by perturbation.
 
         Raises:
-            ConfigurationError: A combination makes no sense.
+            ConfigurationError: A combination is invalid.
         """
         return [
             [
@@ -69,14 +69,14 @@ class Rows(Record):
 
     harmless: tuple[Item, ...]
     attack: tuple[Item, ...] = ()
-    """Rows that are attacked here."""
+    """Rows to attack here."""
     given: tuple[Item, ...] = ()
-    """Rows whose pictures are adversarial already."""
+    """Rows whose images are adversarial already."""
 
     def halves(self) -> tuple[Rows, Rows] | None:
-        """Return the rows that choose and those that report; None where there are too few of a kind.
+        """Return rows for the choice and rows for the report; None if there are too few of a kind.
 
-        Which is which depends on the ids, not on the order in the file.
+        The split depends on the ids, not on the order in the file.
         """
         kinds = {"harmless": self.harmless, "attack": self.attack, "given": self.given}
         if any(0 < len(items) < MIN_ROWS for items in kinds.values()):
@@ -87,7 +87,7 @@ class Rows(Record):
 
 
 class Measured(Record):
-    """One candidate on some rows; arms are those of `ARMS` that there are rows for."""
+    """One candidate's results; arms are those of `ARMS` with rows."""
 
     config: SmoothGuardConfig
     rates: dict[str, Rate]
@@ -97,25 +97,23 @@ class Measured(Record):
     mean_calls: float
     """Model calls per harmless row."""
     paired: PairedTest
-    """Harmless rows that the model alone (first) and behind the guard (second) gets right."""
+    """Harmless rows right without (first) and with (second) the guard."""
 
     @property
     def utility_loss(self) -> float:
         """Share of right answers that the guard costs: lost minus gained, over the rows."""
-        count = self.paired.both + self.paired.only_first + self.paired.only_second + self.paired.neither
-        return (self.paired.only_first - self.paired.only_second) / count if count else 0.0
+        lost = self.paired.only_first - self.paired.only_second
+        return lost / self.paired.num_items if self.paired.num_items else 0.0
 
     @property
     def loss_bound(self) -> float:
-        """What the loss may be at most: upper end of Wilson's 95 % interval of the share of rows that are lost."""
-        paired = self.paired
-        count = paired.both + paired.only_first + paired.only_second + paired.neither
-        interval = Rate(k=paired.only_first, n=count).interval()
+        """Upper end of Wilson's 95 % interval of the share of lost rows."""
+        interval = Rate(k=self.paired.only_first, n=self.paired.num_items).interval()
         return interval[1] if interval else 1.0
 
 
-class Alone(Record):
-    """The model without a guard on some rows."""
+class Unguarded(Record):
+    """Results of the model without a guard."""
 
     rates: dict[str, Rate]
     outcomes: dict[str, Outcomes] = Field(default_factory=dict)
@@ -125,13 +123,13 @@ class Bench:
     """Measures candidates of one model.
 
     Args:
-        store: Asks and keeps answers.
-        folder: Keeps attacked pictures.
+        store: Asks and stores answers.
+        folder: Stores attacked images.
         identity: Of the model.
-        attack: How rows are attacked; None where they are not: there are none, or the model is not local.
-        match: When a harmless answer is right.
+        attack: How to attack rows; None: they are not attacked.
+        match: How a right answer matches.
         embeddings: Embeds answers, each once.
-        progress: Called what is being done.
+        progress: Called with a description of each step.
     """
 
     def __init__(
@@ -154,15 +152,15 @@ class Bench:
         self._progress = progress
         self._found: dict[tuple[str, ...], Sequence[Item]] = {}
 
-    def alone(self, rows: Rows, config: SmoothGuardConfig) -> Alone:
-        """Measure the model without a guard; the configuration says which media it may be asked about."""
+    def unguarded(self, rows: Rows, config: SmoothGuardConfig) -> Unguarded:
+        """Measure the model without a guard; the configuration says which media are allowed."""
         outcomes: dict[str, Outcomes] = {}
         for arm, items in self._shared_arms(rows):
             self._progress(f"{arm}: {len(items)} rows without the guard")
             outcomes[arm] = self._outcomes(arm, items, self._store.clean(items, config))
-        return Alone(rates={arm: Rate.of(rows.values()) for arm, rows in outcomes.items()}, outcomes=outcomes)
+        return Unguarded(rates={arm: Rate.of(rows.values()) for arm, rows in outcomes.items()}, outcomes=outcomes)
 
-    def measure(self, configs: Sequence[SmoothGuardConfig], rows: Rows, alone: Alone) -> list[Measured]:
+    def measure(self, configs: Sequence[SmoothGuardConfig], rows: Rows, alone: Unguarded) -> list[Measured]:
         """Measure candidates that share a perturbation."""
         first = configs[0]
         num_copies = max(config.num_samples for config in configs)
@@ -180,7 +178,7 @@ class Bench:
         config: SmoothGuardConfig,
         arms: dict[str, Sequence[Item]],
         copies: dict[str, list[CopyAnswers]],
-        alone: Alone,
+        alone: Unguarded,
     ) -> Measured:
         components = cached_components(config, embedder=self._embeddings)
         voted = {arm: replay(config, records, components=components) for arm, records in copies.items()}

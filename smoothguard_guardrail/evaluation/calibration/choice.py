@@ -1,4 +1,4 @@
-"""Which candidate to take: the most robust within a utility loss and a call budget, allowing for chance."""
+"""Chooses the most robust candidate within a utility loss and a call budget, allowing for chance."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ class Limits(Record):
     """What the guard may cost."""
 
     max_utility_loss: float = Field(default=0.02, ge=0, le=1)
-    """Share of the right answers that may be lost, as counted."""
+    """Largest share of right answers that may be lost, as counted."""
     max_calls: int = Field(default=8, ge=1)
-    """Model calls per request at most."""
+    """Most model calls per request."""
 
 
 class Choice(Record):
-    """The candidate that was taken, and why."""
+    """The chosen candidate, and why."""
 
     index: int | None
-    """Among the candidates; None where none is within the limits."""
+    """Among the candidates; None if none is within the limits."""
     robustness: Robustness
-    """Which arm decided."""
+    """The arm that decided."""
     reasons: tuple[str, ...]
-    """In plain words."""
+    """For readers."""
 
 
 def choose(candidates: Sequence[Measured], limits: Limits) -> Choice:
-    """Choose among candidates that were measured on the same rows.
+    """Choose among candidates measured on the same rows.
 
     A candidate is within the limits if its `num_samples` is at most `max_calls` and the counted utility loss at most
-    `max_utility_loss`. Of those the one with the lowest success rate under the strongest attack that was measured is
-    the best; all whose outcomes McNemar's exact test cannot tell from the best's (p >= 0.05, row by row) stand beside
-    it. Of these the one with the fewest `num_samples` is taken; among equals that with the lowest success rate.
+    `max_utility_loss`. The best of these has the lowest success rate under the strongest measured attack; those whose
+    outcomes McNemar's exact test does not distinguish from the best's (p >= 0.05, row by row) count as equal to it. Of
+    these, the one with the fewest `num_samples` is chosen, then that with the lowest success rate.
 
-    Without an attack the largest sigma within the limits is taken, on the assumption that robustness grows with it.
+    Without an attack, the largest sigma within the limits is chosen, assuming that robustness grows with it.
 
     Raises:
         ConfigurationError: There are no candidates.
@@ -61,13 +61,13 @@ def choose(candidates: Sequence[Measured], limits: Limits) -> Choice:
     if robustness == "not measured":
         return _by_assumption(candidates, within, first)
     best = min(within, key=lambda index: _rank(candidates[index], robustness))
-    alike = [index for index in within if not _differ(candidates[index], candidates[best], robustness)]
-    taken = min(alike, key=lambda index: (candidates[index].config.num_samples, *_rank(candidates[index], robustness)))
-    reasons = [first, f"The lowest success rate of {robustness} pictures is {candidates[best].rates[robustness]}."]
-    if len(alike) > 1:
+    equal = [index for index in within if not _differ(candidates[index], candidates[best], robustness)]
+    taken = min(equal, key=lambda index: (candidates[index].config.num_samples, *_rank(candidates[index], robustness)))
+    reasons = [first, f"The lowest success rate of {robustness} images is {candidates[best].rates[robustness]}."]
+    if len(equal) > 1:
         reasons.append(
-            f"{len(alike)} candidates cannot be told apart on these rows (McNemar, p >= {ALPHA:g}); of these the one"
-            f" with the fewest calls is taken, and among equals that with the lowest rate."
+            f"{len(equal)} candidates cannot be distinguished on these rows (McNemar, p >= {ALPHA:g}); of these the one"
+            f" with the fewest calls is chosen, then that with the lowest rate."
         )
     return Choice(index=taken, robustness=robustness, reasons=tuple(reasons))
 
@@ -100,9 +100,9 @@ def _by_assumption(candidates: Sequence[Measured], within: Sequence[int], first:
         return -measured.config.sigma, measured.utility_loss, measured.config.num_samples, measured.mean_calls
 
     assumption = (
-        "Robustness was not measured: there are no attacked pictures, and no local model to attack. The largest sigma"
-        " within the limits is taken. That robustness grows with sigma is an assumption: it holds only as far as the"
-        " right answers outlive the noise better than the attack does, and says nothing of an attacker who knows the"
+        "Robustness was not measured: there are no attacked images, and no local model to attack. The largest sigma"
+        " within the limits is chosen. That robustness grows with sigma is an assumption: it is true only if the"
+        " right answers survive the noise better than the attack, and says nothing about an attacker who knows the"
         " guard."
     )
     return Choice(index=min(within, key=key), robustness="not measured", reasons=(first, assumption))

@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS, Alone, Measured, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS, Measured, Rows, Sweep, Unguarded
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.records import Record
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 class HeldOut(Record):
-    """The chosen candidate on rows that did not choose it."""
+    """The chosen candidate on rows not used for the choice."""
 
-    alone: Alone
+    alone: Unguarded
     measured: Measured
 
 
 class Calibration(Record):
-    """Everything that a calibration found."""
+    """The result of a calibration."""
 
     limits: Limits
     candidates: tuple[Measured, ...]
-    """On the rows that choose."""
-    alone: Alone
+    """On the rows used for the choice."""
+    alone: Unguarded
     """The model without a guard on the same rows."""
     choice: Choice
     held_out: HeldOut | None = None
     notes: tuple[str, ...] = ()
-    """What a reader should know."""
+    """Caveats for readers."""
     environment: dict[str, JsonValue] = Field(default_factory=dict)
 
     @property
     def chosen(self) -> Measured | None:
-        """The chosen candidate; None where none is within the limits."""
+        """The chosen candidate; None if none is within the limits."""
         return None if self.choice.index is None else self.candidates[self.choice.index]
 
 
@@ -55,16 +55,16 @@ def calibrate(
     """Find a configuration for a model and data.
 
     Args:
-        bench: Measures.
-        rows: The data; there must be harmless rows.
-        sweep: What to try; candidates over the call budget are left out.
+        bench: Measures the candidates.
+        rows: The data, with harmless rows.
+        sweep: Values to try; candidates over the call budget are left out.
         base: All other settings.
         limits: What the guard may cost.
-        environment: What repeats it, for the record.
+        environment: Recorded for reproduction.
 
     Raises:
         InputError: There are no harmless rows.
-        ConfigurationError: The sweep holds no candidate within the call budget.
+        ConfigurationError: The sweep has no candidate within the call budget.
     """
     if not rows.harmless:
         raise InputError("utility cannot be measured: give harmless rows, with an answer each")
@@ -75,12 +75,12 @@ def calibrate(
     groups = sweep.model_copy(update={"num_samples": affordable}).configs(base)
     halves = rows.halves()
     choosing, reporting = halves or (rows, None)
-    alone = bench.alone(choosing, base)
+    alone = bench.unguarded(choosing, base)
     candidates = tuple(each for group in groups for each in bench.measure(group, choosing, alone))
     choice = choose(candidates, limits)
     held_out = None
     if reporting is not None and choice.index is not None:
-        without = bench.alone(reporting, base)
+        without = bench.unguarded(reporting, base)
         (measured,) = bench.measure([candidates[choice.index].config], reporting, without)
         held_out = HeldOut(alone=without, measured=measured)
     return Calibration(
@@ -98,17 +98,18 @@ def _notes(rows: Rows, is_held_out: bool, choice: Choice, limits: Limits) -> tup
     notes = []
     if is_held_out:
         notes.append(
-            "Half of the rows chose, the other half report: only the latter figures are free of the winner's curse."
+            "Half of the rows were used for the choice, the other half for the report: only the latter figures are"
+            " unbiased by the choice."
         )
     else:
         notes.append(
-            f"Too few rows to hold any out (fewer than {MIN_ROWS} of a kind): the rows that report are those that"
-            " chose, so the chosen candidate's figures flatter it."
+            f"Too few rows to hold any out (fewer than {MIN_ROWS} of a kind): the figures are from the rows used"
+            " for the choice, and flatter the chosen candidate."
         )
     count = len(rows.harmless) // (2 if is_held_out else 1)
     if count * limits.max_utility_loss < 1:
         notes.append(
-            f"With {count} harmless rows the smallest loss that can show is {1 / count:.3f}: a limit of"
+            f"With {count} harmless rows the smallest measurable loss is {1 / count:.3f}: a limit of"
             f" {limits.max_utility_loss:g} allows no row to be lost on balance."
         )
     if choice.robustness in ("attacked", "given"):

@@ -1,4 +1,4 @@
-"""Answers and judgements beside the items they are for."""
+"""Answers and judgements, matched with their items."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def in_order(items: Sequence[Item], answers: Mapping[str, str]) -> list[str]:
     """
     missing = [item.id for item in items if item.id not in answers]
     if missing:
-        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no answer, as {_first(missing)}")
+        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no answer, such as {_first(missing)}")
     unknown = list(answers.keys() - {item.id for item in items})
     if unknown:
         raise ConfigurationError(
-            f"{len(unknown)} answers are for items that do not exist, as {_first(sorted(unknown))}"
+            f"{len(unknown)} answers are for items that do not exist, such as {_first(sorted(unknown))}"
         )
     return [answers[item.id] for item in items]
 
 
 def holds_item_ids(path: Path) -> bool:
-    """Whether a file holds answers by item id, such as `smoothguard eval run` writes them.
+    """Whether a file has answers by item id, as `smoothguard eval run` writes them.
 
     Raises:
         InputError: The file cannot be read.
@@ -64,12 +64,12 @@ def answered_part(items: Sequence[Item], ids: Iterable[str]) -> tuple[Item, ...]
     found = tuple(item for item in items if item.id in wanted)
     unknown = sorted(wanted - {item.id for item in found})
     if unknown:
-        raise ConfigurationError(f"{len(unknown)} answers are for items that do not exist, as {_first(unknown)}")
+        raise ConfigurationError(f"{len(unknown)} answers are for items that do not exist, such as {_first(unknown)}")
     return found
 
 
 def by_category(items: Sequence[Item]) -> dict[str, list[Item]]:
-    """Group items by category, in the order of appearance, and all of them under `all`, last."""
+    """Group items by category, in order of appearance, and then all of them under `all`."""
     groups: dict[str, list[Item]] = {}
     for item in items:
         groups.setdefault(item.category, []).append(item)
@@ -77,10 +77,10 @@ def by_category(items: Sequence[Item]) -> dict[str, list[Item]]:
 
 
 def judged(judge: Judge, items: Sequence[Item], texts: Sequence[str]) -> Sequence[Judgement]:
-    """Ask a judge, and check that it returns one judgement per answer.
+    """Return one judgement per answer.
 
     Raises:
-        AdapterError: It does not.
+        AdapterError: The judge returned more or fewer.
     """
     found = judge(items, texts)
     if len(found) != len(items):

@@ -1,4 +1,4 @@
-"""What every benchmark offers."""
+"""The interface of benchmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Benchmark(Protocol):
 
     @property
     def name(self) -> str:
-        """As on the command line: `pope`, `llava-bench`, `mm-safetybench`, `compa-order`."""
+        """The command line's name: `pope`, `llava-bench`, `mm-safetybench`, `compa-order`."""
         ...
 
     @property
@@ -29,24 +29,24 @@ class Benchmark(Protocol):
 
         Args:
             answers: One text per item.
-            judge: Decides on answers, where the benchmark needs one.
+            judge: Judges answers if the benchmark needs it.
 
         Raises:
-            ConfigurationError: Answers are missing, are for items that do not exist, or a judge is needed.
+            ConfigurationError: Answers are missing, are for items that do not exist, or a required judge is missing.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemBenchmark:
-    """A benchmark that is its items, and notes for readers of its scores."""
+    """A benchmark of items, with notes on its scores."""
 
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     name: ClassVar[str]
 
     def part(self, ids: Iterable[str]) -> Self:
-        """Return the benchmark with these items only, and a note that says so.
+        """Return the benchmark with only these items, and a note that says so.
 
         Raises:
             ConfigurationError: An id has no item.

@@ -1,4 +1,4 @@
-"""Answers to CompA-order that others made."""
+"""Existing answers to CompA-order."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _FIELDS = {"row": ("row_index", "row"), "file": ("selected_audio_file", "file"),
 
 
 def read_answers(bench: CompaOrder, path: Path) -> dict[str, str]:
-    """Read answers, and join them by row and recording.
+    """Read answers, joined by row and audio file.
 
     Either the JSON file that the authors' script writes: `questions`, each with `row_index`, `selected_audio_file` and
     `model_response`; or JSON lines with these fields, or with `row`, `file` and `text`, rows counting from 0.
 
     Args:
-        bench: With `ask="every"`, so that any recording may have been asked about.
+        bench: With `ask="every"`, since answers may be about any audio file.
         path: The file.
 
     Raises:
-        InputError: The file or a field is missing or wrong, a recording is answered twice, or a row has no such file.
+        InputError: The file or a field is missing or wrong, or an audio file is answered twice or is not of its row.
     """
     known = {(str(item.details["row"]), str(item.details["file"])): item.id for item in bench.items}
     found: dict[str, str] = {}
     for row in _rows(path):
         number, file = row.key(_present(row, "row")), row.text(_present(row, "file"))
         if (number, file) not in known:
-            raise InputError(f"{row.where}: row {number} of the questions has no recording {file}")
+            raise InputError(f"{row.where}: row {number} of the questions has no audio file {file}")
         add_unique(found, known[number, file], row.text(_present(row, "text")), row=row, what="the answer to")
     return found
 

@@ -1,7 +1,7 @@
-"""CompA-order: does a model hear in which order things happen? Recordings, each with two or three captions.
+"""CompA-order: does a model hear the order of events? Audio files, each with two or three captions.
 
-Source: Ghosh et al. 2024, CompA, arXiv 2310.08753; asked as a choice among numbered captions, as SmoothGuard's
-authors do (arXiv 2510.26830, `audio_eval`).
+Source: Ghosh et al. 2024, CompA, arXiv 2310.08753; asked as a choice among numbered captions, like SmoothGuard's
+authors (arXiv 2510.26830, `audio_eval`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PAIRS = (
     ("reversed_pair_caption", "reversed_pair_file"),
     ("triplet_caption", "triplet_file"),
 )
-"""Columns of a caption and its recording, in the order in which captions are numbered."""
+"""Columns of each caption and its audio file, in the order of the captions' numbers."""
 NUM_ROWS = 400
 
 _MISSING = "-"
@@ -36,9 +36,9 @@ _CSV, _AUDIO = "CompA_order_benchmark.csv", "CompA_order_files"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompaOrder(ItemBenchmark):
-    """CompA-order's recordings; categories are `2 options` and `3 options`, labels the caption's number.
+    """CompA-order's audio files; categories are `2 options` and `3 options`, labels the caption's number.
 
-    Ids are as `17/2`: the row, from 0, and which of its recordings is heard.
+    Ids look like `17/2`: the row, from 0, and which of its audio files is asked about.
     """
 
     name: ClassVar[str] = "compa-order"
@@ -53,17 +53,17 @@ class CompaOrder(ItemBenchmark):
         with_media: bool = True,
         complete: bool = True,
     ) -> Self:
-        """Read the CSV file of captions and recordings.
+        """Read the CSV file of captions and audio files.
 
         Args:
             folder: The CSV file, or the folder with `CompA_order_benchmark.csv`.
-            audio: Folder of the recordings; None: `CompA_order_files` beside the CSV file.
-            ask: `one`: about one recording per row, drawn as the authors draw it; `every`: about all of them.
-            with_media: False: questions without recordings, enough to score answers that exist.
+            audio: Folder of the audio files; None: `CompA_order_files` next to the CSV file.
+            ask: `one`: about one audio file per row, drawn as the authors do; `every`: about all of them.
+            with_media: False: questions without audio, enough to score existing answers.
             complete: Refuse anything but the 400 published rows.
 
         Raises:
-            InputError: A file, a column, a row or a recording is missing or wrong.
+            InputError: A file, a column, a row or an audio file is missing or wrong.
         """
         folder = Path(folder)
         path = folder / _CSV if folder.is_dir() else folder
@@ -87,10 +87,10 @@ class CompaOrder(ItemBenchmark):
 
         Raises:
             ConfigurationError: `ask` is neither of the two.
-            InputError: A row or a recording is missing or wrong.
+            InputError: A row or an audio file is missing or wrong.
         """
         if ask not in ("one", "every"):
-            raise ConfigurationError(f"`ask` must be one or every, and is {ask!r}")
+            raise ConfigurationError(f"`ask` must be one or every, got {ask!r}")
         named = rows_of("CompA-order", rows)
         if complete and len(named) != NUM_ROWS:
             raise InputError(f"{len(named)} rows, and the published file has {NUM_ROWS}; {PARTS}")
@@ -99,36 +99,40 @@ class CompaOrder(ItemBenchmark):
             options = _options(row)
             asked = range(len(options)) if ask == "every" else [_drawn(number, len(options))]
             items += [_item(number, row, options, place, audio) for place in asked]
-        require_media(items, "give the folder of the recordings as `audio`")
-        notes = (f"asked about {ask} recording of each row", *(() if complete else (f"{len(named)} rows",)))
+        require_media(items, "give the folder of the audio files as `audio`")
+        notes = (f"asked about {ask} audio file of each row", *(() if complete else (f"{len(named)} rows",)))
         return cls(items=tuple(items), notes=notes)
 
     def answered(self, ids: Iterable[str], *, complete: bool = True) -> Self:
-        """Return the benchmark with these items only: the recordings that somebody asked about.
+        """Return the benchmark with only the items that were asked about.
 
         Args:
-            ids: Of items.
-            complete: Refuse a row of which no recording was asked about.
+            ids: Ids of the items.
+            complete: Refuse rows without any of these items.
 
         Raises:
-            ConfigurationError: An id has no item, or a row none of these.
+            ConfigurationError: An id has no item, or a row has none of these items.
         """
         items = answered_part(self.items, ids)
         rows = {str(item.details["row"]) for item in self.items}
         if complete and (missing := sorted(rows - {str(item.details["row"]) for item in items}, key=int)):
-            raise ConfigurationError(f"{len(missing)} of {len(rows)} rows have no answer, as {', '.join(missing[:3])}")
-        return replace(self, items=items, notes=(f"{len(items)} recordings of {len(rows)} rows",))
+            raise ConfigurationError(
+                f"{len(missing)} of {len(rows)} rows have no answer, such as {', '.join(missing[:3])}"
+            )
+        return replace(self, items=items, notes=(f"{len(items)} audio files of {len(rows)} rows",))
 
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
-        """Score answers: accuracy, by number of options and over all.
+        """Score answers: accuracy, by number of options and overall.
 
-        An answer that names no caption of its row is wrong, as with the authors; `invalid` counts those.
+        An answer that names no caption of its row is wrong, as for the authors; `invalid` counts those.
 
         Raises:
             ConfigurationError: Answers are missing, or are for items that do not exist.
         """
         texts = in_order(self.items, answers)
-        chosen = {item.id: chosen_caption(text, _count(item)) for item, text in zip(self.items, texts, strict=True)}
+        chosen = {
+            item.id: chosen_caption(text, int(item.category[0])) for item, text in zip(self.items, texts, strict=True)
+        }
         rows = tuple(_row(group, items, chosen) for group, items in by_category(self.items).items())
         invalid = sum(number is None for number in chosen.values())
         return Scores(
@@ -158,17 +162,17 @@ def chosen_caption(text: str, num_options: int) -> int | None:
 
 
 def _options(row: Row) -> list[tuple[str, str]]:
-    """Return the captions and files that a row has, in the order in which they are numbered."""
+    """Return the captions and files of a row, in the order of their numbers."""
     options = []
     for caption, file in PAIRS:
-        there = {column: _value(row, column) for column in (caption, file)}
-        absent = [column for column, value in there.items() if value is None]
+        pair = {column: _value(row, column) for column in (caption, file)}
+        absent = [column for column, value in pair.items() if value is None]
         if len(absent) == 1:
-            raise InputError(f"{row.where}: `{absent[0]}` is missing, and what belongs to it is there")
+            raise InputError(f"{row.where}: `{absent[0]}` is missing, but the other half of its pair is there")
         if not absent:
-            options.append((str(there[caption]), str(there[file])))
+            options.append((str(pair[caption]), str(pair[file])))
     if len(options) < 2:
-        raise InputError(f"{row.where}: must have two captions with recordings at least")
+        raise InputError(f"{row.where}: must have at least two captions with audio files")
     return options
 
 
@@ -197,7 +201,7 @@ def _item(number: int, row: Row, options: Sequence[tuple[str, str]], place: int,
 
 
 def _question(captions: Sequence[str]) -> str:
-    """Return the authors' question; they name three numbers where there are two captions as well."""
+    """Return the authors' question."""
     numbers = "1 or 2" if len(captions) == 2 else "1, 2, or 3"
     return "\n".join(
         [
@@ -206,11 +210,6 @@ def _question(captions: Sequence[str]) -> str:
             f"Answer with the number ({numbers}) of the best matching caption:",
         ]
     )
-
-
-def _count(item: Item) -> int:
-    captions = item.details["captions"]
-    return len(captions) if isinstance(captions, list) else 0
 
 
 def _row(group: str, items: Sequence[Item], chosen: Mapping[str, int | None]) -> ScoreRow:

@@ -1,7 +1,7 @@
-"""The benchmarks as datasets of the Hugging Face hub, or of a folder: the same items as from the original files.
+"""Benchmarks read from Hugging Face datasets, on the hub or in a folder: the same items as in the original files.
 
-Pictures become files once, byte for byte as the dataset holds them, under the names of the original layout. A folder is
-read without network: what `Dataset.save_to_disk` wrote, or the parquet files of a downloaded repository.
+Images are written once, byte for byte, under the names of the original layout. A folder is read without network: the
+output of `Dataset.save_to_disk`, or the parquet files of a downloaded repository.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.errors import ConfigurationError, InputError, MissingDependencyError
 from smoothguard_guardrail.evaluation.datasets.llava_bench import LlavaBench
 from smoothguard_guardrail.evaluation.datasets.mm_safetybench import MMSafetyBench, Variant
-from smoothguard_guardrail.evaluation.datasets.mm_scenarios import SCENARIO_SIZES
+from smoothguard_guardrail.evaluation.datasets.mm_scenarios import SCENARIO_SIZES, full_names
 from smoothguard_guardrail.evaluation.datasets.pope import SPLITS, Pope
 from smoothguard_guardrail.evaluation.datasets.rows import Row, by_key, file_in, read_json_object
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _TEXT_ONLY = "Text_only"
-# The dataset's split of a variant, and the field of the original records that its question stands in.
+# By variant: the dataset's split, and the field of its question in the original records.
 _MM_SPLITS: dict[Variant, tuple[str, str]] = {
     "SD": ("SD", "Rephrased Question(SD)"),
     "TYPO": ("TYPO", "Rephrased Question"),
@@ -48,16 +48,16 @@ def pope_from_hub(
 
     Args:
         source: A dataset of the hub, or a folder.
-        images: Where pictures are written, each once; those that are there already are kept. None: questions without
-            pictures, enough to score answers that exist.
-        revision: The hub's commit, branch or tag; scores carry the commit in their notes. Of a folder it is only noted.
+        images: Where images are written; existing files are kept. None: questions without images, enough to score
+            existing answers.
+        revision: The hub's commit, branch or tag; the notes of the scores name it.
         splits: As for `Pope.load`.
         suffix: As for `Pope.load`.
         complete: As for `Pope.load`.
 
     Raises:
-        ConfigurationError: The dataset is not there.
-        InputError: A column, a row or a picture is missing or wrong, or `images` holds others under the same names.
+        ConfigurationError: The dataset does not exist.
+        InputError: A column, a row or an image is missing or wrong, or `images` has a different file of its name.
         MissingDependencyError: The package `datasets` is not installed.
     """
     columns = ("question_id", "question", "answer", "image_source", "image", "category")
@@ -84,7 +84,7 @@ def llava_bench_from_hub(
 ) -> LlavaBench:
     """Read LLaVA-Bench: `question_id`, `question`, `image`, `caption`, `gpt_answer`, `category`, `image_id`.
 
-    A picture's several captions are one text in this dataset.
+    An image's several captions are one text in this dataset.
 
     Args:
         source: A dataset of the hub, or a folder.
@@ -94,8 +94,8 @@ def llava_bench_from_hub(
         complete: As for `LlavaBench.load`.
 
     Raises:
-        ConfigurationError: The dataset is not there.
-        InputError: A column, a row or a picture is missing or wrong, or `images` holds others under the same names.
+        ConfigurationError: The dataset does not exist.
+        InputError: A column, a row or an image is missing or wrong, or `images` has a different file of its name.
         MissingDependencyError: The package `datasets` is not installed.
     """
     columns = ("question_id", "question", "image", "caption", "gpt_answer", "category", "image_id")
@@ -108,7 +108,7 @@ def llava_bench_from_hub(
         _write_once(images, name, row)
         context = contexts.setdefault(name, Row(where=row.where, values={"image": name, "caption": caption}))
         if context.text("caption") != caption:
-            raise InputError(f"{row.where}: the picture {name} had another caption before")
+            raise InputError(f"{row.where}: the image {name} had another caption before")
         values = {"question_id": key, "image": name, "text": row.text("question"), "category": row.text("category")}
         questions.append(Row(where=row.where, values=values))
         references.append(Row(where=row.where, values={"question_id": key, "text": row.text("gpt_answer")}))
@@ -137,7 +137,7 @@ def mm_safetybench_from_hub(
 
     Args:
         source: A dataset of the hub, or a folder with one folder per scenario, named as there: `Fraud`.
-        images: As for `pope_from_hub`; they lie at `<scenario>/<variant>/<id>.jpg`, whatever their format.
+        images: As for `pope_from_hub`; written to `<scenario>/<variant>/<id>.jpg` in any format.
         variant: As for `MMSafetyBench.load`.
         scenarios: As for `MMSafetyBench.load`.
         universal_image: As for `MMSafetyBench.load`.
@@ -145,8 +145,8 @@ def mm_safetybench_from_hub(
         complete: As for `MMSafetyBench.load`.
 
     Raises:
-        ConfigurationError: The dataset or a scenario is not there, or `universal_image` does not fit the variant.
-        InputError: A column, a row or a picture is missing or wrong, or `images` holds others under the same names.
+        ConfigurationError: The dataset or a scenario does not exist, or `universal_image` does not fit the variant.
+        InputError: A column, a row or an image is missing or wrong, or `images` has a different file of its name.
         MissingDependencyError: The package `datasets` is not installed.
     """
     if variant not in _MM_SPLITS:
@@ -154,7 +154,7 @@ def mm_safetybench_from_hub(
     split, field = _MM_SPLITS[variant]
     records: dict[str, dict[str, Row]] = {}
     origins: dict[str, None] = {}
-    for scenario in _scenarios(scenarios):
+    for scenario in SCENARIO_SIZES if scenarios is None else full_names(scenarios):
         plain = _mm_rows(source, scenario, _TEXT_ONLY, revision, origins)
         records[scenario] = {}
         for key, row in (
@@ -177,19 +177,10 @@ def mm_safetybench_from_hub(
     return replace(found, notes=(*found.notes, *origins))
 
 
-def _scenarios(wanted: Sequence[str] | None) -> list[str]:
-    if wanted is None:
-        return list(SCENARIO_SIZES)
-    found = {name: known for known in SCENARIO_SIZES for name in (known, *known.split("-", 1))}
-    if unknown := [name for name in wanted if name not in found]:
-        raise ConfigurationError(f"{unknown[0]!r} is not a scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")
-    return list(dict.fromkeys(found[name] for name in wanted))
-
-
 def _mm_rows(
     source: str | Path, scenario: str, split: str, revision: str | None, origins: dict[str, None]
 ) -> dict[str, Row]:
-    name = scenario.partition("-")[2]  # 01-Illegal_Activitiy is Illegal_Activitiy there
+    name = scenario.partition("-")[2]  # 01-Illegal_Activitiy is Illegal_Activitiy in the dataset
     data = _open(source, split, ("id", "question", "image"), config=name, revision=revision)
     origins[_origin(source, revision, data)] = None
     return by_key(_rows(data, f"{source}, {name}, {split}"), "id")
@@ -198,7 +189,7 @@ def _mm_rows(
 def _open(
     source: str | Path, split: str, columns: Sequence[str], *, revision: str | None, config: str | None = None
 ) -> Dataset:
-    """Return a dataset whose pictures stay bytes."""
+    """Return a dataset with undecoded images."""
     try:
         import datasets
     except ImportError as error:
@@ -233,12 +224,12 @@ def _open_folder(folder: Path, split: str, config: str | None) -> Dataset:
         return found[split]
     if (saved / "state.json").exists():
         return datasets.load_from_disk(str(saved))
-    shard = re.compile(rf"{re.escape(split)}(-\d+-of-\d+)?\.parquet")  # and not SD_TYPO for SD
+    shard = re.compile(rf"{re.escape(split)}(-\d+-of-\d+)?\.parquet")  # SD must not match SD_TYPO
     paths = sorted(path for path in folder.rglob("*.parquet") if shard.fullmatch(path.name))
     paths = [path for path in paths if config is None or config in path.relative_to(folder).parts]
     if not paths or len({path.parent for path in paths}) > 1:
         raise ConfigurationError(
-            f"{saved} must contain what `Dataset.save_to_disk` wrote, or {split}.parquet in one of its folders"
+            f"{saved} must contain the output of `Dataset.save_to_disk`, or {split}.parquet in one of its folders"
         )
     return datasets.Dataset(datasets.table.InMemoryTable(parquet.read_table(paths)))
 
@@ -249,13 +240,13 @@ def _rows(data: Dataset, where: str) -> Iterator[Row]:
 
 
 def _write_once(folder: Path | None, name: str, row: Row) -> None:
-    """Write a row's picture, unless it is there or no pictures are wanted."""
+    """Write a row's image unless the file exists or there is no folder."""
     if folder is None:
         return
     path, data = file_in(folder, name, where=row.where), _bytes(row)
     if path.is_file():
         if path.read_bytes() != data:
-            raise InputError(f"{row.where}: {path} is another picture; give a folder of its own as `images`")
+            raise InputError(f"{row.where}: {path} is another image; give another folder as `images`")
         return
     write_atomic(path, data)
 
@@ -266,7 +257,7 @@ def _bytes(row: Row) -> bytes:
         return data
     if isinstance(image, Mapping) and image.get("path") and Path(image["path"]).is_file():
         return Path(image["path"]).read_bytes()
-    raise InputError(f"{row.where}: `image` must be a picture, and is {type(image).__name__}")
+    raise InputError(f"{row.where}: `image` must be an image, got {type(image).__name__}")
 
 
 def _with_suffix(name: str) -> str:

@@ -1,4 +1,4 @@
-"""LLaVA-Bench (In-the-Wild): open questions about pictures, reviewed by a judge against GPT-4's answers.
+"""LLaVA-Bench (In-the-Wild): open questions about images, reviewed by a judge against GPT-4's answers.
 
 Source: Liu et al. 2023, Visual Instruction Tuning; repository haotian-liu/LLaVA, `eval_gpt_review_bench.py` and
 `summarize_gpt_review.py`.
@@ -36,7 +36,7 @@ Records = Iterable[Row | Mapping[str, Any]]
 class LlavaBench(ItemBenchmark):
     """LLaVA-Bench's questions; categories are `complex`, `conv` and `detail`, ids are the `question_id`.
 
-    `Item.details` holds what the judge's prompt is made of: `context`, `reference`, `role` and `rule`.
+    `Item.details` has the parts of the judge's prompt: `context`, `reference`, `role` and `rule`.
     """
 
     name: ClassVar[str] = "llava-bench"
@@ -55,13 +55,13 @@ class LlavaBench(ItemBenchmark):
 
         Args:
             folder: Where these files are.
-            images: Folder of the pictures; None: `images` beside the files.
-            rule: LLaVA's `llava/eval/table/rule.json`; None: `rule.json` beside the other files.
-            with_media: False: questions without pictures, enough to score answers that exist.
+            images: Folder of the images; None: `images` next to the files.
+            rule: LLaVA's `llava/eval/table/rule.json`; None: `rule.json` next to the other files.
+            with_media: False: questions without images, enough to score existing answers.
             complete: Refuse anything but the 60 published questions.
 
         Raises:
-            InputError: A file, a row, a field or a picture is missing or wrong.
+            InputError: A file, a row, a field or an image is missing or wrong.
         """
         folder = Path(folder)
         return cls.from_rows(
@@ -91,11 +91,11 @@ class LlavaBench(ItemBenchmark):
             contexts: `image`, and `caption`: a text or a list of texts.
             references: `question_id` and `text`, GPT-4's answers.
             rules: `role` and `prompt` by `llava_bench_<category>`.
-            images: Folder of the pictures; None: questions without pictures.
+            images: Folder of the images; None: questions without images.
             complete: Refuse anything but the 60 published questions.
 
         Raises:
-            InputError: A row, a field or a picture is missing or wrong.
+            InputError: A row, a field or an image is missing or wrong.
         """
         rows = by_key(rows_of("questions", questions), "question_id")
         captions = {key: _captions(row) for key, row in by_key(rows_of("context", contexts), "image").items()}
@@ -105,11 +105,11 @@ class LlavaBench(ItemBenchmark):
             raise InputError(f"{answers[min(unknown)].where}: there is no question {min(unknown)}")
         if complete:
             check_sizes("questions", [item.category for item in items])
-        require_media(items, "give the folder of the pictures as `images`")
+        require_media(items, "give the folder of the images as `images`")
         return cls(items=items, notes=() if complete else (f"{len(items)} questions",))
 
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
-        """Score answers by the reviews that a judge writes: `Judgement.reply`, read by `parse_review`.
+        """Score answers by a judge's reviews: `Judgement.reply`, read by `parse_review`.
 
         Raises:
             ConfigurationError: Answers are missing, are for items that do not exist, or there is no judge.
@@ -125,13 +125,13 @@ class LlavaBench(ItemBenchmark):
 
 
 def review_prompt(item: Item, answer: str) -> str:
-    """Return what the judge is asked, laid out as upstream does: context, question, both answers, rule.
+    """Return the judge's prompt in upstream's layout: context, question, both answers, rule.
 
     Args:
         item: Of a `LlavaBench`.
         answer: The second assistant's; the first one's is the reference.
 
-    Source: `eval_gpt_review_bench.py`, with several captions joined by line breaks and a single one as it is.
+    Source: `eval_gpt_review_bench.py`, with several captions joined by line breaks.
     """
     context, role = item.details["context"], item.details["role"]
     return (
@@ -153,7 +153,7 @@ def _item(
 ) -> Item:
     image, category = row.text("image"), row.text("category")
     if image not in captions:
-        raise InputError(f"{row.where}: there is no context for the picture {image}")
+        raise InputError(f"{row.where}: there is no context for the image {image}")
     if key not in references:
         raise InputError(f"{row.where}: there is no reference answer to question {key}")
     name = f"{_RULE_PREFIX}{category}"
@@ -178,5 +178,5 @@ def _captions(row: Row) -> str:
     caption = row.values.get("caption")
     texts: Sequence[Any] = caption if isinstance(caption, list) else [caption]
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{row.where}: `caption` must be a text or a list of texts, and is {caption!r}")
+        raise InputError(f"{row.where}: `caption` must be a text or a list of texts, got {caption!r}")
     return "\n".join(texts)

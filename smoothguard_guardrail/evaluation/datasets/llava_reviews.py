@@ -23,21 +23,21 @@ _LEAST, _MOST = 1.0, 10.0
 
 
 class Review(Record):
-    """What a judge said of two answers to one question."""
+    """A judge's review of two answers to one question."""
 
     item_id: str
     category: str
     scores: tuple[float, float] | None
     """Of the reference and of the answer, each in [1, 10]; None where the judge's reply does not parse."""
     content: str = ""
-    """The judge's own words."""
+    """The judge's reply."""
 
 
 def parse_review(reply: str) -> tuple[float, float] | None:
     r"""Read the two scores, of reference and answer, on the first line of a judge's reply.
 
-    Returns None unless the line is two numbers in [1, 10] and nothing else. They may be apart by spaces, a comma, or
-    both; upstream gives up at a comma and a space.
+    Returns None unless the line is two numbers in [1, 10] and nothing else. They may be separated by spaces, a comma,
+    or both; upstream rejects a comma with a space.
 
     Example:
         >>> parse_review("8 6.5\nAssistant 1 is right."), parse_review("8, 7"), parse_review("Both are good: 8 8")
@@ -71,14 +71,14 @@ def read_reviews(path: Path) -> list[Review]:
 
 
 def read_question_items(path: Path, *, complete: bool = True) -> list[Item]:
-    """Read `questions.jsonl` alone, as far as reviews are joined with it: ids, questions and categories.
+    """Read only `questions.jsonl`, with which reviews are joined: ids, questions and categories.
 
     Args:
         path: The file.
         complete: Refuse anything but the 60 published questions.
 
     Raises:
-        InputError: The file cannot be read, an id stands twice, or a row or a field is missing or wrong.
+        InputError: The file cannot be read, an id occurs twice, or a row or a field is missing or wrong.
     """
     items = [
         Item(id=key, question=row.text("text"), category=row.text("category"))
@@ -90,10 +90,10 @@ def read_question_items(path: Path, *, complete: bool = True) -> list[Item]:
 
 
 def check_sizes(what: str, categories: Iterable[str]) -> None:
-    """Check that there is one category name for each of the 60 published questions.
+    """Check that the categories are those of the 60 published questions.
 
     Raises:
-        InputError: There are others.
+        InputError: They are not.
     """
     sizes = dict(sorted(Counter(categories).items()))
     if sizes != CATEGORY_SIZES:
@@ -105,19 +105,19 @@ def check_sizes(what: str, categories: Iterable[str]) -> None:
 def score_reviews(
     reviews: Sequence[Review], *, items: Sequence[Item] | None = None, notes: Sequence[str] = ()
 ) -> Scores:
-    """Score reviews: 100 times the mean score of the answers over that of the references, by category and over all.
+    """Score reviews: 100 times the mean score of the answers over that of the references, by category and overall.
 
     Reviews without scores are counted and left out. An outcome is whether the answer scored at least as high as the
     reference.
 
     Args:
         reviews: One per question.
-        items: The benchmark's; None: whatever the reviews are about.
+        items: The benchmark's; None: those that the reviews are about.
         notes: Passed on to the scores.
 
     Raises:
         ConfigurationError: With items: reviews are missing, are for items that do not exist, or name another category.
-            Without: there is no review.
+            Without items: there are no reviews.
     """
     if items is None:
         notes = (*notes, f"{len(reviews)} reviews, not compared with the benchmark's questions")
@@ -127,12 +127,15 @@ def score_reviews(
         for review in reviews:
             if review.category != categories[review.item_id]:
                 raise ConfigurationError(
-                    f"the review of {review.item_id} is of the category {review.category!r}, and the question of "
+                    f"the review of {review.item_id} is of the category {review.category!r}, but the question of "
                     f"{categories[review.item_id]!r}"
                 )
     if not reviews:
         raise ConfigurationError("there are no reviews")
-    groups = {name: [each for each in reviews if each.category == name] for name in sorted(_categories(reviews))}
+    groups = {
+        name: [each for each in reviews if each.category == name]
+        for name in sorted({each.category for each in reviews})
+    }
     unscored = sum(review.scores is None for review in reviews)
     return Scores(
         benchmark="llava-bench",
@@ -141,10 +144,6 @@ def score_reviews(
         num_unscored=unscored,
         notes=(*notes, *([f"{unscored} reviews do not parse and count in no score"] if unscored else [])),
     )
-
-
-def _categories(reviews: Sequence[Review]) -> set[str]:
-    return {review.category for review in reviews}
 
 
 def _row(group: str, reviews: Sequence[Review]) -> ScoreRow:
@@ -171,7 +170,7 @@ def _stored(row: Row) -> tuple[float, float] | None:
         or len(found) != 2
         or any(isinstance(score, bool) or not isinstance(score, int | float) for score in found)
     ):
-        raise InputError(f"{row.where}: `tuple` must be two numbers, and is {found!r}")
+        raise InputError(f"{row.where}: `tuple` must be two numbers, got {found!r}")
     return None if found == _FAILED else _in_range(*found)
 
 

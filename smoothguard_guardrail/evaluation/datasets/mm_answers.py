@@ -16,21 +16,21 @@ from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.scores import Judgement
 
 VERDICT_FIELD = "is_safe(gpt)"
-"""Where upstream's `evaluation.py` puts its judge's reply, beside `text`."""
+"""Where upstream's `evaluation.py` stores its judge's reply, next to `text`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredAnswers:
-    """One model's answers, by item id, and the verdicts that are stored with them."""
+    """One model's answers and their stored verdicts, by item id."""
 
     model: str
     texts: dict[str, str]
     verdicts: dict[str, bool | None] = field(default_factory=dict)
-    """Whether the answer is unsafe; None where what is stored says neither `safe` nor `unsafe`."""
+    """Whether the answer is unsafe; None where it is neither `safe` nor `unsafe`."""
 
 
 class StoredVerdicts:
-    """A judge that repeats stored verdicts; it says nothing of answers without one.
+    """A judge that returns stored verdicts, and None for answers without one.
 
     Args:
         verdicts: Whether each answer is unsafe, by item id.
@@ -56,12 +56,12 @@ def read_answers(
 
     Args:
         folder: Where the answered scenario files are, such as `questions_with_answers`.
-        model: Whose answers; None: of the only model that is there.
+        model: Whose answers; None: the only model's.
         scenarios: Names or numbers; None: all.
         complete: Refuse records without an answer; False: leave them out.
 
     Raises:
-        ConfigurationError: There are several models, or not the one that was asked for.
+        ConfigurationError: There are several models, or not the requested one.
         InputError: A file, an answer or a field is missing or wrong.
     """
     found = read_scenarios(folder, scenarios=scenarios, complete=complete)
@@ -81,15 +81,14 @@ def read_answers(
 
 
 def write_answers(questions: Path, answers: Mapping[str, str], *, model: str, target: Path) -> list[Path]:
-    """Write answers into copies of the scenario files, such as `ans.<model>.text`, and return the files.
+    """Write answers into copies of the scenario files, under `ans.<model>.text`, and return the files.
 
-    Where the target has a scenario already, other models' answers there are kept. An answer of the same model is
-    replaced, and any verdict on it goes with it.
+    Other models' answers in the target are kept; an answer of the same model is replaced together with its verdict.
 
     Args:
         questions: Folder of the scenario files.
         answers: By item id, such as `01-Illegal_Activitiy/0`.
-        model: The name that the answers go under.
+        model: The name to store the answers under.
         target: Folder to write to.
 
     Raises:
@@ -97,10 +96,10 @@ def write_answers(questions: Path, answers: Mapping[str, str], *, model: str, ta
         InputError: A file cannot be read.
     """
     by_scenario: dict[str, dict[str, str]] = {}
-    there = {path.stem for path in questions.glob("*.json")}
+    existing = {path.stem for path in questions.glob("*.json")}
     for item_id, text in answers.items():
         scenario, _, key = item_id.rpartition("/")
-        if scenario not in there:
+        if scenario not in existing:
             raise ConfigurationError(f"there is no question {item_id}: {questions} has no scenario {scenario!r}")
         by_scenario.setdefault(scenario, {})[key] = text
     written: dict[Path, dict[str, Any]] = {}
@@ -122,9 +121,9 @@ def _the_model(rows: Any, model: str | None, folder: Path) -> str:
     if not models:
         raise InputError(f"{folder}: no record has an answer; they belong under `ans`, such as `ans.my-model.text`")
     if model is None and len(models) > 1:
-        raise ConfigurationError(f"{folder} holds the answers of several models, say whose: {', '.join(models)}")
+        raise ConfigurationError(f"{folder} has answers of several models, choose one: {', '.join(models)}")
     if model is not None and model not in models:
-        raise ConfigurationError(f"{folder} holds no answers of {model!r}; there is {', '.join(models)}")
+        raise ConfigurationError(f"{folder} has no answers of {model!r}; there is {', '.join(models)}")
     return model or models[0]
 
 
@@ -136,5 +135,5 @@ def _answers(row: Row) -> dict[str, dict[str, Any]]:
 
 
 def _verdict(value: Any) -> bool | None:
-    """Read what upstream counts: exactly `safe` or `unsafe`, upper and lower case alike."""
+    """Return whether the verdict is unsafe; like upstream, read only exactly `safe` or `unsafe`, ignoring case."""
     return {"safe": False, "unsafe": True}.get(value.strip().lower()) if isinstance(value, str) else None

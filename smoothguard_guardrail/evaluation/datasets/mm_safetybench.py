@@ -1,6 +1,6 @@
-"""MM-SafetyBench: do pictures make a model answer what it should not?
+"""MM-SafetyBench: do images make a model answer what it should not?
 
-Source: Liu et al. 2023, MM-SafetyBench, arXiv 2311.17600. The data are under CC-BY-NC-4.0 and not part of this package.
+Source: Liu et al. 2023, MM-SafetyBench, arXiv 2311.17600. The data are licensed under CC-BY-NC-4.0.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from smoothguard_guardrail.evaluation.scores import Judge, ScoreRow, Scores
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 Variant = Literal["SD", "TYPO", "SD_TYPO", "text-only", "universal"]
-"""What goes with the question: a picture of Stable Diffusion's, the key phrase as a picture, both, nothing, or one
-picture for all questions."""
+"""What goes with the question: an image by Stable Diffusion, the key phrase as an image, both, nothing, or one image
+for all questions."""
 
 _QUESTION_FIELDS: dict[Variant, str] = {
     "SD": "Rephrased Question(SD)",
@@ -34,9 +34,9 @@ _QUESTION_FIELDS: dict[Variant, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MMSafetyBench(ItemBenchmark):
-    """MM-SafetyBench's questions in one variant; categories are the scenarios, ids as `09-Privacy_Violence/17`.
+    """MM-SafetyBench's questions in one variant; categories are the scenarios, ids such as `09-Privacy_Violence/17`.
 
-    `Item.details` holds `criterion`, by which judges decide, `variant`, and `Question`, the plain harmful question.
+    `Item.details` has the judge's `criterion`, the `variant`, and `Question`, the plain harmful question.
     """
 
     name: ClassVar[str] = "mm-safetybench"
@@ -53,21 +53,21 @@ class MMSafetyBench(ItemBenchmark):
         with_media: bool = True,
         complete: bool = True,
     ) -> Self:
-        """Read `processed_questions/<scenario>.json`, and pictures at `imgs/<scenario>/<variant>/<id>.jpg`.
+        """Read `processed_questions/<scenario>.json`, and images at `imgs/<scenario>/<variant>/<id>.jpg`.
 
         Args:
             folder: The repository's root, or its `data`.
             variant: What goes with the questions, and which of a record's questions is asked.
             scenarios: Names as published, or their numbers, such as `09`; None: all 13.
-            universal_image: The picture of the variant `universal`.
-            images: Folder of the scenarios' pictures; None: `imgs` beside `processed_questions`.
-            with_media: False: questions without pictures, enough to score answers that exist.
-            complete: Refuse anything but the published number of questions; False: scenarios and records that are
-                there, those of other names included.
+            universal_image: The image of the variant `universal`.
+            images: Folder of the scenarios' images; None: `imgs` next to `processed_questions`.
+            with_media: False: questions without images, enough to score existing answers.
+            complete: Refuse anything but the published number of questions; False: read the existing scenarios and
+                records, under any names.
 
         Raises:
             ConfigurationError: A name is not a scenario, or `universal_image` does not fit the variant.
-            InputError: A file, a record, a field or a picture is missing or wrong.
+            InputError: A file, a record, a field or an image is missing or wrong.
         """
         folder = Path(folder)
         data = folder / "data" if (folder / "data" / "processed_questions").is_dir() else folder
@@ -95,7 +95,7 @@ class MMSafetyBench(ItemBenchmark):
 
         Raises:
             ConfigurationError: `universal_image` or `images` does not fit the variant.
-            InputError: A record, a field or a picture is missing or wrong.
+            InputError: A record, a field or an image is missing or wrong.
         """
         _check_variant(variant, universal_image, images, with_media)
         items = []
@@ -118,12 +118,12 @@ class MMSafetyBench(ItemBenchmark):
                         record=row.values,
                     )
                 )
-        require_media(items, "give the folder of the pictures as `images`")
+        require_media(items, "give the folder of the images as `images`")
         notes = (f"variant {variant}", *(() if complete else (f"{len(items)} questions",)))
         return cls(items=tuple(items), notes=notes)
 
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
-        """Score answers: the share of unsafe ones among those that the judge decided on, by scenario and over all.
+        """Score answers: the share of unsafe ones among the judged, by scenario and overall.
 
         Raises:
             ConfigurationError: Answers are missing, are for items that do not exist, or there is no judge.
@@ -172,7 +172,7 @@ def _check_variant(variant: Variant, universal_image: Path | None, images: Path 
     if variant not in get_args(Variant):
         raise ConfigurationError(f"{variant!r} is not a variant: {', '.join(get_args(Variant))}")
     if universal_image is not None and variant != "universal":
-        raise ConfigurationError(f"the variant {variant} has pictures of its own: `universal_image` is for `universal`")
+        raise ConfigurationError(f"the variant {variant} has its own images: `universal_image` is for `universal`")
     if not with_media:
         return
     if variant == "universal" and universal_image is None:

@@ -10,8 +10,7 @@ from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.datasets.rows import PARTS, Row, read_json_object
 
 Criterion = Literal["unsafe", "refusal", "disclaimer"]
-"""What makes an answer safe: no unsafe content in it; that it directly refuses; that it disclaims authority and urges
-caution."""
+"""What makes an answer safe: no unsafe content; a direct refusal; a disclaimer of authority that urges caution."""
 
 SCENARIO_SIZES = {
     "01-Illegal_Activitiy": 97,
@@ -40,7 +39,7 @@ _CRITERIA: dict[str, Criterion] = {
 
 
 def criterion_of(scenario: str) -> Criterion:
-    """Return what makes answers in a scenario safe; scenarios of other numbers than 08 and 10-13 are about content.
+    """Return what makes answers in a scenario safe; `unsafe` for all but 08 and 10-13.
 
     Example:
         >>> criterion_of("06-Fraud"), criterion_of("08-Political_Lobbying"), criterion_of("10-Legal_Opinion")
@@ -56,20 +55,20 @@ def read_scenarios(
 
     Raises:
         ConfigurationError: A name is not a scenario.
-        InputError: A file is missing or no JSON object of objects.
+        InputError: A file is missing, or is not a JSON object of objects.
     """
     if complete:
-        names = [_full_name(name) for name in scenarios] if scenarios else list(SCENARIO_SIZES)
+        names = full_names(scenarios) if scenarios else list(SCENARIO_SIZES)
     else:
-        names = _names_there(folder, scenarios)
+        names = _existing_names(folder, scenarios)
     return {name: _records(folder / f"{name}.json") for name in dict.fromkeys(names)}
 
 
 def check_count(scenario: str, found: Mapping[str, Any]) -> None:
-    """Check that a scenario has the published records.
+    """Check that a scenario has exactly the published records.
 
     Raises:
-        ConfigurationError: There is no such scenario.
+        ConfigurationError: The scenario does not exist.
         InputError: It has other records.
     """
     size = SCENARIO_SIZES.get(scenario)
@@ -81,10 +80,10 @@ def check_count(scenario: str, found: Mapping[str, Any]) -> None:
         raise InputError(f"{scenario}: {len(found)} records, and the published file has {size}{detail}; {PARTS}")
 
 
-def _names_there(folder: Path, scenarios: Sequence[str] | None) -> list[str]:
+def _existing_names(folder: Path, scenarios: Sequence[str] | None) -> list[str]:
     there = sorted(path.stem for path in folder.glob("*.json"))
     if not there:
-        raise InputError(f"{folder} has no scenario files, as 01-Illegal_Activitiy.json")
+        raise InputError(f"{folder} has no scenario files such as 01-Illegal_Activitiy.json")
     if scenarios is None:
         return there
     names = []
@@ -104,8 +103,13 @@ def _records(path: Path) -> dict[str, Row]:
     return {key: Row(where=f"{path}, record {key}", values=record) for key, record in values.items()}
 
 
-def _full_name(name: str) -> str:
-    for known in SCENARIO_SIZES:
-        if name in (known, known.split("-")[0]):
-            return known
-    raise ConfigurationError(f"{name!r} is not a scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")
+def full_names(names: Sequence[str]) -> list[str]:
+    """Return scenarios as in `SCENARIO_SIZES`, each once, by full name, number or name without number.
+
+    Raises:
+        ConfigurationError: A name is not a scenario.
+    """
+    known = {name: full for full in SCENARIO_SIZES for name in (full, *full.split("-", 1))}
+    if unknown := [name for name in names if name not in known]:
+        raise ConfigurationError(f"{unknown[0]!r} is not a scenario of MM-SafetyBench: {', '.join(SCENARIO_SIZES)}")
+    return list(dict.fromkeys(known[name] for name in names))

@@ -1,4 +1,4 @@
-"""POPE: does a model see objects that are not there? Yes-or-no questions about COCO pictures.
+"""POPE: does a model see objects that are not there? Yes-or-no questions about COCO images.
 
 Source: Li et al. 2023, Evaluating Object Hallucination in Large Vision-Language Models; repository AoiDragon/POPE.
 """
@@ -33,7 +33,7 @@ SINGLE_WORD = "\nAnswer the question using a single word or phrase."
 
 _RANDOM_ROWS = {
     2910: "random: the first published revision, of 2,910 rows, which LLaVA's question file follows",
-    3000: "random: the later revision, of 3,000 rows, about other pictures",
+    3000: "random: the later revision, of 3,000 rows, about other images",
 }
 _NUM_ROWS = 3000
 _OBJECT = re.compile(r"is there (?:an? |the )?(?P<object>.+?) in the ima(?:n)?ge ?\?")
@@ -41,11 +41,11 @@ _OBJECT = re.compile(r"is there (?:an? |the )?(?P<object>.+?) in the ima(?:n)?ge
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pope(ItemBenchmark):
-    """POPE's questions, labelled `yes` or `no`; categories are the splits, ids are as `adversarial/17`.
+    """POPE's questions, labelled `yes` or `no`; categories are the splits, ids look like `adversarial/17`.
 
-    The `target` among an item's details, what an attack wants to hear, is the wrong answer.
+    The `target` in an item's details, which attacks aim at, is the wrong answer.
 
-    Upstream's `question_id` starts again in every split, so it is not an id by itself.
+    Upstream's `question_id` starts again in every split, so it is not unique.
     """
 
     name: ClassVar[str] = "pope"
@@ -65,14 +65,14 @@ class Pope(ItemBenchmark):
 
         Args:
             folder: Where these files are.
-            images: Folder of the COCO val2014 pictures; None: `val2014` beside the files.
+            images: Folder of the COCO val2014 images; None: `val2014` next to the files.
             splits: Which splits to read.
             suffix: Appended to every question, such as `SINGLE_WORD`; upstream appends nothing.
-            with_media: False: questions without pictures, enough to score answers that exist.
+            with_media: False: questions without images, enough to score existing answers.
             complete: Refuse anything but the published number of rows.
 
         Raises:
-            InputError: A file, a row, a field or a picture is missing or wrong.
+            InputError: A file, a row, a field or an image is missing or wrong.
         """
         folder = Path(folder)
         return cls.from_rows(
@@ -94,7 +94,7 @@ class Pope(ItemBenchmark):
         """Make items of upstream's rows by split: `question_id`, `image`, `text`, `label`.
 
         Raises:
-            InputError: A row, a field or a picture is missing or wrong.
+            InputError: A row, a field or an image is missing or wrong.
         """
         items: list[Item] = []
         for split, records in rows.items():
@@ -103,7 +103,7 @@ class Pope(ItemBenchmark):
                 _check_count(split, len(named))
             by_key(named, "question_id")
             items += [_item(split, row, images, suffix) for row in named]
-        require_media(items, "give the folder of COCO's val2014 pictures as `images`")
+        require_media(items, "give the folder of COCO's val2014 images as `images`")
         notes = [] if complete else [f"{split}: {len(found)} rows" for split, found in rows.items()]
         if revision := _RANDOM_ROWS.get(len(rows.get("random", ()))):
             notes.append(revision)
@@ -112,8 +112,8 @@ class Pope(ItemBenchmark):
     def score(self, answers: Mapping[str, str], *, judge: Judge | None = None) -> Scores:
         """Score answers as upstream does: accuracy, precision, recall and F1 of `yes`, and the share of `yes`.
 
-        `unclear` counts the answers that count as yes, as upstream has it, though they do not say it; an empty answer
-        is one. The row `all` pools all questions.
+        `unclear` counts the answers, such as empty ones, that count as yes upstream without saying so. The row `all`
+        pools all questions.
 
         Raises:
             ConfigurationError: Answers are missing, or are for items that do not exist.
@@ -134,7 +134,7 @@ class Pope(ItemBenchmark):
 
 
 def says_yes(text: str) -> bool:
-    """Read an answer as upstream does.
+    """Whether an answer means yes to upstream.
 
     The first sentence, up to the first full stop, without commas and split at spaces, means no if one of the words is
     exactly `No`, `no` or `not`. Everything else means yes, `NO` and the empty answer included.
@@ -148,9 +148,9 @@ def says_yes(text: str) -> bool:
 
 
 def question_object(question: str) -> str:
-    """Return the object that a question is about, or the whole question in small letters if it is of another form.
+    """Return the object that a question is about, or the whole question in lower case if it has another form.
 
-    Upstream's files spell `imange` in places; the suffix is left out.
+    Upstream's files spell `imange` in places; the suffix is ignored.
 
     Example:
         >>> question_object("Is there an umbrella in the imange?" + SINGLE_WORD)
@@ -174,7 +174,7 @@ def _check_count(split: str, count: int) -> None:
 def _item(split: str, row: Row, images: Path | None, suffix: str) -> Item:
     label, image = row.text("label"), row.text("image")
     if label not in ("yes", "no"):
-        raise InputError(f"{row.where}: `label` must be yes or no, and is {label!r}")
+        raise InputError(f"{row.where}: `label` must be yes or no, got {label!r}")
     question = row.text("text")
     return Item(
         id=f"{split}/{row.key('question_id')}",

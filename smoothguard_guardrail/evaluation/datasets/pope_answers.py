@@ -1,4 +1,4 @@
-"""Answers to POPE that others made, in the two layouts that are about; no join trusts a bare id."""
+"""Existing answers to POPE, in the two common layouts; ids are not trusted on their own."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from smoothguard_guardrail.evaluation.items import Item
 
 
 def read_llava_answers(pope: Pope, answers: Path, questions: Path) -> dict[str, str]:
-    """Read LLaVA's layout: `question_id`, `prompt`, `text`, beside its merged question file.
+    """Read LLaVA's layout: `question_id`, `prompt`, `text`, next to its merged question file.
 
-    The question file says what an id means: `question_id`, `image`, `text`, `category`. From there on the join is by
-    category, picture and object. Answers to splits that `pope` does not hold are left out.
+    The question file defines the ids: `question_id`, `image`, `text`, `category`. Answers are joined by category, image
+    and object; those to splits that `pope` does not have are left out.
 
     Args:
         pope: The labelled questions.
@@ -23,12 +23,12 @@ def read_llava_answers(pope: Pope, answers: Path, questions: Path) -> dict[str, 
         questions: JSON lines, one per question of all splits, with ids that are unique over all of them.
 
     Raises:
-        InputError: An id stands twice, an answer's id or prompt is not in the question file, or a question is not
+        InputError: An id occurs twice, an answer's id or prompt is not in the question file, or a question is not
             among the labelled ones.
     """
     asked = by_key(read_json_lines(questions), "question_id")
-    targets = _by_picture_and_object(pope.items)
-    held = {item.category for item in pope.items}
+    targets = _by_image_and_object(pope.items)
+    splits = {item.category for item in pope.items}
     found: dict[str, str] = {}
     for row in read_json_lines(answers):
         key = row.key("question_id")
@@ -36,13 +36,13 @@ def read_llava_answers(pope: Pope, answers: Path, questions: Path) -> dict[str, 
             raise InputError(f"{row.where}: {questions} has no question {key}")
         question = asked[key]
         category = question.text("category")
-        if category not in held and category in SPLITS:
+        if category not in splits and category in SPLITS:
             continue
         _check_prompt(row, question)
         target = targets.get((category, question.text("image"), question_object(question.text("text"))))
         if target is None:
             raise InputError(
-                f"{question.where}: no labelled question of the split {category!r} is about this picture and object; "
+                f"{question.where}: no labelled question of the split {category!r} is about this image and object; "
                 "the labels may be of another revision"
             )
         add_unique(found, target, row.text("text"), row=row, what="the answer to")
@@ -52,19 +52,19 @@ def read_llava_answers(pope: Pope, answers: Path, questions: Path) -> dict[str, 
 def read_upstream_answers(pope: Pope, answers: Path) -> dict[str, str]:
     """Read upstream's layout: rows of `question` and `answer`, in the order of one split's label file.
 
-    The rows hold neither picture nor id, so their order is all there is; the questions must agree row by row.
+    The rows have neither image nor id and are joined by their order; the questions must agree row by row.
 
     Args:
         pope: The labelled questions of one split.
         answers: JSON lines, one per answer.
 
     Raises:
-        ConfigurationError: `pope` holds more than one split.
+        ConfigurationError: `pope` has more than one split.
         InputError: There are more or fewer rows than labels, or a row is about another object than its label.
     """
     splits = {item.category for item in pope.items}
     if len(splits) != 1:
-        raise ConfigurationError("rows of `question` and `answer` are in the order of one split: say which")
+        raise ConfigurationError("rows of `question` and `answer` are in the order of one split: choose it")
     rows = read_json_lines(answers)
     if len(rows) != len(pope.items):
         raise InputError(f"{answers}: {len(rows)} answers, and the split {splits.pop()!r} has {len(pope.items)} labels")
@@ -75,7 +75,7 @@ def read_upstream_answers(pope: Pope, answers: Path) -> dict[str, str]:
 
 
 def is_upstream_layout(answers: Path) -> bool:
-    """Whether a file holds upstream's rows of `question` and `answer`.
+    """Whether a file has upstream's rows of `question` and `answer`.
 
     Raises:
         InputError: The file cannot be read.
@@ -83,13 +83,13 @@ def is_upstream_layout(answers: Path) -> bool:
     return {"question", "answer"} <= read_json_lines(answers)[0].values.keys()
 
 
-def _by_picture_and_object(items: Sequence[Item]) -> dict[tuple[str, str, str], str]:
+def _by_image_and_object(items: Sequence[Item]) -> dict[tuple[str, str, str], str]:
     found: dict[tuple[str, str, str], str] = {}
     for item in items:
         key = (item.category, str(item.details["image"]), str(item.details["object"]))
         if key in found:
             raise InputError(
-                f"{found[key]} and {item.id} ask about one object in one picture: answers cannot be joined"
+                f"{found[key]} and {item.id} ask about the same object in the same image: answers cannot be joined"
             )
         found[key] = item.id
     return found
@@ -97,4 +97,4 @@ def _by_picture_and_object(items: Sequence[Item]) -> dict[tuple[str, str, str], 
 
 def _check_prompt(answer: Row, question: Row) -> None:
     if "prompt" in answer.values and question_object(answer.text("prompt")) != question_object(question.text("text")):
-        raise InputError(f"{answer.where}: its prompt is not the question of {question.where}: the ids do not fit")
+        raise InputError(f"{answer.where}: its prompt is not the question of {question.where}: the ids do not match")

@@ -1,4 +1,4 @@
-"""Reading benchmark files, strictly: whatever is wrong is refused with the file, the row and the field."""
+"""Strict readers of benchmark files: errors name the file, the row and the field."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
+from smoothguard_guardrail._internal import files
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation.items import Item
 
 V = TypeVar("V")
 
 PARTS = "parts must be asked for (`complete=False`, --partial)"
-"""What is said where a file is not the published one."""
+"""Advice in errors about files that are not the published ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One record of a file, and where it stands.
+    """One record of a file, and its location.
 
     Example:
         >>> Row(where="q.jsonl, row 3", values={"text": "Is there a dog?"}).text("text")
@@ -29,31 +30,31 @@ class Row:
     """
 
     where: str
-    """As `questions.jsonl, row 17`; rows count from 1."""
+    """Location for messages, such as `questions.jsonl, row 17`, counting from 1."""
     values: Mapping[str, Any]
 
     def text(self, field: str) -> str:
-        """Return a field that must be a text.
+        """Return a text field.
 
         Raises:
-            InputError: It is missing or no text.
+            InputError: It is missing or not a text.
         """
         value = self._value(field)
         if not isinstance(value, str):
-            raise InputError(f"{self.where}: `{field}` must be a text, and is {value!r}")
+            raise InputError(f"{self.where}: `{field}` must be a text, got {value!r}")
         if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
-            raise InputError(f"{self.where}: `{field}` holds half a character, and cannot be written: {value!r}")
+            raise InputError(f"{self.where}: `{field}` holds half a character (a lone surrogate): {value!r}")
         return value
 
     def key(self, field: str) -> str:
-        """Return a field that names something: a text or a whole number, as a text.
+        """Return an identifier, a text or a whole number, as a text.
 
         Raises:
             InputError: It is missing or neither.
         """
         value = self._value(field)
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-            raise InputError(f"{self.where}: `{field}` must be a number or a text, and is {value!r}")
+            raise InputError(f"{self.where}: `{field}` must be a number or a text, got {value!r}")
         return str(value)
 
     def _value(self, field: str) -> Any:
@@ -63,7 +64,7 @@ class Row:
 
 
 def rows_of(source: str, records: Iterable[Row | Mapping[str, Any]]) -> list[Row]:
-    """Name records that come from elsewhere than a file by their source and number; rows of files stay as they are."""
+    """Return records as rows located by source and number; rows stay as they are."""
     return [
         record if isinstance(record, Row) else Row(where=f"{source}, row {number}", values=record)
         for number, record in enumerate(records, 1)
@@ -74,19 +75,13 @@ def read_json_lines(path: Path) -> list[Row]:
     """Read a file with one JSON object per line; blank lines do not count as rows.
 
     Raises:
-        InputError: The file cannot be read, or a line is no JSON object.
+        InputError: The file cannot be read or is empty, or a line is not a JSON object.
     """
-    lines = [line for line in _text(path).split("\n") if line.strip()]
-    rows = []
-    for number, line in enumerate(lines, 1):
-        where = f"{path}, row {number}"
-        try:
-            values = _parsed(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not JSON ({error}); the file must contain one JSON object per line") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{where}: must be a JSON object; the file must contain one per line")
-        rows.append(Row(where=where, values=values))
+    values = [value for _, value in files.read_json_lines(path, parse=_parsed)]
+    rows = [Row(where=f"{path}, row {number}", values=each) for number, each in enumerate(values, 1)]
+    for row in rows:
+        if not isinstance(row.values, dict):
+            raise InputError(f"{row.where}: must be a JSON object; the file must contain one per line")
     if not rows:
         raise InputError(f"{path} is empty")
     return rows
@@ -96,7 +91,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """Read a file that is one JSON object.
 
     Raises:
-        InputError: The file cannot be read, or is something else.
+        InputError: The file cannot be read, or is not a JSON object.
     """
     try:
         values = _parsed(_text(path))
@@ -120,7 +115,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
             raise InputError(f"{path}: no column {', '.join(absent)}; there is {', '.join(reader.fieldnames or ())}")
         rows = [Row(where=f"{path}, row {number}", values=values) for number, values in enumerate(reader, 1)]
     except csv.Error as error:
-        raise InputError(f"{path} is not a CSV: {error}") from error
+        raise InputError(f"{path} is not a CSV file: {error}") from error
     for row in rows:
         if None in row.values or None in row.values.values():
             raise InputError(f"{row.where}: must have {len(reader.fieldnames or ())} fields")
@@ -128,10 +123,10 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def by_key(rows: Iterable[Row], field: str) -> dict[str, Row]:
-    """Index rows by a field that is unique among them.
+    """Index rows by a unique field.
 
     Raises:
-        InputError: It is not.
+        InputError: A value occurs twice.
     """
     found: dict[str, Row] = {}
     for row in rows:
@@ -140,10 +135,10 @@ def by_key(rows: Iterable[Row], field: str) -> dict[str, Row]:
 
 
 def add_unique(found: dict[str, V], key: str, value: V, *, row: Row, what: str) -> None:
-    """Add an entry that may not be there yet.
+    """Add a new entry.
 
     Raises:
-        InputError: It is.
+        InputError: The key exists.
     """
     if key in found:
         raise InputError(f"{row.where}: {what} {key} occurs twice")
@@ -154,7 +149,7 @@ def file_in(folder: Path, name: str, *, where: str) -> Path:
     """Return the path of a file that a row names.
 
     Raises:
-        InputError: The name leads out of the folder.
+        InputError: The name points outside the folder.
     """
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or not name or PureWindowsPath(name).drive:
@@ -163,15 +158,15 @@ def file_in(folder: Path, name: str, *, where: str) -> Path:
 
 
 def require_media(items: Sequence[Item], hint: str) -> None:
-    """Check that every medium is there.
+    """Check that every media file exists.
 
     Raises:
-        InputError: Some are not.
+        InputError: Some are missing.
     """
     wanted = dict.fromkeys(path for item in items for path in item.media)
     missing = [path for path in wanted if not path.is_file()]
     if missing:
-        raise InputError(f"{len(missing)} of {len(wanted)} media files are missing, as {missing[0]}: {hint}")
+        raise InputError(f"{len(missing)} of {len(wanted)} media files are missing, such as {missing[0]}: {hint}")
 
 
 def _parsed(text: str) -> Any:
@@ -183,7 +178,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"{twice!r} stands twice in one object")
+        raise ValueError(f"{twice!r} occurs twice in one object")
     return found
 
 
