@@ -50,7 +50,7 @@ class Finding(BaseModel):
 @tool
 def photograph(at: str) -> list[dict[str, Any]]:
     """Take a picture."""
-    return [{"type": "text", "text": "Taken."}, image_block(png(level=40))]
+    return [{"type": "text", "text": "Taken."}, image_block(png(level=51))]
 
 
 def guard(parts: dict[str, Any] | None = None, **settings: Any) -> SmoothGuardMiddleware:
