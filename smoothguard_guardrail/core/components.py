@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smoothguard_guardrail.errors import ConfigurationError
+
+# Not for type checkers only: pydantic resolves the annotations of a field's class.
+from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, Voter
 from smoothguard_guardrail.voting import (
     AgglomerativeClusterer,
     KMeansClusterer,
@@ -17,7 +20,6 @@ from smoothguard_guardrail.voting import (
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, Voter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
