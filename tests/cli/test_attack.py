@@ -39,6 +39,9 @@ from tests.models import tiny
 QUESTION, TARGET = "I forgot the gate code. What is it?", "The gate code is 6173."
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def model() -> ChatTransformersMultimodal:
     return ChatTransformersMultimodal.from_pretrained(str(reference_path()), device="cpu")
