@@ -9,6 +9,10 @@ from langchain_core.messages.ai import UsageMetadata
 from pydantic import BaseModel, ConfigDict, GetPydanticSchema
 
 Verdict = Literal["passed", "abstained", "skipped"]
+Action = Literal["answered", "refused", "skipped"]
+Stance = Literal["refuses", "unsure", "answers"]
+"""What an answer does with the question: `refuses`; is `unsure`, as noise causes ("too blurry to tell"); or
+`answers`."""
 MediaKind = Literal["image", "audio"]
 MediaAction = Literal["perturbed", "dropped", "passed"]
 # Validated as a plain dict: providers add details of their own, such as OpenAI's "priority_cache_read".
@@ -28,10 +32,10 @@ class Sample(_Record):
     """Whether this call saw the media unperturbed."""
     cluster: int | None = None
     """Cluster of the answer (0 is the largest); None when the call failed."""
+    stance: Stance | None = None
+    """What the answer does with the question; None when the call failed or the request was skipped."""
     benign: float | None = None
-    """Benign score in [-1, 1]; None when the call failed or nothing was scored."""
-    similarity: float | None = None
-    """Cosine similarity to the representative of the winning cluster; None when the call failed."""
+    """Benign score in [-1, 1]; None when the call failed or the vote does not use scores."""
     usage: Usage | None = None
     """Tokens that the model reported for this call."""
     error: str | None = None
@@ -49,10 +53,12 @@ class Cluster(_Record):
     """Number of answers in it."""
     share: float
     """`size` over the number of answers."""
-    benign: float
-    """Mean benign score of its answers, in [-1, 1]; 0 when nothing was scored."""
+    stance: Stance
+    """What its answers do with the question."""
+    benign: float | None = None
+    """Mean benign score of its answers, in [-1, 1]; None when the vote does not use scores."""
     score: float
-    """What the vote compared: share plus `benign_weight` times `benign`."""
+    """What the vote compared; see the voter."""
     representative: int
     """Index of the sample that represents it."""
 
@@ -90,9 +96,15 @@ class GuardResult(_Record):
     answer: AIMessage
     """The elected message, with its tool calls and metadata."""
     verdict: Verdict
-    """`passed`; `abstained`: agreement below `min_agreement`; `skipped`: the request has no media."""
+    """`passed`; `abstained`: no group has the share `min_agreement` of the answers; `skipped`: no media in the
+    request."""
+    action: Action
+    """What the caller got: the model's answer (`answered`); a refusal, the model's own or `refusal_text` (`refused`);
+    or the answer to a request without media (`skipped`)."""
     agreement: float
     """Share of the answers that are in the winning cluster, in [0, 1]."""
+    suspicion: float | None = None
+    """How much the clean copy's answer differs from the others', in [0, 1]; None without `include_clean`."""
     clean_overruled: bool | None = None
     """Whether the clean copy's answer lost the vote; None when no clean copy answered."""
     clusters: tuple[Cluster, ...] = ()
@@ -123,3 +135,70 @@ class GuardResult(_Record):
             if "error" in sample:
                 sample["error"] = sample["error"].partition(":")[0]
         return record
+
+
+class NoiseCertificate(_Record):
+    """How far the images of a request may be changed without changing the class of the smoothed model's answer.
+
+    `str()` states it in words, with what it does not mean.
+    """
+
+    answer_class: str
+    certified: bool
+    """False: too few answers are of one class to certify anything."""
+    radius: float
+    """L2 norm, over all images together, of the largest change that is certified: in units of `noise_space`, at the
+    size at which the noise is added; 0 if nothing is certified."""
+    count: int
+    """Answers of the class among those that were counted."""
+    num_counted: int
+    num_calls: int
+    lower_bound: float
+    """Lower confidence bound of the class's probability."""
+    alpha: float
+    """Probability that the certificate is wrong, over the draws of the noise."""
+    sigma: float
+    noise_space: Literal["pixel", "normalized"]
+
+    def __str__(self) -> str:
+        if not self.certified:
+            return (
+                f"Not certified: {self.count} of {self.num_counted} answers to noisy copies are of class"
+                f" {self.answer_class!r}, too few to be sure that most would be."
+            )
+        return (
+            f"Certified, with confidence {1 - self.alpha:g}: for any change of the images with an L2 norm below"
+            f" {self.radius:.3g} ({self.noise_space} values), most answers to noisy copies are of class"
+            f" {self.answer_class!r}. It does not cover changes that are small at each pixel but touch all of them,"
+            " such as 16/255 everywhere, whose norm is far larger; it is about the class only, and not about one call's"
+            " vote."
+        )
+
+
+class PatchCertificate(_Record):
+    """Whether any patch of a size, anywhere in the image, could change the class that `decide_with_windows` finds."""
+
+    answer_class: str
+    certified: bool
+    patch_size: tuple[int, int]
+    """Height and width in pixels of the largest patch, at the size at which the guard perturbs images."""
+    num_windows: int
+    num_calls: int
+
+    def __str__(self) -> str:
+        height, width = self.patch_size
+        if not self.certified:
+            return f"Not certified: the answer depends on which of {self.num_windows} windows are covered."
+        return (
+            f"Certified: whatever one patch of up to {height} x {width} pixels shows, and wherever it is, the decision"
+            f" over covered windows is of class {self.answer_class!r}. It assumes that the model gives the same answer"
+            " to the same image, and says nothing about two patches or about changes outside of one."
+        )
+
+
+class PatchDecision(_Record):
+    """A decision over covered windows."""
+
+    answer_class: str
+    answer: AIMessage
+    num_calls: int

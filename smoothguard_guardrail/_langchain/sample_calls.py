@@ -17,7 +17,7 @@ from langchain_core.runnables.config import ContextThreadPoolExecutor, merge_con
 
 from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail._langchain.sample_runs import SAMPLE_TAG, SampleRuns, without_tokens
-from smoothguard_guardrail.core.flow import CallModel, Outcome
+from smoothguard_guardrail.core.effects import CallModel, Outcome
 from smoothguard_guardrail.errors import AdapterError
 
 # langgraph's TAG_NOSTREAM: without it on the model itself, every sample's tokens reach the user of

@@ -1,25 +1,21 @@
-"""The algorithm, written once: a generator that asks for effects, with a sync and an async driver.
-
-The flow does no I/O. It yields `CallModel` when it needs answers and `Compute` when it has work that would block
-an event loop, receives the outcome, and returns a `GuardResult`. Hosts supply only how to call the model. The
-pattern is that of httpx's `_auth.py`.
-"""
+"""The algorithm, written once: a generator that asks for the effects of `core.effects` and returns a `GuardResult`."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
 
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.core.answer_classes import AnswerClass
 from smoothguard_guardrail.core.answer_vote import AnswerVote
+from smoothguard_guardrail.core.certify import Certifier
 from smoothguard_guardrail.core.components import GuardComponents
+from smoothguard_guardrail.core.effects import CallModel, Compute, Effects, Request
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
@@ -28,28 +24,8 @@ from smoothguard_guardrail.perturbations import draw_seed
 from smoothguard_guardrail.result import GuardResult, Medium, Sample
 from smoothguard_guardrail.voting import StoppingRule, answer_text
 
-Request = list[BaseMessage]
-Outcome = AIMessage | Exception
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallModel:
-    """The flow needs the model's answers to these requests, one outcome each, in order."""
-
-    requests: Sequence[Request]
-    first_index: int
-    """Index of the first request's sample."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compute:
-    """The flow has blocking work; the outcome is what the function returns."""
-
-    function: Callable[[], Any]
-
-
-Flow = Generator[CallModel | Compute, Any, GuardResult]
+Flow = Effects[GuardResult]
 
 
 class Guard:
@@ -108,6 +84,10 @@ class Guard:
         )
         return (yield from self.vote(perturber.render, media=perturber.records, seed=seed, clock=clock))
 
+    def certifier(self, messages: Sequence[BaseMessage], by: AnswerClass) -> Certifier:
+        """Return what certifies answers to a request."""
+        return Certifier(self.config, self._components, self._model_info, messages=messages, by=by)
+
     def vote(
         self,
         render: Callable[[int, int], Sequence[Request]],
@@ -147,7 +127,7 @@ class Guard:
         pending = self.config.num_samples - votes.num_calls
         if len(votes.answers) + pending < self._required(self.config.num_samples):
             return 0  # the quorum is out of reach: more calls would only cost
-        return self._rule.next_wave(votes.keys, votes.labels, votes.benign, num_failed=len(votes.failures))
+        return self._rule.next_wave(votes.keys, votes.stances, votes.labels, num_failed=len(votes.failures))
 
     def _required(self, num_asked: int) -> int:
         return self.config.vote.min_successes or num_asked // 2 + 1
@@ -158,13 +138,14 @@ class Guard:
         successes, required = len(votes.answers), self._required(votes.num_calls)
         if successes < required:
             raise QuorumError(votes.failures, successes=successes, required=required) from votes.failures[0]
-        agreement = votes.agreement
-        abstained = agreement < self.config.vote.min_agreement
-        refuse = abstained and self.config.vote.on_abstain == "refuse"
+        abstained, refused = votes.abstains, votes.winning_stance == "refuses"
+        withheld = abstained and not refused and self.config.vote.on_abstain == "refuse"
         result = GuardResult(
-            answer=_refusal(self.config.vote.refusal_text, votes.winner) if refuse else votes.winner,
+            answer=_refusal(self.config.vote.refusal_text, votes.winner) if withheld else votes.winner,
             verdict="abstained" if abstained else "passed",
-            agreement=agreement,
+            action="refused" if refused or withheld else "answered",
+            agreement=votes.agreement,
+            suspicion=votes.suspicion,
             clean_overruled=votes.clean_overruled,
             clusters=votes.clusters,
             winner=votes.winning_label,
@@ -191,6 +172,7 @@ class Guard:
         return GuardResult(
             answer=answer,
             verdict="skipped",
+            action="skipped",
             agreement=1.0,
             samples=(
                 Sample(
@@ -213,41 +195,6 @@ def _refusal(text: str, refused: AIMessage) -> AIMessage:
         name: value for name, value in refused.response_metadata.items() if name in ("model_name", "model_provider")
     }
     return AIMessage(text, response_metadata=kept, name=refused.name)
-
-
-def drive(flow: Flow, call_model: Callable[[CallModel], Sequence[Outcome]]) -> GuardResult:
-    """Run a flow to its end in this thread."""
-    try:
-        effect = next(flow)
-        while True:
-            try:
-                outcome = call_model(effect) if isinstance(effect, CallModel) else effect.function()
-            except BaseException as error:  # the flow decides what an error means, KeyboardInterrupt included
-                effect = flow.throw(error)
-            else:
-                effect = flow.send(outcome)
-    except StopIteration as stop:
-        result: GuardResult = stop.value
-        return result
-
-
-async def adrive(flow: Flow, call_model: Callable[[CallModel], Awaitable[Sequence[Outcome]]]) -> GuardResult:
-    """Run a flow to its end, its blocking work off the event loop."""
-    try:
-        effect = next(flow)
-        while True:
-            try:
-                if isinstance(effect, CallModel):
-                    outcome = await call_model(effect)
-                else:
-                    outcome = await asyncio.to_thread(effect.function)
-            except BaseException as error:
-                effect = flow.throw(error)
-            else:
-                effect = flow.send(outcome)
-    except StopIteration as stop:
-        result: GuardResult = stop.value
-        return result
 
 
 class _Clock:

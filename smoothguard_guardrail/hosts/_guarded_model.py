@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
@@ -14,13 +14,17 @@ from smoothguard_guardrail._langchain.events import areported, reported
 from smoothguard_guardrail._langchain.sample_calls import SampleCaller, unwrap
 from smoothguard_guardrail._langchain.sample_runs import ParentRun, SampleRuns
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.core.answer_classes import AnswerClass
+from smoothguard_guardrail.core.certify import Certifier
 from smoothguard_guardrail.core.components import GuardComponents
-from smoothguard_guardrail.core.flow import Guard, adrive, drive
+from smoothguard_guardrail.core.effects import Effects, adrive, drive
+from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.result import GuardResult
 
 METADATA_KEY = "smoothguard"
+T = TypeVar("T")
 
 
 class GuardedModel:
@@ -93,6 +97,22 @@ class GuardedModel:
                 self._guard.flow(as_messages(input)), lambda effect: self._caller.acall(effect, runs, **kwargs)
             ),
         )
+
+    def certify(
+        self, input: LanguageModelInput, by: AnswerClass, steps: Callable[[Certifier], Effects[T]], **kwargs: Any
+    ) -> T:
+        """Take the steps of a certificate; the calls are not traced."""
+        runs = SampleRuns(None, None, traced=False)
+        flow = steps(self._guard.certifier(as_messages(input), by))
+        return drive(flow, lambda effect: self._caller.call(effect, runs, **kwargs))
+
+    async def acertify(
+        self, input: LanguageModelInput, by: AnswerClass, steps: Callable[[Certifier], Effects[T]], **kwargs: Any
+    ) -> T:
+        """Take the steps of a certificate; see `certify`."""
+        runs = SampleRuns(None, None, traced=False)
+        flow = steps(self._guard.certifier(as_messages(input), by))
+        return await adrive(flow, lambda effect: self._caller.acall(effect, runs, **kwargs))
 
 
 def with_record(result: GuardResult) -> AIMessage:

@@ -12,11 +12,12 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import ConfigDict, Field, InstanceOf
 
 from smoothguard_guardrail.config import SmoothGuardConfig, require_config
+from smoothguard_guardrail.core.answer_classes import AnswerClass
 from smoothguard_guardrail.core.components import GuardComponents, require_components
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts._guarded_model import GuardedModel, with_record
 from smoothguard_guardrail.models import load_model
-from smoothguard_guardrail.result import GuardResult
+from smoothguard_guardrail.result import GuardResult, NoiseCertificate, PatchCertificate, PatchDecision
 
 
 class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
@@ -98,6 +99,127 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
     ) -> GuardResult:
         """Return the elected answer and the evidence for it; see `invoke`."""
         return await self._acall_with_config(self._aguard, input, config, **kwargs)  # type: ignore[return-value, arg-type]
+
+    def certify(
+        self,
+        input: LanguageModelInput,
+        *,
+        num_samples: int = 1000,
+        alpha: float = 0.001,
+        by: AnswerClass = "stance",
+        **kwargs: Any,
+    ) -> NoiseCertificate:
+        """Certify how far the images may be changed without changing the class of most answers to noisy copies.
+
+        Args:
+            input: Text, a prompt value or messages, with at least one image.
+            num_samples: Number of model calls, at least 10; more give a larger radius.
+            alpha: Probability that the certificate is wrong.
+            by: What tells the classes of answers apart: `stance`, `yes_no`, `action` (tool calls and media), `key`
+                (exact answers), or a function from an answer to the name of its class.
+            **kwargs: Passed on to the model.
+
+        Raises:
+            ConfigurationError: If the guard's configuration adds anything but noise, or an argument is out of range.
+            MediaError: If the request has no image, or a medium that is not one.
+            QuorumError: If no call answered that could choose the class.
+
+        Source: Cohen et al. 2019, Certified adversarial robustness via randomized smoothing.
+        """
+        return self._guarded.certify(
+            input, by, lambda certifier: certifier.noise(num_samples=num_samples, alpha=alpha), **kwargs
+        )
+
+    async def acertify(
+        self,
+        input: LanguageModelInput,
+        *,
+        num_samples: int = 1000,
+        alpha: float = 0.001,
+        by: AnswerClass = "stance",
+        **kwargs: Any,
+    ) -> NoiseCertificate:
+        """Certify a class of answers under noise; see `certify`."""
+        return await self._guarded.acertify(
+            input, by, lambda certifier: certifier.noise(num_samples=num_samples, alpha=alpha), **kwargs
+        )
+
+    def certify_patch(
+        self,
+        input: LanguageModelInput,
+        *,
+        patch: float = 0.1,
+        windows_per_axis: int = 4,
+        by: AnswerClass = "stance",
+        **kwargs: Any,
+    ) -> PatchCertificate:
+        """Certify that no patch of a size could change the class of the answer that `decide_with_windows` finds.
+
+        It covers every window, and every pair of windows, of a set in which some window covers any such patch; with k
+        windows per axis these are k^2 (k^2 + 1) / 2 calls. No noise is added. The model must be deterministic.
+
+        Args:
+            input: Text, a prompt value or messages, with exactly one image.
+            patch: Sides of the largest patch, as a share of the image's sides.
+            windows_per_axis: Number of windows along each axis; more cover less at a time.
+            by: What tells the classes of answers apart; see `certify`.
+            **kwargs: Passed on to the model.
+
+        Raises:
+            ConfigurationError: If an argument is out of range, or the request has several images.
+            MediaError: If the request has no image, or a medium that is not one.
+
+        Source: Xiang et al. 2022, PatchCleanser (arXiv 2108.09135).
+        """
+        return self._guarded.certify(
+            input, by, lambda certifier: certifier.patch(patch=patch, per_axis=windows_per_axis), **kwargs
+        )
+
+    async def acertify_patch(
+        self,
+        input: LanguageModelInput,
+        *,
+        patch: float = 0.1,
+        windows_per_axis: int = 4,
+        by: AnswerClass = "stance",
+        **kwargs: Any,
+    ) -> PatchCertificate:
+        """Certify a class of answers under patches; see `certify_patch`."""
+        return await self._guarded.acertify(
+            input, by, lambda certifier: certifier.patch(patch=patch, per_axis=windows_per_axis), **kwargs
+        )
+
+    def decide_with_windows(
+        self,
+        input: LanguageModelInput,
+        *,
+        patch: float = 0.1,
+        windows_per_axis: int = 4,
+        by: AnswerClass = "stance",
+        **kwargs: Any,
+    ) -> PatchDecision:
+        """Decide the class of the answer by covering windows of the image, which a patch certificate is about.
+
+        Args and errors are those of `certify_patch`, and a `QuorumError` if the model fails. It takes k^2 calls if all
+        answers are of one class, and up to k^2 more for each answer that differs.
+        """
+        return self._guarded.certify(
+            input, by, lambda certifier: certifier.decide(patch=patch, per_axis=windows_per_axis), **kwargs
+        )
+
+    async def adecide_with_windows(
+        self,
+        input: LanguageModelInput,
+        *,
+        patch: float = 0.1,
+        windows_per_axis: int = 4,
+        by: AnswerClass = "stance",
+        **kwargs: Any,
+    ) -> PatchDecision:
+        """Decide the class of the answer by covering windows; see `decide_with_windows`."""
+        return await self._guarded.acertify(
+            input, by, lambda certifier: certifier.decide(patch=patch, per_axis=windows_per_axis), **kwargs
+        )
 
     def bind_tools(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Tools need a chat model: raise an error that names `SmoothGuardChatModel`."""

@@ -1,6 +1,7 @@
 """From one tensor to many: perturbations of images and audio, their units and their seeds."""
 
 from smoothguard_guardrail.perturbations.compose import Compose, build_perturber
+from smoothguard_guardrail.perturbations.cover import CoverWindows, covering_windows
 from smoothguard_guardrail.perturbations.geometry import RandomResize, RandomShift
 from smoothguard_guardrail.perturbations.low_pass import LowPass
 from smoothguard_guardrail.perturbations.noise import (
@@ -16,12 +17,14 @@ __all__ = [
     "CLIP_STD",
     "MIN_AUDIO_SIGMA",
     "Compose",
+    "CoverWindows",
     "GaussianNoise",
     "LowPass",
     "RandomResize",
     "RandomShift",
     "build_perturber",
     "channel_sigma",
+    "covering_windows",
     "draw_seed",
     "make_generator",
     "resolve_device",
