@@ -1,13 +1,14 @@
-"""Use your own perturbation and your own benign scorer: plain functions are enough."""
+"""Use your own perturbation and your own stance classifier: plain functions are enough."""
 
 from collections.abc import Sequence
 
 import torch
 
-from smoothguard_guardrail import GuardComponents, SmoothGuardConfig, SmoothGuardRunnable, VoteConfig
+from smoothguard_guardrail import GuardComponents, SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import load_demo
+from smoothguard_guardrail.result import Stance
 
 
 def erase_and_blur(batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
@@ -16,23 +17,23 @@ def erase_and_blur(batch: torch.Tensor, *, generator: torch.Generator) -> torch.
     return torch.nn.functional.avg_pool2d(batch.masked_fill(gone, 0.5), 3, stride=1, padding=1, count_include_pad=False)
 
 
-def prefer_without_digits(texts: Sequence[str]) -> list[float]:
-    """Score answers: one that contains a digit is not benign."""
-    return [-1.0 if any(letter.isdigit() for letter in text) else 1.0 for text in texts]
+def by_phrase(texts: Sequence[str]) -> list[Stance]:
+    """Tell stances apart by how this model words its refusals."""
+    return ["refuses" if text.startswith("I'm sorry") else "answers" for text in texts]
 
 
 def main() -> None:
     guard = SmoothGuardRunnable(
         ChatTransformersMultimodal.from_pretrained(str(reference_path())),
-        SmoothGuardConfig(num_samples=8, vote=VoteConfig(benign_weight=0.3)),
-        components=GuardComponents(image_perturber=erase_and_blur, scorer=prefer_without_digits),
+        SmoothGuardConfig(num_samples=8),
+        components=GuardComponents(image_perturber=erase_and_blur, stance_classifier=by_phrase),
     )
     picture = next(picture for picture in load_demo().pictures if picture.is_attack)
     result = guard.guard([picture.message()])
     print(picture.question)
     print(result.answer.text)
     for cluster in result.clusters:
-        print(f"cluster of {cluster.size}: benign {cluster.benign:+.2f}, score {cluster.score:.2f}")
+        print(f"{cluster.size} answers: {cluster.stance}, score {cluster.score:.2f}")
 
 
 if __name__ == "__main__":

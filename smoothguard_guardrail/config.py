@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from smoothguard_guardrail._internal.shares import at_least
 from smoothguard_guardrail.errors import ConfigurationError
 
 REFUSAL_TEXT = "I can't give a reliable answer about this attachment."
@@ -143,24 +144,29 @@ class AudioConfig(_Settings):
 class VoteConfig(_Settings):
     """How the answers are grouped, which group wins, and what happens without a clear winner."""
 
-    clusterer: Literal["kmeans", "agglomerative"] = "agglomerative"
+    rule: Literal["stance", "sentiment"] = "stance"
+    """`stance`: refusals are one group, which wins from `refusal_share` on, and otherwise the largest group of answers
+    does. `sentiment`: the paper's vote, by the size of clusters and how benign they are."""
+    refusal_share: float = Field(default=0.35, gt=0, le=1)
+    """Share of the answers at which refusals win, for `rule="stance"`: with 0.35, 3 of 8. Above 0.5: no preference."""
+    benign_weight: float = Field(default=0.2, ge=0, lt=0.5)
+    """Weight of the benign score, for `rule="sentiment"`."""
+    clusterer: Literal["meaning", "agglomerative", "kmeans"] = "meaning"
+    """How answers are grouped: by what they state, by distance of their embeddings, or into two clusters of those."""
     distance_threshold: float = Field(default=0.35, gt=0, le=2)
     """Cosine distance below which agglomerative clustering merges clusters."""
-    benign_weight: float = Field(default=0.2, ge=0, lt=0.5)
-    """Weight w of the benign score. A cluster with a share above 1/2 + w always wins (`decisive_share`)."""
     min_successes: int | None = Field(default=None, ge=1)
     """Samples that must answer; None: more than half of those asked."""
-    min_agreement: float = Field(default=0.0, ge=0, le=1)
-    """Agreement below which the verdict is `abstained`."""
-    on_abstain: Literal["answer", "refuse", "raise"] = "answer"
-    """What an abstention returns: the elected answer, `refusal_text`, or an `AbstainedError`."""
+    min_agreement: float = Field(default=0.5, ge=0, le=1)
+    """Agreement below which the verdict is `abstained`, as it is for a tie; 0 never abstains."""
+    on_abstain: Literal["answer", "refuse", "raise"] = "refuse"
+    """What an abstention returns: the elected answer, a refusal, or an `AbstainedError`."""
     refusal_text: str = REFUSAL_TEXT
-    """The answer where `on_abstain` is `refuse`."""
+    """The answer where `on_abstain` is `refuse` and the elected answer is no refusal itself."""
 
-    @property
-    def decisive_share(self) -> float:
-        """Share of the answers above which a cluster wins, however benign the others are."""
-        return 0.5 + self.benign_weight
+    def refusals_needed(self, num_answers: int) -> int:
+        """Return how many refusals of this number of answers win, whatever the others say."""
+        return at_least(self.refusal_share, num_answers)
 
 
 class MediaLimits(_Settings):
@@ -210,8 +216,8 @@ class SmoothGuardConfig(_Settings):
 
     Example:
         >>> config = SmoothGuardConfig(num_samples=6, image=ImageConfig(max_shift=3))
-        >>> config.override(vote={"min_agreement": 0.5}).vote.min_agreement
-        0.5
+        >>> config.override(vote={"min_agreement": 0.6}).vote.min_agreement
+        0.6
     """
 
     num_samples: int = Field(default=8, ge=1)
@@ -262,7 +268,7 @@ class SmoothGuardConfig(_Settings):
         """Return the authors' rule as their code implements it.
 
         Ten noisy copies and the clean one, noise of 0.1 in normalized space and nothing else, K-means with k = 2,
-        the larger cluster, the member nearest to its centroid, no benign score, no early stop.
+        the larger cluster, the member nearest to its centroid, no benign score, no early stop, no abstention.
 
         Args:
             **changes: Settings to change; a mapping changes the named settings of a group.
@@ -276,7 +282,9 @@ class SmoothGuardConfig(_Settings):
             noise_space="normalized",
             early_stop=None,
             image=ImageConfig(low_pass=0.0, max_shift=0, resize_range=None),
-            vote=VoteConfig(clusterer="kmeans", benign_weight=0.0),
+            vote=VoteConfig(
+                rule="sentiment", clusterer="kmeans", benign_weight=0.0, min_agreement=0.0, on_abstain="answer"
+            ),
         )
         return published.override(**changes)
 
@@ -293,8 +301,8 @@ class SmoothGuardConfig(_Settings):
             num_samples=8,
             sigma=0.3,
             early_stop="lossless",
-            image=ImageConfig(low_pass=0.0, max_shift=5),
-            vote=VoteConfig(benign_weight=0.45),
+            image=ImageConfig(low_pass=0.0, max_shift=6),
+            vote=VoteConfig(refusal_share=0.125),
         )
         return chosen.override(**changes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from smoothguard_guardrail.errors import AdapterError, SmoothGuardError
 
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from smoothguard_guardrail.result import Stance
     from smoothguard_guardrail.voting.voter import Vote
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Embed: TypeAlias = "Callable[[Sequence[str]], NDArray[np.float64]]"
+"""Embeds texts: returns float64 (num_texts, dimensions)."""
 
 
 @runtime_checkable
@@ -43,33 +46,51 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
-class Clusterer(Protocol):
-    """Groups embedded answers.
+class StanceClassifier(Protocol):
+    """Tells what answers do with the question: refuse it, say that they can't make out the medium, or answer it.
 
-    Called with float64 (num_answers, dimensions), num_answers >= 1; rows may be all zeros. Returns integer labels of
-    shape (num_answers,). The values do not matter, only which of them are equal.
+    An answer that refuses and then tells all the same `answers`, and so does one that is not sure but names something.
+    Answers that call tools or hold media never get here: they answer. All refusals form one group of the vote.
     """
 
-    def __call__(self, embeddings: NDArray[np.float64]) -> NDArray[np.intp] | Sequence[int]:
-        """Return one label per row."""
+    def __call__(self, texts: Sequence[str]) -> Sequence[Stance]:
+        """Return `refuses`, `unsure` or `answers` for each text."""
+        ...
+
+
+@runtime_checkable
+class Clusterer(Protocol):
+    """Groups answers that say the same.
+
+    Called with texts of which at least two differ, and with what embeds texts: `embed(texts)` returns float64
+    (num_texts, dimensions), whose rows may be all zeros. It is called only if the clusterer does, so one that needs no
+    embeddings costs none. Returns integer labels of shape (num_texts,). The values do not matter, only which of them
+    are equal.
+    """
+
+    def __call__(self, texts: Sequence[str], embed: Embed) -> NDArray[np.intp] | Sequence[int]:
+        """Return one label per text."""
         ...
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Scores how benign each answer is, in [-1, 1]: 1 for a refusal or a harmless answer."""
+    """Scores how benign each answer is, in [-1, 1], for `vote.rule="sentiment"`."""
 
     def __call__(self, texts: Sequence[str]) -> Sequence[float]:
-        """Return one score per text."""
+        """Return one score per text: 1 for a refusal or a harmless answer."""
         ...
 
 
 @runtime_checkable
 class Voter(Protocol):
-    """Elects a cluster. The same arguments must always give the same vote."""
+    """Elects a group of answers. The same arguments must always give the same vote."""
 
-    def __call__(self, labels: Sequence[int], benign: Sequence[float]) -> Vote:
-        """Return the vote over answers with these cluster labels and benign scores in [-1, 1]."""
+    def __call__(self, labels: Sequence[int], stances: Sequence[Stance], benign: Sequence[float]) -> Vote:
+        """Return the vote over answers with these group labels and stances, and benign scores in [-1, 1].
+
+        `benign` is empty unless the guard has a scorer.
+        """
         ...
 
 

@@ -23,6 +23,7 @@ from smoothguard_guardrail import (
     SmoothGuardRunnable,
     VoteConfig,
 )
+from smoothguard_guardrail.result import Stance
 from smoothguard_guardrail.testing import WordEmbeddings
 
 QUESTION = "What is this?"
@@ -45,9 +46,9 @@ def question(*blocks: Any) -> list[BaseMessage]:
     return [HumanMessage(content=[{"type": "text", "text": QUESTION}, *(blocks or (image_block(),))])]
 
 
-def neutral(texts: Sequence[str]) -> list[float]:
-    """Score every answer 0."""
-    return [0.0] * len(texts)
+def answering(texts: Sequence[str]) -> list[Stance]:
+    """Take every answer for one that answers."""
+    return ["answers"] * len(texts)
 
 
 GROUPS = {
@@ -72,14 +73,14 @@ def config_of(**settings: Any) -> SmoothGuardConfig:
 
 def components_of(**parts: Any) -> GuardComponents:
     """Return components that load nothing, with some replaced."""
-    return GuardComponents(**{"embedder": WordEmbeddings(), "scorer": neutral} | parts)
+    return GuardComponents(**{"embedder": WordEmbeddings(), "stance_classifier": answering} | parts)
 
 
 def guarded(
     model: BaseChatModel | Runnable[Any, Any], *, parts: dict[str, Any] | None = None, **settings: Any
 ) -> SmoothGuardRunnable:
     """Return a guard whose components load nothing and which asks all samples at once by default."""
-    config = config_of(**{"benign_weight": 0.0, "early_stop": None, "num_samples": 4} | settings)
+    config = config_of(**{"refusal_share": 0.6, "min_agreement": 0.0, "early_stop": None, "num_samples": 4} | settings)
     return SmoothGuardRunnable(model, config, components=components_of(**(parts or {})))
 
 

@@ -66,9 +66,9 @@ def test_settings_are_frozen() -> None:
     assert hash(config) == hash(SmoothGuardConfig())
 
 
-def test_decisive_share() -> None:
-    assert VoteConfig(benign_weight=0.2).decisive_share == pytest.approx(0.7)
-    assert VoteConfig(benign_weight=0).decisive_share == 0.5
+def test_the_number_of_refusals_that_win_is_stated() -> None:
+    assert VoteConfig().refusals_needed(8) == 3
+    assert SmoothGuardConfig.reference().vote.refusals_needed(8) == 1
 
 
 def test_override_validates_and_leaves_the_original() -> None:
@@ -163,6 +163,7 @@ NUMBERS = (
     "seed",
     "distance_threshold",
     "benign_weight",
+    "refusal_share",
     "early_stop",
     "min_successes",
     "min_agreement",
@@ -207,6 +208,7 @@ def test_numbers_may_come_as_text_as_configuration_files_have_them() -> None:
         {"clusterer": "dbscan"},
         {"distance_threshold": 0},
         {"benign_weight": 0.5},
+        {"refusal_share": 0.0},
         {"early_stop": "lossy"},
         {"early_stop": 0},
         {"early_stop": 0.5},

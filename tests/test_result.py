@@ -25,6 +25,7 @@ from smoothguard_guardrail import (
 RESULT = GuardResult(
     answer=AIMessage("A cat.", id="1"),
     verdict="passed",
+    action="answered",
     agreement=0.5,
     samples=(Sample(index=0, clean=False, error="ValueError: no"),),
     media=(Medium(path="messages[0].content[0]", kind="image", action="perturbed", size=(4, 5)),),
@@ -54,6 +55,7 @@ def test_metadata_omits_the_answer_the_seed_and_unknown_values() -> None:
     assert json.loads(json.dumps(metadata)) == metadata
     assert metadata == {
         "verdict": "passed",
+        "action": "answered",
         "agreement": 0.5,
         "clusters": [],
         "samples": [{"index": 0, "clean": False, "error": "ValueError"}],

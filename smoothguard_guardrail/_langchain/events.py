@@ -28,7 +28,17 @@ Manager = BaseRunManager | BaseCallbackManager
 Outcome = GuardResult | Exception
 
 _MAX_MESSAGE_CHARS = 300
-_TRACED = ("verdict", "agreement", "clean_overruled", "num_calls", "sigma", "noise_space", "error")
+_TRACED = (
+    "verdict",
+    "action",
+    "agreement",
+    "suspicion",
+    "clean_overruled",
+    "num_calls",
+    "sigma",
+    "noise_space",
+    "error",
+)
 
 
 def reported(manager: Manager | None, call: Callable[[], GuardResult]) -> GuardResult:
@@ -45,7 +55,8 @@ def reported(manager: Manager | None, call: Callable[[], GuardResult]) -> GuardR
     Example:
         >>> from langchain_core.callbacks import CallbackManager
         >>> from langchain_core.messages import AIMessage
-        >>> result = GuardResult(answer=AIMessage("Hi."), verdict="skipped", agreement=1.0, num_calls=1)
+        >>> answer = AIMessage("Hi.")
+        >>> result = GuardResult(answer=answer, verdict="skipped", action="skipped", agreement=1.0, num_calls=1)
         >>> reported(CallbackManager([]), lambda: result).verdict
         'skipped'
     """

@@ -14,7 +14,8 @@ def verdict_line(result: GuardResult) -> str:
     Example:
         >>> from langchain_core.messages import AIMessage
         >>> from smoothguard_guardrail.result import GuardResult
-        >>> verdict_line(GuardResult(answer=AIMessage("Hi."), verdict="skipped", agreement=1.0, num_calls=1))
+        >>> answer = AIMessage("Hi.")
+        >>> verdict_line(GuardResult(answer=answer, verdict="skipped", action="skipped", agreement=1.0, num_calls=1))
         'skipped: nothing to guard, 1 call'
     """
     calls = f"{result.num_calls} call" + ("s" if result.num_calls != 1 else "")
@@ -23,6 +24,8 @@ def verdict_line(result: GuardResult) -> str:
     parts = [f"agreement {result.agreement:.2f}", calls]
     if failed := sum(sample.error is not None for sample in result.samples):
         parts.append(f"{failed} failed")
+    if result.suspicion is not None:
+        parts.append(f"suspicion {result.suspicion:.2f}")
     if result.clean_overruled:
         parts.append("the clean copy's answer was overruled")
-    return f"{result.verdict}: {', '.join(parts)}"
+    return f"{result.verdict}, {result.action}: {', '.join(parts)}"

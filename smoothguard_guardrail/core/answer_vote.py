@@ -1,4 +1,4 @@
-"""The vote of one guarded call: answers arrive wave by wave, are embedded once each, and one is elected."""
+"""The vote of one guarded call: answers arrive wave by wave, each is judged once, and one is elected."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import CompleteComponents
 from smoothguard_guardrail.errors import AdapterError
 from smoothguard_guardrail.protocols import name_errors
-from smoothguard_guardrail.result import Cluster, Sample
+from smoothguard_guardrail.result import Cluster, Sample, Stance
 from smoothguard_guardrail.voting import (
+    Answer,
     Election,
     PrototypeScorer,
-    answer_key,
-    answer_text,
     benign_scores,
+    classify_answers,
     elect,
     embed_answers,
+    suspicion,
 )
 
 
@@ -31,15 +32,16 @@ class AnswerVote:
 
     Args:
         config: The guard's configuration.
-        components: What embeds, groups and scores the answers and elects one.
+        components: What judges and groups the answers and elects one.
     """
 
     def __init__(self, config: SmoothGuardConfig, components: CompleteComponents) -> None:
         self._config = config
         self._components = components
         self._outcomes: list[AIMessage | Exception] = []
-        self._keys: list[str] = []
+        self._reduced: list[Answer] = []
         self._vectors: dict[str, list[float]] = {}
+        self._stance_of: dict[str, Stance] = {}
         self._benign_of: dict[str, float] = {}
         self.election: Election | None = None
 
@@ -54,25 +56,35 @@ class AnswerVote:
         return [outcome for outcome in self._outcomes if isinstance(outcome, Exception)]
 
     @property
-    def answers(self) -> list[AIMessage]:
-        """The answers, in the order of the samples."""
+    def messages(self) -> list[AIMessage]:
+        """The answers as the model gave them, in the order of the samples."""
         return [outcome for outcome in self._outcomes if not isinstance(outcome, Exception)]
+
+    @property
+    def answers(self) -> list[Answer]:
+        """The answers reduced to what is voted on, in the order of the samples."""
+        self._reduced.extend(map(Answer.of, self.messages[len(self._reduced) :]))
+        return self._reduced
 
     @property
     def keys(self) -> list[str]:
         """Canonical form of every answer: answers with equal keys say the same."""
-        self._keys.extend(map(answer_key, self.answers[len(self._keys) :]))
-        return self._keys
+        return [answer.key for answer in self.answers]
+
+    @property
+    def stances(self) -> list[Stance]:
+        """Stance of every answer."""
+        return [self._stance_of[answer.key] for answer in self.answers]
 
     @property
     def benign(self) -> list[float]:
-        """Benign score of every answer, in [-1, 1]."""
-        return [self._benign_of[answer_text(answer)] for answer in self.answers]
+        """Benign score of every answer, in [-1, 1]; empty where nothing is scored."""
+        return [self._benign_of[answer.text] for answer in self.answers] if self._components.scorer else []
 
     @property
     def usage(self) -> UsageMetadata | None:
         """Tokens summed over the answers; None when the model reports none."""
-        usages = [answer.usage_metadata for answer in self.answers if answer.usage_metadata]
+        usages = [message.usage_metadata for message in self.messages if message.usage_metadata]
         return reduce(add_usage, usages) if usages else None
 
     def add(self, outcomes: Sequence[AIMessage | Exception]) -> None:
@@ -80,32 +92,40 @@ class AnswerVote:
         self._outcomes.extend(outcomes)
 
     def count(self) -> None:
-        """Embed and score what is new, cluster all answers and elect; blocking.
+        """Judge what is new, group all answers and elect; blocking.
 
         Raises:
             AdapterError: If a user's part broke its protocol.
         """
-        texts = [answer_text(answer) for answer in self.answers]
-        if not texts:
+        if not self.answers:
             return
-        embeddings = embed_answers(self, texts)
-        if new := [text for text in dict.fromkeys(texts) if text not in self._benign_of]:
-            rows = embeddings[[texts.index(text) for text in new]]
-            self._benign_of |= zip(new, self._score(new, rows), strict=True)
+        new = {answer.key: answer for answer in self.answers if answer.key not in self._stance_of}
+        classifier = name_errors("stance_classifier", self._components.stance_classifier)
+        self._stance_of |= zip(new, classify_answers(classifier, list(new.values())), strict=True)
+        self._score()
         self.election = elect(
-            self.keys,
-            texts,
-            embeddings,
+            self.answers,
+            self.stances,
             clusterer=name_errors("clusterer", self._components.clusterer),
-            benign=self.benign,
             voter=name_errors("voter", self._components.voter),
+            embed=self._embed_answers,
+            benign=self.benign,
+            by_stance=self._config.vote.rule == "stance",
         )
 
-    def _score(self, texts: list[str], embeddings: NDArray[np.float64]) -> list[float]:
+    def _score(self) -> None:
         scorer = self._components.scorer
+        new = [text for text in dict.fromkeys(answer.text for answer in self.answers) if text not in self._benign_of]
+        if scorer is None or not new:
+            return
         if isinstance(scorer, PrototypeScorer) and scorer.embedder is self._components.embedder:
-            return benign_scores(scorer, texts, embeddings)
-        return benign_scores(name_errors("scorer", scorer), texts)
+            scores = benign_scores(scorer, new, self._embed_answers(new))
+        else:
+            scores = benign_scores(name_errors("scorer", scorer), new)
+        self._benign_of |= zip(new, scores, strict=True)
+
+    def _embed_answers(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        return embed_answers(self, texts)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed new texts; vectors of earlier waves are reused."""
@@ -121,20 +141,37 @@ class AnswerVote:
 
     @property
     def winner(self) -> AIMessage:
-        """The answer that speaks for the winning cluster."""
-        return self.answers[self._elected().representative]
+        """The answer that speaks for the winning group."""
+        return self.messages[self._elected().representative]
+
+    @property
+    def winning_stance(self) -> Stance:
+        """Stance of the answer that speaks for the winning group."""
+        return self.stances[self._elected().representative]
+
+    @property
+    def abstains(self) -> bool:
+        """Whether no group has the agreement that the configuration asks for, or two groups are equally good."""
+        election, least = self._elected(), self._config.vote.min_agreement
+        return election.agreement < least or (election.tied and least > 0)
 
     @property
     def clean_overruled(self) -> bool | None:
         """Whether the clean copy's answer lost; None when no clean copy answered."""
-        if not self._config.include_clean or not self._outcomes or isinstance(self._outcomes[0], Exception):
-            return None
-        election = self._elected()
-        return election.labels[0] != election.winner
+        return self.labels[0] != self.winning_label if self._has_clean else None
+
+    @property
+    def suspicion(self) -> float | None:
+        """How much the clean copy's answer differs from the others', in [0, 1]; None when no clean copy answered."""
+        return suspicion(self._elected().labels, self.stances) if self._has_clean else None
+
+    @property
+    def _has_clean(self) -> bool:
+        return self._config.include_clean and bool(self._outcomes) and isinstance(self._outcomes[0], AIMessage)
 
     @property
     def clusters(self) -> tuple[Cluster, ...]:
-        """The clusters, the largest first; representatives are indices of samples."""
+        """The groups, the largest first; representatives are indices of samples."""
         positions = [index for index, outcome in enumerate(self._outcomes) if isinstance(outcome, AIMessage)]
         return tuple(
             cluster.model_copy(update={"representative": positions[cluster.representative]})
@@ -144,23 +181,22 @@ class AnswerVote:
     @property
     def samples(self) -> tuple[Sample, ...]:
         """Every call's record, failures included."""
-        election, answered = self._elected(), 0
+        election, benign, answered = self._elected(), self.benign, 0
         samples = []
         for index, outcome in enumerate(self._outcomes):
             clean = self._config.include_clean and index == 0
             if isinstance(outcome, Exception):
                 samples.append(Sample(index=index, clean=clean, error=describe(outcome)))
                 continue
-            text = answer_text(outcome)
             samples.append(
                 Sample(
                     index=index,
                     clean=clean,
                     cluster=election.labels[answered],
-                    benign=self._benign_of[text],
-                    similarity=election.similarities[answered],
+                    stance=self.stances[answered],
+                    benign=benign[answered] if benign else None,
                     usage=outcome.usage_metadata,
-                    text=text if self._config.record_samples else None,
+                    text=self.answers[answered].text if self._config.record_samples else None,
                 )
             )
             answered += 1
@@ -168,17 +204,17 @@ class AnswerVote:
 
     @property
     def labels(self) -> list[int]:
-        """Cluster of every answer, in the order of the samples."""
+        """Group of every answer, in the order of the samples."""
         return list(self.election.labels) if self.election else []
 
     @property
     def winning_label(self) -> int:
-        """Label of the winning cluster."""
+        """Label of the winning group."""
         return self._elected().winner
 
     @property
     def agreement(self) -> float:
-        """Share of the answers that are in the winning cluster."""
+        """Share of the answers that are in the winning group."""
         return self._elected().agreement
 
     def _elected(self) -> Election:

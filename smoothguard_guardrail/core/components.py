@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from smoothguard_guardrail.errors import ConfigurationError
 
 # Not for type checkers only: pydantic resolves the annotations of a field's class.
-from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, Voter
+from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, StanceClassifier, Voter
 from smoothguard_guardrail.voting import (
     AgglomerativeClusterer,
     KMeansClusterer,
+    MeaningClusterer,
     PrototypeScorer,
-    WeightedVoter,
+    SentimentVoter,
+    StanceVoter,
+    classify_stances,
     default_embedder,
 )
 
@@ -30,9 +33,12 @@ class GuardComponents:
 
     Args:
         embedder: Embeds the answers: any LangChain `Embeddings`. Default: the packaged all-MiniLM-L6-v2.
-        clusterer: Groups embedded answers, instead of `config.vote.clusterer`.
-        scorer: Scores how benign answers are, in [-1, 1]. Default: similarity to example answers.
-        voter: Elects a cluster, instead of the vote weighted by `config.vote.benign_weight`.
+        stance_classifier: Tells refusals, unsure answers and other answers apart. Default: the packaged linear model
+            for twelve languages.
+        clusterer: Groups answers that say the same, instead of `config.vote.clusterer`.
+        scorer: Scores how benign answers are, in [-1, 1]. Default: none; with `vote.rule="sentiment"`, similarity to
+            example answers.
+        voter: Elects a group, instead of `config.vote.rule`.
         image_perturber: Perturbs images, instead of shift, resize, noise and low-pass filter.
         audio_perturber: Perturbs audio, instead of noise.
 
@@ -46,6 +52,7 @@ class GuardComponents:
     """
 
     embedder: Embedder | None = None
+    stance_classifier: StanceClassifier | None = None
     clusterer: Clusterer | None = None
     scorer: Scorer | None = None
     voter: Voter | None = None
@@ -68,11 +75,13 @@ class GuardComponents:
     def complete(self, config: SmoothGuardConfig) -> CompleteComponents:
         """Return a copy in which every part of the vote is there; the default embedder is loaded on first use."""
         embedder = _DefaultEmbedder() if self.embedder is None else self.embedder
+        scorer = PrototypeScorer(embedder) if self.scorer is None and _weighs_benign(config) else self.scorer
         return CompleteComponents(
             embedder=embedder,
+            stance_classifier=classify_stances if self.stance_classifier is None else self.stance_classifier,
             clusterer=_default_clusterer(config) if self.clusterer is None else self.clusterer,
-            scorer=PrototypeScorer(embedder) if self.scorer is None else self.scorer,
-            voter=WeightedVoter(config.vote.benign_weight) if self.voter is None else self.voter,
+            scorer=scorer,
+            voter=_default_voter(config) if self.voter is None else self.voter,
             image_perturber=self.image_perturber,
             audio_perturber=self.audio_perturber,
         )
@@ -80,11 +89,14 @@ class GuardComponents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteComponents(GuardComponents):
-    """Components with every part of the vote. Perturbers may be None: the default ones depend on the medium."""
+    """Components with every part of the vote. Perturbers may be None: the default ones depend on the medium.
+
+    The scorer is None where the vote uses no scores.
+    """
 
     embedder: Embedder
+    stance_classifier: StanceClassifier
     clusterer: Clusterer
-    scorer: Scorer
     voter: Voter
 
 
@@ -111,4 +123,16 @@ class _DefaultEmbedder:
 def _default_clusterer(config: SmoothGuardConfig) -> Clusterer:
     if config.vote.clusterer == "kmeans":
         return KMeansClusterer()
-    return AgglomerativeClusterer(distance_threshold=config.vote.distance_threshold)
+    if config.vote.clusterer == "agglomerative":
+        return AgglomerativeClusterer(distance_threshold=config.vote.distance_threshold)
+    return MeaningClusterer()
+
+
+def _default_voter(config: SmoothGuardConfig) -> Voter:
+    if config.vote.rule == "sentiment":
+        return SentimentVoter(config.vote.benign_weight)
+    return StanceVoter(config.vote.refusal_share)
+
+
+def _weighs_benign(config: SmoothGuardConfig) -> bool:
+    return config.vote.rule == "sentiment" and config.vote.benign_weight > 0

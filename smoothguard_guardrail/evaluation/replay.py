@@ -16,7 +16,8 @@ from pydantic import Field
 
 from smoothguard_guardrail.core.answer_vote import describe
 from smoothguard_guardrail.core.components import GuardComponents
-from smoothguard_guardrail.core.flow import CallModel, Guard, Outcome, Request, drive
+from smoothguard_guardrail.core.effects import CallModel, Outcome, Request, drive
+from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, ConfigurationError, QuorumError
@@ -29,11 +30,10 @@ from smoothguard_guardrail.voting import answer_text
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
-    from numpy.typing import NDArray
 
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.items import Item
-    from smoothguard_guardrail.protocols import Clusterer, Embedder
+    from smoothguard_guardrail.protocols import Clusterer, Embed, Embedder
 
 CLEAN = -1
 """Index of the clean copy among `CopyAnswers.errors`."""
@@ -150,17 +150,17 @@ def replay(
 
 
 class CachedClusterer:
-    """A clusterer that clusters equal rows once; the clusterer must be deterministic, as the built-in ones are."""
+    """A clusterer that clusters equal answers once; it must be deterministic, as the built-in ones are."""
 
     def __init__(self, clusterer: Clusterer) -> None:
         self._clusterer = clusterer
-        self._labels: dict[bytes, Any] = {}
+        self._labels: dict[tuple[str, ...], Any] = {}
 
-    def __call__(self, embeddings: NDArray[Any]) -> Any:
-        """Return one label per row of (num_answers, dimensions)."""
-        key = embeddings.tobytes()
+    def __call__(self, texts: Sequence[str], embed: Embed) -> Any:
+        """Return one label per text."""
+        key = tuple(texts)
         if key not in self._labels:
-            self._labels[key] = self._clusterer(embeddings)
+            self._labels[key] = self._clusterer(texts, embed)
         return self._labels[key]
 
 

@@ -65,6 +65,12 @@ class OpenTelemetryHandler(GuardObserver):
             "Share of the answers in the winning cluster",
             explicit_bucket_boundaries_advisory=_AGREEMENT_BUCKETS,
         )
+        self._suspicion = meter.create_histogram(
+            "smoothguard.suspicion",
+            "1",
+            "How much the clean copy's answer differs from the others'",
+            explicit_bucket_boundaries_advisory=_AGREEMENT_BUCKETS,
+        )
         self._model_calls = meter.create_histogram(
             "smoothguard.model_calls",
             "{call}",
@@ -92,6 +98,8 @@ class OpenTelemetryHandler(GuardObserver):
             self._duration.record(seconds, labels | {"stage": stage})
         if isinstance(line, VerdictLine) and line.verdict != "skipped":
             self._agreement.record(line.agreement, labels)
+            if line.suspicion is not None:
+                self._suspicion.record(line.suspicion, labels)
             if line.clean_overruled:
                 self._overruled.add(1, labels)
 
@@ -122,7 +130,9 @@ def _attributes(line: Line) -> dict[str, Any]:
     usage: dict[str, Any] = {}
     if isinstance(line, VerdictLine):
         found |= {
+            "action": line.action,
             "agreement": line.agreement,
+            "suspicion": line.suspicion,
             "clean_overruled": line.clean_overruled,
             "cluster_sizes": [cluster.size for cluster in line.clusters],
             "media.sha256": [medium.sha256 or "" for medium in line.media],

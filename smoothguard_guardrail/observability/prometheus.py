@@ -35,6 +35,9 @@ class Metrics:
             "smoothguard_requests_in_flight", "Requests to models that are being answered.", registry=self._registry
         )
         self.verdicts: Counter = Counter("smoothguard_verdicts", "Guarded calls.", ["verdict"], registry=self._registry)
+        self.actions: Counter = Counter(
+            "smoothguard_actions", "Guarded calls by what the caller got.", ["action"], registry=self._registry
+        )
         self.overruled: Counter = Counter(
             "smoothguard_clean_overruled", "Calls whose clean copy lost the vote.", registry=self._registry
         )
@@ -44,12 +47,20 @@ class Metrics:
             buckets=_SHARES,
             registry=self._registry,
         )
+        self.suspicion: Histogram = Histogram(
+            "smoothguard_suspicion",
+            "How much the clean copy's answer differs from the others', of requests with a clean copy.",
+            buckets=_SHARES,
+            registry=self._registry,
+        )
         self.model_calls: Counter = Counter("smoothguard_model_calls", "Model calls.", registry=self._registry)
         self.failures: Counter = Counter(
             "smoothguard_failures", "Guarded calls without a verdict.", ["error"], registry=self._registry
         )
         for verdict in ("passed", "abstained", "skipped"):
             self.verdicts.labels(verdict)
+        for action in ("answered", "refused", "skipped"):
+            self.actions.labels(action)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -75,7 +86,10 @@ class PrometheusHandler(GuardObserver):
             metrics.failures.labels(line.error).inc()
             return
         metrics.verdicts.labels(line.verdict).inc()
+        metrics.actions.labels(line.action).inc()
         if line.verdict != "skipped":
             metrics.agreement.observe(line.agreement)
+        if line.suspicion is not None:
+            metrics.suspicion.observe(line.suspicion)
         if line.clean_overruled:
             metrics.overruled.inc()

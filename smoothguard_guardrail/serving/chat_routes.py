@@ -66,7 +66,7 @@ def chat_router(
             model=chat_request.model,
             result=result,
             record=public_record(result.to_metadata(), settings.record),
-            is_refusal=result.verdict == "abstained" and guard.config.vote.on_abstain == "refuse",
+            is_refusal=result.verdict == "abstained" and result.action == "refused",
         )
         if not chat_request.stream:
             return JSONResponse(response.completion())

@@ -1,33 +1,48 @@
-"""From many answers to one: canonical forms, embedding, clustering, benign scores, the vote, early stopping."""
+"""From many answers to one: what an answer says and does, stances, groups, the vote, early stopping, suspicion."""
 
-from smoothguard_guardrail.voting.answers import answer_key, answer_text
-from smoothguard_guardrail.voting.clusterer import (
-    AgglomerativeClusterer,
-    KMeansClusterer,
-    cluster_answers,
-)
-from smoothguard_guardrail.voting.contradiction import polarity
+from smoothguard_guardrail.voting.answers import Answer, answer_key, answer_text
+from smoothguard_guardrail.voting.clusterer import AgglomerativeClusterer, KMeansClusterer
 from smoothguard_guardrail.voting.election import Election, elect
 from smoothguard_guardrail.voting.embedder import default_embedder, embed_answers
+from smoothguard_guardrail.voting.groups import group_answers
+from smoothguard_guardrail.voting.meaning import MeaningClusterer
+from smoothguard_guardrail.voting.polarity import yes_or_no
 from smoothguard_guardrail.voting.scorer import PrototypeScorer, benign_scores, from_sentiment_pipeline
+from smoothguard_guardrail.voting.stance_adapters import (
+    stances_from_chat_model,
+    stances_from_pipeline,
+    stances_with_moderation,
+)
+from smoothguard_guardrail.voting.stance_classifier import NgramStanceClassifier, classify_answers, classify_stances
 from smoothguard_guardrail.voting.stopping import StoppingRule
-from smoothguard_guardrail.voting.voter import Vote, WeightedVoter
+from smoothguard_guardrail.voting.suspicion import suspicion
+from smoothguard_guardrail.voting.voter import SentimentVoter, StanceVoter, Vote
 
 __all__ = [
     "AgglomerativeClusterer",
+    "Answer",
     "Election",
     "KMeansClusterer",
+    "MeaningClusterer",
+    "NgramStanceClassifier",
     "PrototypeScorer",
+    "SentimentVoter",
+    "StanceVoter",
     "StoppingRule",
     "Vote",
-    "WeightedVoter",
     "answer_key",
     "answer_text",
     "benign_scores",
-    "cluster_answers",
+    "classify_answers",
+    "classify_stances",
     "default_embedder",
     "elect",
     "embed_answers",
     "from_sentiment_pipeline",
-    "polarity",
+    "group_answers",
+    "stances_from_chat_model",
+    "stances_from_pipeline",
+    "stances_with_moderation",
+    "suspicion",
+    "yes_or_no",
 ]

@@ -1,9 +1,8 @@
-"""The two bounds behind early stopping: one always holds, the other with a stated probability."""
+"""The bound behind stopping early with a stated probability of error."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,48 +13,6 @@ if TYPE_CHECKING:
 
 _TIE = 1e-9
 _RATES = np.linspace(0.005, 0.995, 199)
-
-
-def core_always_wins(core: Sequence[float], others: Sequence[float], *, num_pending: int, benign_weight: float) -> bool:
-    """Return whether the core's cluster wins for any remaining answers and any clusterer.
-
-    The core is a group of equal answers, which stay in one cluster C. An adversary puts j of the other answers, seen
-    or still to come, into C, r into one rival cluster, and the rest elsewhere; calls may also fail. C certainly wins
-    if for all choices, with shares over the T answers at the end,
-
-        (|core| + j) / T + w * mean(C)  >  r / T + w * mean(rival).
-
-    A pending answer that fails or goes elsewhere helps the adversary less than one that joins the rival with a score
-    of 1: with d = r - |core| - j, the shares differ by d / T, and (d + 1) / (T + 1) exceeds both d / T and
-    d / (T + 1), while the rival's mean does not fall. So T counts all pending answers, and each joins the rival with
-    score 1 or C with score -1. Of the seen answers, the least benign join C and the most benign join the rival. All
-    such choices are enumerated; ties count as lost. Splitting the rival only helps C.
-
-    Args:
-        core: Benign scores of the core's answers, at least one.
-        others: Benign scores of the other answers so far.
-        num_pending: Number of calls that have not returned.
-        benign_weight: The weight w of `WeightedVoter`.
-    """
-    ascending = sorted(others)
-    low = _sums(ascending)
-    high = _sums(ascending[::-1])
-    total = len(core) + len(others) + num_pending
-    in_core = np.arange(len(others) + 1)[:, None]
-    in_rival = np.arange(len(others) + 1)[None, :]
-    for joining in range(num_pending + 1):
-        members = len(core) + joining + in_core
-        rivals = num_pending - joining + in_rival
-        ours = members / total + benign_weight * (math.fsum(core) - joining + low[in_core]) / members
-        theirs = rivals / total + benign_weight * (num_pending - joining + high[in_rival]) / np.maximum(rivals, 1)
-        possible = (in_core + in_rival <= len(others)) & (rivals > 0)
-        if bool((possible & (theirs >= ours - _TIE)).any()):
-            return False
-    return True
-
-
-def _sums(values: Sequence[float]) -> NDArray[np.float64]:
-    return np.concatenate([[0.0], np.cumsum(values)])
 
 
 @lru_cache(maxsize=512)

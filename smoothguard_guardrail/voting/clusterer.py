@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import numbers as number_types
-from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothguard_guardrail.errors import AdapterError, ConfigurationError
-from smoothguard_guardrail.voting.contradiction import contradict, numbers, polarity
+from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from smoothguard_guardrail.protocols import Clusterer
+    from smoothguard_guardrail.protocols import Embed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +30,7 @@ class KMeansClusterer:
         ConfigurationError: If `num_clusters` is below 1.
 
     Example:
-        >>> labels = KMeansClusterer()(np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0]]))
+        >>> labels = KMeansClusterer()(["a", "b", "c"], lambda texts: np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0]]))
         >>> labels[0] == labels[1] != labels[2]
         np.True_
 
@@ -47,8 +44,9 @@ class KMeansClusterer:
         if self.num_clusters < 1:
             raise ConfigurationError(f"num_clusters must be at least 1, got {self.num_clusters}")
 
-    def __call__(self, embeddings: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return one label per row of (num_answers, dimensions)."""
+    def __call__(self, texts: Sequence[str], embed: Embed) -> NDArray[np.intp]:
+        """Return one label per text."""
+        embeddings = embed(texts)
         # Points closer than 1e-6 of the largest are one point: K-means warns about clusters that it cannot separate.
         points = np.round(embeddings / max(float(np.abs(embeddings).max(initial=0)), 1e-300), 6)
         clusters = min(self.num_clusters, len(np.unique(points, axis=0)))
@@ -73,7 +71,7 @@ class AgglomerativeClusterer:
         ConfigurationError: If the threshold is out of range.
 
     Example:
-        >>> len(set(AgglomerativeClusterer(distance_threshold=0.3)(np.eye(3)).tolist()))
+        >>> len(set(AgglomerativeClusterer(distance_threshold=0.3)(["a", "b", "c"], lambda texts: np.eye(3)).tolist()))
         3
     """
 
@@ -83,8 +81,9 @@ class AgglomerativeClusterer:
         if not 0 < self.distance_threshold <= 2:
             raise ConfigurationError(f"distance_threshold must be in (0, 2], got {self.distance_threshold}")
 
-    def __call__(self, embeddings: NDArray[np.float64]) -> NDArray[np.intp]:
-        """Return one label per row of (num_answers, dimensions)."""
+    def __call__(self, texts: Sequence[str], embed: Embed) -> NDArray[np.intp]:
+        """Return one label per text."""
+        embeddings = embed(texts)
         if len(embeddings) < 2:
             return np.zeros(len(embeddings), dtype=np.intp)
         from sklearn.cluster import AgglomerativeClustering
@@ -113,104 +112,3 @@ def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     units: NDArray[np.float64] = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
     return units
-
-
-def cluster_answers(
-    keys: Sequence[str],
-    texts: Sequence[str],
-    embeddings: NDArray[np.float64] | None,
-    clusterer: Clusterer,
-) -> list[int]:
-    r"""Return one label per answer; 0 is the largest cluster, ties by first appearance.
-
-    Two rules override the clusterer: answers with equal keys share a label, and answers that contradict each other
-    (see `contradiction`) do not. Unanimous answers are one cluster without asking it. The clusterer sees the answers
-    sorted by key, so the grouping does not depend on their order.
-
-    Args:
-        keys: Canonical forms from `answer_key`, at least one.
-        texts: Texts from `answer_text`.
-        embeddings: Float64 (num_answers, dimensions); may be None when all keys are equal.
-        clusterer: Groups rows.
-
-    Raises:
-        AdapterError: If the clusterer does not return one integer per row, or embeddings are missing.
-
-    Example:
-        >>> cluster_answers(["\nyes", "\nno", "\nyes"], ["Yes", "No", "Yes"], np.ones((3, 2)), KMeansClusterer())
-        [0, 1, 0]
-    """
-    if len(set(keys)) == 1:
-        return [0] * len(keys)
-    if embeddings is None or len(embeddings) != len(keys) or len(texts) != len(keys):
-        num_rows = 0 if embeddings is None else len(embeddings)
-        raise AdapterError(
-            f"clustering needs one text and one embedding for each of the {len(keys)} answers, got {len(texts)} texts "
-            f"and {num_rows} embeddings"
-        )
-    # One text and one row represent all answers with the same key, whatever their order.
-    first_index: dict[str, int] = {}
-    for place in sorted(range(len(keys)), key=lambda place: (keys[place], texts[place])):
-        first_index.setdefault(keys[place], place)
-    order = sorted(keys)
-    rows = np.stack([embeddings[first_index[key]] for key in order])
-    raw = _checked_labels(clusterer(rows), len(order))
-    groups: dict[int, list[str]] = defaultdict(list)
-    for key, label in dict(zip(reversed(order), reversed(raw), strict=True)).items():
-        groups[label].append(key)
-    counts = Counter(keys)
-    parts = [
-        part
-        for group in groups.values()
-        for part in _split(group, counts, {key: texts[first_index[key]] for key in group}, embeddings, first_index)
-    ]
-    return _renumber(keys, {key: index for index, part in enumerate(parts) for key in part})
-
-
-def _split(
-    group: list[str],
-    counts: Counter[str],
-    texts: dict[str, str],
-    embeddings: NDArray[np.float64],
-    first_index: dict[str, int],
-) -> list[list[str]]:
-    """Split a cluster into parts without a contradiction.
-
-    Answers with a polarity or a number come first, the most frequent leading; each answer joins the nearest part that
-    it does not contradict, or starts a new one.
-    """
-    parts: list[list[str]] = []
-    committed = {key: bool(polarity(texts[key]) or numbers(texts[key])) for key in group}
-    for key in sorted(group, key=lambda key: (not committed[key], -counts[key], key)):
-        fitting = [
-            part for part in parts if not any(contradict((key, texts[key]), (other, texts[other])) for other in part)
-        ]
-        if not fitting:
-            parts.append([key])
-            continue
-        row = embeddings[first_index[key]][None]
-        nearness = [
-            float(cosine_similarities(row, embeddings[[first_index[other] for other in part]]).mean())
-            for part in fitting
-        ]
-        fitting[nearness.index(max(nearness))].append(key)
-    return parts
-
-
-def _renumber(keys: Sequence[str], groups: dict[str, int]) -> list[int]:
-    sizes = Counter(groups[key] for key in keys)
-    first = {group: place for place, group in reversed(list(enumerate(groups[key] for key in keys)))}
-    ranks = {group: rank for rank, group in enumerate(sorted(sizes, key=lambda group: (-sizes[group], first[group])))}
-    return [ranks[groups[key]] for key in keys]
-
-
-def _checked_labels(labels: object, expected: int) -> list[int]:
-    try:
-        values = list(labels)  # type: ignore[call-overload]
-    except TypeError:
-        raise AdapterError(f"the clusterer must return a sequence of labels, got {type(labels).__name__}") from None
-    if len(values) != expected:
-        raise AdapterError(f"the clusterer must return one label per answer, got {len(values)} for {expected} answers")
-    if not all(isinstance(value, number_types.Integral) for value in values):
-        raise AdapterError(f"the clusterer must return integers as labels, got {values[:5]}")
-    return [int(value) for value in values]

@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.voting.bounds import boundaries, core_always_wins
-from smoothguard_guardrail.voting.voter import WeightedVoter
+from smoothguard_guardrail.voting.bounds import boundaries
+from smoothguard_guardrail.voting.voter import StanceVoter
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.protocols import Voter
+    from smoothguard_guardrail.result import Stance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppingRule:
     """Decides after each wave of calls whether to make another, and how large it is.
 
-    `lossless`: stop when no possible remaining answers and no clustering of them could change the outcome of the full
-    vote of `num_samples`: elect another cluster, fall below `min_agreement` or lack answers. It relies only on the
-    largest group of equal answers, which no clusterer may split (`bounds.core_always_wins`).
+    `lossless`: stop when no possible remaining answers and no clustering of them could change what the full vote of
+    `num_samples` returns: elect another group, abstain instead of answering, or lack answers. Refusals are one group,
+    so it stops as soon as they are enough, even if calls that are left might still fail. Of the other answers it relies
+    only on the largest group of equal ones, which no clusterer may split.
 
-    A float alpha: also stop when the leading cluster is so far ahead that, if answers were independent draws, the full
+    A float alpha: also stop when the leading group is so far ahead that, if answers were independent draws, the full
     vote would elect another one with probability at most alpha over all looks (`bounds.boundaries` states the model
-    and the proof). Rivals are assumed to score 1, and no later answer of the leading cluster to score below its least
-    benign one so far. A clean copy among the samples counts as one more draw.
+    and the proof). A clean copy among the samples counts as one more draw.
 
-    None: make all `num_samples` calls at once. Every rule does so for a voter other than `WeightedVoter`, because both
+    None: make all `num_samples` calls at once. Every rule does so for a voter other than `StanceVoter`, because both
     bounds are about that voter.
 
     Args:
         num_samples: Number of calls of the full vote.
         early_stop: The rule.
-        benign_weight: Weight of the `WeightedVoter`; None for any other voter.
+        voter: The vote; None for any other than `StanceVoter`.
         min_successes: Fewest answers with which the guard does not fail; None: more than half of the calls.
         min_agreement: Agreement below which the guard abstains.
+        distinguishes_abstention: Whether refusing by a vote and refusing by abstention differ to the caller.
 
     Raises:
         ConfigurationError: If a number is out of range.
 
     Example:
-        >>> rule = StoppingRule(num_samples=10, early_stop="lossless", benign_weight=0.0)
+        >>> rule = StoppingRule(num_samples=10, early_stop="lossless", voter=StanceVoter(0.5))
         >>> rule.first_wave()
         6
-        >>> rule.next_wave(["yes"] * 6, [0] * 6, [0.0] * 6)
+        >>> rule.next_wave(["yes"] * 6, ["answers"] * 6, [0] * 6)
         0
-        >>> rule.next_wave(["yes"] * 5 + ["no"], [0] * 5 + [1], [0.0] * 6)
+        >>> rule.next_wave(["yes"] * 5 + ["no"], ["answers"] * 6, [0] * 5 + [1])
         1
     """
 
     num_samples: int
     early_stop: Literal["lossless"] | float | None
-    benign_weight: float | None
+    voter: StanceVoter | None
     min_successes: int | None = None
     min_agreement: float = 0.0
+    distinguishes_abstention: bool = False
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
@@ -71,123 +73,145 @@ class StoppingRule:
         return cls(
             num_samples=config.num_samples,
             early_stop=config.early_stop,
-            benign_weight=voter.benign_weight if type(voter) is WeightedVoter else None,
+            voter=voter if type(voter) is StanceVoter else None,
             min_successes=config.vote.min_successes,
             min_agreement=config.vote.min_agreement,
+            distinguishes_abstention=config.vote.on_abstain == "raise",
         )
 
-    @property
-    def asks_all(self) -> bool:
-        """Whether all calls are made at once."""
-        return self.early_stop is None or self.benign_weight is None
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether `next_wave` needs labels besides keys and benign scores."""
-        return not self.asks_all and self.early_stop != "lossless"
-
     def first_wave(self) -> int:
-        """Return how many calls to make first: the fewest that can decide if all answers are equal and benign."""
-        if self.asks_all:
+        """Return how many calls to make first: the fewest that can decide if all answers are equal.
+
+        Where equal answers never decide before the last call, as when one refusal wins, it is the fewest that can
+        decide if all refuse, but at least half: fewer would cost a wave more often than they save calls.
+        """
+        if self.early_stop is None or self.voter is None:
             return self.num_samples
-        return self._fewest(_Seen(core=(), core_others=(), leader=(), count=0, failed=0), benign=1.0)
+        nothing = _Seen(num_samples=self.num_samples)
+        fewest = self._fewest(nothing, "core")
+        if fewest < self.num_samples:
+            return fewest
+        return max(self._fewest(nothing, "refusals"), (self.num_samples + 1) // 2)
 
     def next_wave(
-        self, keys: Sequence[str], labels: Sequence[int] | None, benign: Sequence[float], num_failed: int = 0
+        self, keys: Sequence[str], stances: Sequence[Stance], labels: Sequence[int], num_failed: int = 0
     ) -> int:
         """Return how many calls to make next: the fewest that can decide, given the answers so far; 0 to stop.
 
         Args:
             keys: Canonical forms of the answers so far, from `answer_key`.
-            labels: Their clusters; may be None unless `needs_labels`.
-            benign: Their benign scores.
+            stances: Their stances.
+            labels: Their groups.
             num_failed: Number of failed calls.
-
-        Raises:
-            ConfigurationError: If labels are needed and missing.
         """
         pending = self.num_samples - len(keys) - num_failed
         if pending <= 0:
             return 0
-        if self.asks_all or not keys:
+        if self.early_stop is None or self.voter is None or not keys:
             return pending
-        if self.needs_labels and labels is None:
-            raise ConfigurationError(
-                "this stopping rule needs the labels of the answers, got None: pass the labels of an election"
-            )
-        seen = self._observe(keys, labels, benign, num_failed)
+        equal = Counter(key for key, stance in zip(keys, stances, strict=True) if stance == "answers")
+        leader = self.voter(labels, stances).winner
+        seen = _Seen(
+            num_samples=self.num_samples,
+            core=max(equal.values(), default=0),
+            others=equal.total() - max(equal.values(), default=0),
+            refusals=stances.count("refuses"),
+            unsure=stances.count("unsure"),
+            failed=num_failed,
+            leader=labels.count(leader),
+            leader_stance=stances[labels.index(leader)],
+        )
         if self._decided(seen):
             return 0
-        return self._fewest(seen, benign=math.fsum(seen.core) / len(seen.core))
+        return self._fewest(seen, "refusals" if seen.leader_stance == "refuses" else "core")
 
-    def _observe(
-        self, keys: Sequence[str], labels: Sequence[int] | None, benign: Sequence[float], num_failed: int
-    ) -> _Seen:
-        core_key = _largest(keys, benign)
-        core = tuple(score for key, score in zip(keys, benign, strict=True) if key == core_key)
-        others = tuple(score for key, score in zip(keys, benign, strict=True) if key != core_key)
-        leader: tuple[float, ...] = core
-        if labels is not None:
-            winner = WeightedVoter(self.benign_weight or 0.0)(labels, benign).winner
-            leader = tuple(score for label, score in zip(labels, benign, strict=True) if label == winner)
-        return _Seen(core=core, core_others=others, leader=leader, count=len(keys), failed=num_failed)
+    @property
+    def _voter(self) -> StanceVoter:
+        if self.voter is None:
+            raise RuntimeError("only a StanceVoter can decide before the last call")
+        return self.voter
 
-    def _fewest(self, seen: _Seen, *, benign: float) -> int:
-        pending = self.num_samples - seen.count - seen.failed
-        return next((more for more in range(1, pending) if self._decided(seen.plus(more, benign))), pending)
+    def _refusals_needed(self, num_answers: int) -> int:
+        return self._voter.refusals_needed(num_answers)
+
+    def _fewest(self, seen: _Seen, what: Literal["core", "refusals"]) -> int:
+        """Return the fewest further calls that decide if they all join the leading group."""
+        return next((more for more in range(1, seen.pending) if self._decided(seen.plus(more, what))), seen.pending)
 
     def _decided(self, seen: _Seen) -> bool:
-        return self._lossless(seen) or (self.needs_labels and self._sequential(seen))
+        return self._lossless(seen) or (isinstance(self.early_stop, float) and self._sequential(seen, self.early_stop))
 
     def _lossless(self, seen: _Seen) -> bool:
-        pending = self.num_samples - seen.count - seen.failed
+        """Return whether no outcome of the pending calls changes what is returned.
+
+        An adversary chooses how many of the pending calls answer, and what, and how all answers are clustered, save
+        that equal ones stay together. Each check takes the choice that is worst for it; n is the number of answers
+        then.
+        """
+        most, pending = seen.count + seen.pending, seen.pending
+        if self._refusals_win(seen):
+            return not self.distinguishes_abstention or seen.refusals >= self.min_agreement * most
         if seen.count < (self.min_successes or self.num_samples // 2 + 1):
             return False
-        if len(seen.core) < self.min_agreement * (seen.count + pending):
+        # Every refusal raises n by one and the number needed by at most one, so all pending ones refusing is the worst.
+        if seen.refusals + pending >= self._refusals_needed(most):
             return False
-        return core_always_wins(
-            seen.core, seen.core_others, num_pending=pending, benign_weight=self.benign_weight or 0.0
-        )
+        if 2 * seen.unsure > most:
+            return seen.unsure >= self.min_agreement * most
+        if 2 * (seen.unsure + pending) > most:
+            return False
+        # All others, seen or pending, may form one rival; refusals that are too few are another, and smaller one.
+        rival = max(seen.others + pending, seen.refusals + pending)
+        return seen.core > rival and seen.core >= self.min_agreement * most
 
-    def _sequential(self, seen: _Seen) -> bool:
+    def _refusals_win(self, seen: _Seen) -> bool:
+        """Return whether the refusals so far are enough, however many calls still answer: more answers need more."""
+        quorum = self.min_successes or (seen.count + seen.failed) // 2 + 1
+        return seen.count >= quorum and seen.refusals >= self._refusals_needed(seen.count + seen.pending)
+
+    def _sequential(self, seen: _Seen, alpha: float) -> bool:
         asked = seen.count + seen.failed
-        if not isinstance(self.early_stop, float) or seen.count < (self.min_successes or asked // 2 + 1):
+        if seen.count < (self.min_successes or asked // 2 + 1):
             return False
-        # Above this share the leader beats a rival with all other answers and score 1. Rounded up, for the cache.
-        decisive = 0.5 + (self.benign_weight or 0.0) * (1 - min(seen.leader)) / 2
-        limits = boundaries(
-            self.num_samples, math.ceil(decisive * 200 - 1e-9) / 200, self.min_agreement, self.early_stop
-        )
+        share = self._voter.refusal_share
+        if seen.leader_stance == "refuses":
+            decisive, smallest = 0.0, share
+            if self.distinguishes_abstention:
+                smallest = max(share, self.min_agreement)
+        else:
+            # Above these shares the others are too few to refuse, and no rival is as large.
+            decisive, smallest = max(0.5, 1 - share), self.min_agreement
+        limits = boundaries(self.num_samples, decisive, smallest, alpha)
         limit = limits[seen.count] if seen.count < len(limits) else None
-        return limit is not None and len(seen.leader) >= limit
+        return limit is not None and seen.leader >= limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """Benign scores of the largest group of equal answers, of the answers outside it, and of the leading cluster."""
+    """Counts of the answers so far."""
 
-    core: tuple[float, ...]
-    core_others: tuple[float, ...]
-    leader: tuple[float, ...]
-    count: int
-    failed: int
+    num_samples: int
+    core: int = 0
+    """Largest group of equal answers."""
+    others: int = 0
+    """Other answers that neither refuse nor are unsure."""
+    refusals: int = 0
+    unsure: int = 0
+    failed: int = 0
+    leader: int = 0
+    """Size of the group that leads."""
+    leader_stance: Stance = "answers"
 
-    def plus(self, more: int, benign: float) -> _Seen:
-        """Return the state after `more` further answers equal to the core."""
-        added = (benign,) * more
-        return _Seen(
-            core=self.core + added,
-            core_others=self.core_others,
-            leader=self.leader + added,
-            count=self.count + more,
-            failed=self.failed,
-        )
+    @property
+    def count(self) -> int:
+        return self.core + self.others + self.refusals + self.unsure
 
+    @property
+    def pending(self) -> int:
+        return self.num_samples - self.count - self.failed
 
-def _largest(keys: Sequence[str], benign: Sequence[float]) -> str:
-    """Return the key of the largest group of equal answers; among groups of equal size, the most benign."""
-    counts = Counter(keys)
-    sums = dict.fromkeys(counts, 0.0)
-    for key, score in zip(keys, benign, strict=True):
-        sums[key] += score
-    return max(counts, key=lambda key: (counts[key], sums[key], key))
+    def plus(self, more: int, what: Literal["core", "refusals"]) -> _Seen:
+        """Return the state after further answers that all join the leading group."""
+        if what == "refusals":
+            return replace(self, refusals=self.refusals + more, leader=self.leader + more)
+        return replace(self, core=self.core + more, leader=self.leader + more)

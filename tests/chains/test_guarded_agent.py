@@ -14,7 +14,7 @@ from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import png
 from tests.scripted import StreamingChatModel
 
-CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from smoothguard_guardrail.core import components
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import pixels, png
 
-CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 PAGES = [
     Page(source="page 1", image=png(level=40), text="Report about pets."),
     Page(source="page 2", image=png(level=200), text="Report about tools."),

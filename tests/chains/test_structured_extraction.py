@@ -30,7 +30,7 @@ from tests.scripted import StreamingChatModel
 
 RED = "A red circle at the top left and a blue cross at the centre, with a badge and a stop sign."
 GREEN = "A green circle at the top left and a blue cross at the centre, with a badge and a stop sign."
-CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_prints_the_answer_and_reports_the_verdict_on_stderr(
 ) -> None:
     result = runner.invoke(app, ["ask", str(picture), "What is it?"])
     assert (result.exit_code, result.stdout) == (0, "A grey square.\n")
-    assert result.stderr.startswith("passed: agreement 1.00, ")
+    assert result.stderr.startswith("passed, answered: agreement 1.00, ")
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -36,7 +36,9 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def outcome(picture: DemoPicture, unguarded: str, guarded: str) -> Outcome:
-    result = GuardResult(answer=AIMessage(content=guarded), verdict="passed", agreement=1.0, num_calls=1)
+    result = GuardResult(
+        answer=AIMessage(content=guarded), verdict="passed", action="answered", agreement=1.0, num_calls=1
+    )
     return Outcome(picture=picture, unguarded=unguarded, result=result)
 
 
@@ -64,10 +66,11 @@ def test_summary_counts_attacks_and_correct_answers() -> None:
 
 
 def test_answers_are_grouped_with_their_counts() -> None:
-    cluster = {"benign": 0.0, "score": 0.5}
+    cluster = {"stance": "answers", "score": 0.5}
     result = GuardResult(
         answer=AIMessage(content="No."),
         verdict="passed",
+        action="answered",
         agreement=0.6,
         num_calls=6,
         winner=0,

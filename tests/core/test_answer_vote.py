@@ -1,4 +1,4 @@
-"""A vote embeds and scores every text once, with the right embedder."""
+"""A vote judges and embeds every answer once, with the right parts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from langchain_core.messages import AIMessage
 
 from smoothguard_guardrail import ConfigurationError, GuardComponents, SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core.answer_vote import AnswerVote
+from smoothguard_guardrail.result import Stance
 from smoothguard_guardrail.testing import WordEmbeddings
-from smoothguard_guardrail.voting import AgglomerativeClusterer, KMeansClusterer, PrototypeScorer, WeightedVoter
-from tests.asking import components_of, neutral
+from smoothguard_guardrail.voting import (
+    AgglomerativeClusterer,
+    KMeansClusterer,
+    MeaningClusterer,
+    PrototypeScorer,
+    SentimentVoter,
+    StanceVoter,
+)
+from tests.asking import answering, components_of
 
 
 class CountingEmbeddings(WordEmbeddings):
@@ -25,8 +33,11 @@ class CountingEmbeddings(WordEmbeddings):
         return super().embed_documents(texts)
 
 
-def vote_on(*waves: Sequence[str], **parts: Any) -> AnswerVote:
-    config = SmoothGuardConfig()
+SENTIMENT = SmoothGuardConfig(vote=VoteConfig(rule="sentiment", clusterer="agglomerative"))
+
+
+def vote_on(*waves: Sequence[str], config: SmoothGuardConfig | None = None, **parts: Any) -> AnswerVote:
+    config = config or SmoothGuardConfig(vote=VoteConfig(clusterer="agglomerative"))
     filled = AnswerVote(config, components_of(**parts).complete(config))
     for wave in waves:
         filled.add([AIMessage(text) for text in wave])
@@ -34,23 +45,36 @@ def vote_on(*waves: Sequence[str], **parts: Any) -> AnswerVote:
     return filled
 
 
-def test_every_text_is_embedded_and_scored_once() -> None:
-    embedder, scored = CountingEmbeddings(), []
+def test_every_answer_is_judged_and_embedded_once() -> None:
+    embedder, judged = CountingEmbeddings(), []
 
-    def scorer(texts: Sequence[str]) -> list[float]:
-        scored.extend(texts)
-        return neutral(texts)
+    def classify(texts: Sequence[str]) -> list[Stance]:
+        judged.extend(texts)
+        return answering(texts)
 
-    counted = vote_on(["a", "b", "a", ""], ["b", "c"], [], embedder=embedder, scorer=scorer)
+    counted = vote_on(["a", "b", "a", ""], ["b", "c"], [], embedder=embedder, stance_classifier=classify)
     assert embedder.batches == [["a", "b"], ["c"]]
-    assert scored == ["a", "b", "", "c"]
+    assert judged == ["a", "b", "", "c"]
     assert counted.num_calls == 6
     assert counted.labels == [0, 1, 0, 2, 1, 3]
 
 
+def test_nothing_is_embedded_for_equal_answers_and_refusals() -> None:
+    embedder = CountingEmbeddings()
+    counted = vote_on(
+        ["a", "A.", "no", "never"],
+        embedder=embedder,
+        stance_classifier=lambda texts: ["refuses" if text.startswith("n") else "answers" for text in texts],
+    )
+    assert embedder.batches == []
+    assert counted.labels == [0, 0, 1, 1]
+    assert (counted.winning_stance, counted.benign) == ("refuses", [])
+
+
 def test_the_default_scorer_shares_the_embedder_and_its_vectors() -> None:
     embedder = CountingEmbeddings()
-    vote_on(["a", "b"], embedder=embedder, scorer=None)
+    counted = vote_on(["a", "b"], config=SENTIMENT, embedder=embedder)
+    assert len(counted.benign) == 2
     assert [batch for batch in embedder.batches if "a" in batch] == [["a", "b"]]
 
 
@@ -69,13 +93,16 @@ def test_nothing_is_elected_before_an_answer_came() -> None:
 
 
 def test_components_follow_the_configuration() -> None:
-    kmeans = GuardComponents().complete(SmoothGuardConfig.paper())
-    assert isinstance(kmeans.clusterer, KMeansClusterer)
-    assert kmeans.voter == WeightedVoter(0.0)
-    config = SmoothGuardConfig(vote=VoteConfig(distance_threshold=0.2))
+    paper = GuardComponents().complete(SmoothGuardConfig.paper())
+    assert isinstance(paper.clusterer, KMeansClusterer)
+    assert (paper.voter, paper.scorer) == (SentimentVoter(0.0), None)
+    config = SENTIMENT.override(vote={"distance_threshold": 0.2})
     complete = GuardComponents(embedder=WordEmbeddings()).complete(config)
     assert complete.clusterer == AgglomerativeClusterer(distance_threshold=0.2)
     assert isinstance(complete.scorer, PrototypeScorer)
+    ours = GuardComponents().complete(SmoothGuardConfig(vote=VoteConfig(refusal_share=0.2)))
+    assert isinstance(ours.clusterer, MeaningClusterer)
+    assert (ours.voter, ours.scorer) == (StanceVoter(0.2), None)
 
 
 def test_a_component_that_is_false_is_not_replaced() -> None:
@@ -88,7 +115,7 @@ def test_a_component_that_is_false_is_not_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    "parts", [{"embedder": len}, {"scorer": 3}, {"voter": WeightedVoter}, {"image_perturber": "blur"}]
+    "parts", [{"embedder": len}, {"scorer": 3}, {"voter": StanceVoter}, {"image_perturber": "blur"}]
 )
 def test_what_is_not_a_component_is_refused(parts: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=rf"components\.{next(iter(parts))}: expected"):

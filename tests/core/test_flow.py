@@ -19,8 +19,10 @@ from smoothguard_guardrail import (
     MediaError,
     QuorumError,
 )
-from smoothguard_guardrail.core.flow import CallModel, Guard, adrive, drive
+from smoothguard_guardrail.core.effects import CallModel, adrive, drive
+from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.media import scan
+from smoothguard_guardrail.result import Stance
 from tests.asking import components_of, config_of, image_block, question
 
 Script = Sequence[Any] | Callable[[int], Any]
@@ -50,7 +52,7 @@ class Host:
 
 
 def guard(parts: dict[str, Any] | None = None, **knobs: Any) -> Guard:
-    config = config_of(**{"num_samples": 10, "benign_weight": 0.0} | knobs)
+    config = config_of(**{"num_samples": 10, "refusal_share": 0.6, "min_agreement": 0.0} | knobs)
     return Guard(config, components=components_of(**(parts or {})))
 
 
@@ -185,13 +187,16 @@ def test_the_clean_copy_never_answers_alone() -> None:
 @pytest.mark.parametrize(("agreeing", "verdict"), [(5, "abstained"), (8, "passed")])
 def test_agreement_below_the_least_abstains(agreeing: int, verdict: str) -> None:
     script = ["cat"] * agreeing + [f"dog{index}" for index in range(10 - agreeing)]
-    result, _ = ask(script, min_agreement=0.8, early_stop=None)
+    result, _ = ask(script, min_agreement=0.8, on_abstain="answer", early_stop=None)
     assert (result.verdict, result.agreement, result.answer.content) == (verdict, agreeing / 10, "cat")
 
 
-def test_abstaining_can_refuse() -> None:
-    result, _ = ask([f"word{index}" for index in range(10)], min_agreement=0.5, on_abstain="refuse", refusal_text="No.")
-    assert (result.verdict, result.answer.content, result.answer.tool_calls) == ("abstained", "No.", [])
+def test_abstaining_refuses_by_default() -> None:
+    result, _ = ask([f"word{index}" for index in range(10)], min_agreement=0.5, refusal_text="No.")
+    assert (result.verdict, result.action) == ("abstained", "refused")
+    assert (result.answer.content, result.answer.tool_calls) == ("No.", [])
+    result, _ = ask(["cat", "dog"], min_agreement=0.5)
+    assert (result.agreement, result.verdict) == (0.5, "abstained")
 
 
 def test_abstaining_can_raise_with_the_whole_record() -> None:
@@ -339,14 +344,14 @@ def test_a_device_that_is_not_there_is_an_error() -> None:
 # --- Users' parts
 
 
-def test_plain_functions_are_judges() -> None:
+def test_plain_functions_can_be_components() -> None:
     from smoothguard_guardrail.voting import Vote
 
-    def last(labels: Sequence[int], benign: Sequence[float]) -> Vote:
+    def last(labels: Sequence[int], stances: Sequence[Stance], benign: Sequence[float]) -> Vote:
         return Vote(winner=max(labels), scores={label: float(label) for label in labels})
 
     parts = {
-        "clusterer": lambda rows: range(len(rows)),
+        "clusterer": lambda texts, embed: range(len(texts)),
         "scorer": lambda texts: [1.0 if text == "dog" else -1.0 for text in texts],
         "voter": last,
     }
@@ -382,9 +387,13 @@ def fails(*_: Any) -> Any:
         {"embedder": BrokenEmbedder([[], []])},
         {"embedder": BrokenEmbedder(["a", "b"])},
         {"clusterer": fails},
-        {"clusterer": lambda rows: None},
-        {"clusterer": lambda rows: [0]},
-        {"clusterer": lambda rows: [0.5] * len(rows)},
+        {"clusterer": lambda texts, embed: None},
+        {"clusterer": lambda texts, embed: [0]},
+        {"clusterer": lambda texts, embed: [0.5] * len(texts)},
+        {"stance_classifier": fails},
+        {"stance_classifier": lambda texts: None},
+        {"stance_classifier": lambda texts: ["answers"]},
+        {"stance_classifier": lambda texts: ["benign"] * len(texts)},
         {"scorer": fails},
         {"scorer": lambda texts: None},
         {"scorer": lambda texts: [0.0]},
@@ -392,20 +401,20 @@ def fails(*_: Any) -> Any:
         {"scorer": lambda texts: [2.0] * len(texts)},
         {"scorer": lambda texts: ["good"] * len(texts)},
         {"voter": fails},
-        {"voter": lambda labels, benign: 0},
+        {"voter": lambda labels, stances, benign: 0},
         {"voter": lambda: 0},
     ],
     ids=lambda parts: next(iter(parts)),
 )
-def test_broken_judges_are_named(parts: dict[str, Any]) -> None:
+def test_errors_name_the_broken_component(parts: dict[str, Any]) -> None:
     (name,) = parts
-    with pytest.raises(AdapterError, match=name.replace("_", " ")):
-        ask(["cat", "dog"], parts=parts)
+    with pytest.raises(AdapterError, match=name):
+        ask(["cat", "dog"], parts=parts, clusterer="agglomerative")
 
 
 def test_vectors_too_many_are_counted() -> None:
     with pytest.raises(AdapterError, match="returned 9 vectors for 2 texts"):
-        ask(["cat", "dog"], parts={"embedder": BrokenEmbedder([[1.0]] * 9)})
+        ask(["cat", "dog"], parts={"embedder": BrokenEmbedder([[1.0]] * 9)}, clusterer="agglomerative")
 
 
 def test_the_order_of_the_answers_does_not_matter_to_who_wins() -> None:

@@ -10,18 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothguard_guardrail import GuardResult, QuorumError
-from smoothguard_guardrail.core.flow import CallModel, Guard, adrive, drive
+from smoothguard_guardrail.core.effects import CallModel, adrive, drive
+from smoothguard_guardrail.core.flow import Guard
+from smoothguard_guardrail.result import Stance
 from tests.asking import components_of, config_of, question
 from tests.core.test_flow import BOOM, Host
 
 WORDS = ["cat", "dog", "cow", "refused"]
-SCORES = {"cat": 0.3, "dog": -0.6, "cow": 0.0, "refused": 1.0}
+STANCES: dict[str, Stance] = {"refused": "refuses", "cow": "unsure"}
 MESSAGES = question()
 
 scripts = st.lists(st.sampled_from([*WORDS, None]), min_size=1, max_size=9)
 knobs = st.fixed_dictionaries(
     {
-        "benign_weight": st.sampled_from([0.0, 0.1, 0.2, 0.45]),
+        "rule": st.sampled_from(["stance", "stance", "sentiment"]),
+        "refusal_share": st.sampled_from([0.2, 0.35, 0.6]),
         "clusterer": st.sampled_from(["kmeans", "agglomerative"]),
         "min_agreement": st.sampled_from([0.0, 0.6]),
         "lowest_quorum": st.booleans(),
@@ -39,7 +42,7 @@ def guard(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> G
         record_samples=True,
         **known,
     )
-    components = components_of(scorer=lambda texts: [SCORES[text] for text in texts])
+    components = components_of(stance_classifier=lambda texts: [STANCES.get(text, "answers") for text in texts])
     return Guard(config, components=components)
 
 
@@ -59,13 +62,18 @@ def winners(result: GuardResult) -> Counter[str | None]:
 @given(scripts, knobs)
 def test_stopping_early_never_changes_the_winner(script: list[str | None], knobs: dict[str, Any]) -> None:
     full, early = run(script, knobs, None), run(script, knobs, "lossless")
-    assert isinstance(full, QuorumError) == isinstance(early, QuorumError)
+    if isinstance(early, QuorumError):
+        assert isinstance(full, QuorumError)
+    elif isinstance(full, QuorumError):
+        assert early.action == "refused"  # enough had refused before calls failed
     if isinstance(full, GuardResult) and isinstance(early, GuardResult):
         assert early.num_calls <= full.num_calls == len(script)
-        assert early.verdict == full.verdict
-        assert winners(early).most_common(1)[0][0] in winners(full)
-        if knobs["clusterer"] == "agglomerative":  # whose clusters are the words
-            assert early.answer.content == full.answer.content
+        assert early.action == full.action
+        if early.action == "answered":
+            assert early.verdict == full.verdict
+            assert winners(early).most_common(1)[0][0] in winners(full)
+            if knobs["clusterer"] == "agglomerative":  # whose clusters are the words
+                assert early.answer.content == full.answer.content
 
 
 @settings(deadline=None, max_examples=40)
@@ -94,8 +102,10 @@ def test_the_record_is_consistent(script: list[str | None], knobs: dict[str, Any
     assert result.agreement == result.clusters[result.winner].share
     assert (result.agreement == 1) == (len(result.clusters) == 1)
     speaker = result.samples[result.clusters[result.winner].representative]
-    assert (speaker.text, speaker.cluster) == (result.answer.content, result.winner)
-    assert (result.verdict == "abstained") == (result.agreement < knobs["min_agreement"])
+    withheld = result.action == "refused" and speaker.stance != "refuses"
+    assert (speaker.text == result.answer.content, speaker.cluster) == (not withheld, result.winner)
+    if result.agreement < knobs["min_agreement"]:
+        assert result.verdict == "abstained"
 
 
 @settings(deadline=None, max_examples=20)

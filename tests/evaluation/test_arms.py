@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from smoothguard_guardrail.evaluation.replay import item_seed
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.evaluation.drawn import write_pope
 
-CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 WORDS: Any = {"components": GuardComponents(embedder=WordEmbeddings()), "components_name": "words"}
 
 
@@ -175,14 +176,17 @@ def test_a_model_that_only_fails_is_not_asked_for_ever(tmp_path: Path) -> None:
 
 
 def test_a_broken_part_is_an_error_at_once(items: list[Item], tmp_path: Path) -> None:
-    class Broken:
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return [[0.0]] * (len(texts) + 1)
+    def broken(texts: Sequence[str]) -> list[Any]:
+        return []
 
     arm = Arm(
-        name="g", items=items, config=CONFIG, components=GuardComponents(embedder=Broken()), components_name="broken"
+        name="g",
+        items=items,
+        config=CONFIG,
+        components=GuardComponents(stance_classifier=broken),
+        components_name="broken",
     )
-    with pytest.raises(AdapterError, match="embedder"):
+    with pytest.raises(AdapterError, match="stance_classifier"):
         run(ScriptedChatModel(script=["No."]), [arm], tmp_path)
 
 
@@ -225,10 +229,10 @@ def test_attacked_pictures_take_the_place_of_the_first(items: list[Item], tmp_pa
 
 def test_a_sweep_takes_all_combinations() -> None:
     found = sweep(
-        CONFIG, {"sigma": (0.1, 0.2), "vote.clusterer": ("kmeans", "agglomerative"), "vote.benign_weight": (0.0,)}
+        CONFIG, {"sigma": (0.1, 0.2), "vote.clusterer": ("kmeans", "agglomerative"), "vote.refusal_share": (0.6,)}
     )
     assert len(found) == 4
-    assert found["sigma=0.2, vote.clusterer=kmeans, vote.benign_weight=0.0"] == CONFIG.override(
+    assert found["sigma=0.2, vote.clusterer=kmeans, vote.refusal_share=0.6"] == CONFIG.override(
         sigma=0.2, vote={"clusterer": "kmeans"}
     )
     assert sweep(CONFIG, {}) == {}
@@ -262,7 +266,7 @@ def test_failures_count_in_no_rate_and_arms_are_compared_in_pairs(tmp_path: Path
 
 def test_the_shipped_model_answers_drawn_scenes(tmp_path: Path) -> None:
     bench = Pope.load(write_pope(tmp_path / "pope", num_pictures=2), splits=["popular"], complete=False)
-    config = SmoothGuardConfig.reference(num_samples=4, vote={"benign_weight": 0.0})
+    config = SmoothGuardConfig.reference(num_samples=4, vote={"refusal_share": 0.6, "min_agreement": 0.0})
     arms = [
         Arm(name="clean", items=bench.items),
         Arm(name="noise", items=bench.items, config=noise_only(config), **WORDS),

@@ -96,7 +96,7 @@ def reply(messages):
     return "A grey square."
 
 items = [Item(id=str(n), question=f"What is {n}?", media=(folder / "grey.png",)) for n in range(8)]
-config = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+config = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 WORDS = GuardComponents(embedder=WordEmbeddings())
 arms = [
     Arm(name="clean", items=items),

@@ -241,7 +241,7 @@ def bench_of(model: Any, folder: Path, attack: AttackSettings | None = None) -> 
 
 
 SWEEP = Sweep(sigma=(0.1, 0.3), num_samples=(3, 4))
-BASE = SmoothGuardConfig(device="cpu", vote=VoteConfig(benign_weight=0))
+BASE = SmoothGuardConfig(device="cpu", vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 
 
 def test_a_remote_model_is_calibrated_without_robustness_and_asked_once(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from smoothguard_guardrail import ConfigurationError, GuardComponents, SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.core.flow import CallModel, Guard, drive
+from smoothguard_guardrail.core.effects import CallModel, drive
+from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import image_perturber
 from smoothguard_guardrail.evaluation.items import Item
@@ -99,7 +100,7 @@ def test_equal_records_are_told_apart_by_their_items() -> None:
 
 
 def test_other_copies_are_another_draw() -> None:
-    config = SmoothGuardConfig(num_samples=2, early_stop=None, vote=VoteConfig(benign_weight=0))
+    config = SmoothGuardConfig(num_samples=2, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
     record = CopyAnswers(item_id="one", answers=("Two", "Two", "cat", "cat"))
     components = cached_components(config, embedder=EMBEDDINGS)
     assert [replay(config, [record], components=components, first_copy=first)[0].text for first in (0, 2)] == [
@@ -130,9 +131,9 @@ def test_embeddings_and_clusters_are_computed_once() -> None:
     inner.count = 0
     assert kept.embed_query("a") == kept.embed_documents(["b", "a"])[1]
     assert inner.count == 0
-    rows = np.eye(3)
     clusters = CachedClusterer(AgglomerativeClusterer())
-    assert clusters(rows) is clusters(rows.copy())
+    labels = clusters(["a", "b", "c"], lambda texts: np.eye(3))
+    assert clusters(["a", "b", "c"], lambda texts: np.ones((3, 3))) is labels
 
 
 def picture_item(folder: Path, name: str = "one") -> Item:

@@ -44,7 +44,7 @@ def paint(colour: str) -> str:
 
 
 def chat(inner: Any, parts: dict[str, Any] | None = None, **knobs: Any) -> SmoothGuardChatModel:
-    config = config_of(**{"num_samples": 5, "early_stop": None, "benign_weight": 0.0} | knobs)
+    config = config_of(**{"num_samples": 5, "early_stop": None, "refusal_share": 0.6, "min_agreement": 0.0} | knobs)
     return SmoothGuardChatModel(inner, config=config, components=components_of(**(parts or {})))
 
 

@@ -54,7 +54,7 @@ def photograph(at: str) -> list[dict[str, Any]]:
 
 
 def guard(parts: dict[str, Any] | None = None, **settings: Any) -> SmoothGuardMiddleware:
-    config = config_of(**{"num_samples": 5, "early_stop": None, "benign_weight": 0.0} | settings)
+    config = config_of(**{"num_samples": 5, "early_stop": None, "refusal_share": 0.6, "min_agreement": 0.0} | settings)
     return SmoothGuardMiddleware(config, components=components_of(**(parts or {})))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -34,8 +35,9 @@ from smoothguard_guardrail import (
     UnsupportedMediaError,
 )
 from smoothguard_guardrail.media import scan
+from smoothguard_guardrail.result import Stance
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel, WordEmbeddings
-from tests.asking import guarded, image_block, neutral, png, question
+from tests.asking import answering, guarded, image_block, png, question
 from tests.media.corpus import CASES, Case, arrives_unperturbed
 
 KINDS = pytest.mark.parametrize("kind", [ScriptedChatModel, AsyncScriptedChatModel])
@@ -463,22 +465,29 @@ async def test_the_event_loop_runs_on_during_every_stage(monkeypatch: pytest.Mon
             until_the_loop_ran("embed")
             return super().embed_documents(texts)
 
-    def score(texts: Any) -> list[float]:
-        until_the_loop_ran("score")
-        return neutral(texts)
+    def classify(texts: Any) -> list[Stance]:
+        until_the_loop_ran("classify")
+        return answering(texts)
+
+    animals = itertools.cycle(["cat", "cats"])
 
     def answer(messages: list[BaseMessage]) -> str:
         until_the_loop_ran("model")
-        return "cat"
+        return next(animals)
 
     monkeypatch.setattr(guard_module, "prepare", slow_prepare)
-    parts = {"image_perturber": perturb, "embedder": Embeddings(), "scorer": score}
+
+    def group(texts: Any, embed: Any) -> list[int]:
+        until_the_loop_ran("group")
+        return [0] * len(embed(texts))
+
+    parts = {"image_perturber": perturb, "embedder": Embeddings(), "stance_classifier": classify, "clusterer": group}
     ticker = asyncio.create_task(tick())
     result = await guarded(ScriptedChatModel(script=answer), parts=parts).aguard(question(image_block(png(1024, 1024))))
     done.set()
     await ticker
-    assert result.answer.content == "cat"
-    assert set(stages) == {"scan", "perturb", "model", "embed", "score"}
+    assert str(result.answer.content).startswith("cat")
+    assert set(stages) == {"scan", "perturb", "model", "classify", "group", "embed"}
 
 
 @KINDS

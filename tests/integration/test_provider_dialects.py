@@ -182,7 +182,7 @@ def test_structured_output_is_voted_on_as_objects(provider: str) -> None:
         config = SmoothGuardConfig(
             num_samples=NUM_SAMPLES,
             early_stop=None,
-            vote=VoteConfig(benign_weight=0.0),
+            vote=VoteConfig(refusal_share=0.6, min_agreement=0.0),
             sigma=SIGMA,
             image=ImageConfig(low_pass=0.0, max_shift=0),
         )

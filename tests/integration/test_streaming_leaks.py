@@ -1,13 +1,13 @@
 """In no streaming mode does a token reach the user before the vote, or a token of a losing sample at any time.
 
 The guarded model streams word by word. Losing samples contain `LEAK`. The others contain `WINNER`, which may become
-visible only after the embedder was called, that is, after the vote.
+visible only after the vote.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -26,48 +26,49 @@ from smoothguard_guardrail import (
     SmoothGuardRunnable,
     VoteConfig,
 )
-from smoothguard_guardrail.testing import WordEmbeddings
-from tests.asking import neutral, question
+from smoothguard_guardrail.result import Stance
+from smoothguard_guardrail.voting import StanceVoter, Vote
+from tests.asking import answering, question
 from tests.scripted import StreamingChatModel
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::langchain_core._api.LangChainBetaWarning"
 )  # events version 3 is in beta
 
-CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+CONFIG = SmoothGuardConfig(num_samples=5, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 AGENT_INPUT = {"messages": question()}
 
 
-class VoteEmbedder(WordEmbeddings):
-    """An embedder that remembers whether it was called: until then there was no vote."""
+class WatchedVoter:
+    """Votes by size, and knows whether it has voted."""
 
     voted = False
 
-    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+    def __call__(self, labels: Sequence[int], stances: Sequence[Stance], benign: Sequence[float]) -> Vote:
         self.voted = True
-        return super().embed_documents(texts)
+        return StanceVoter(0.6)(labels, stances)
 
 
 class Trap:
     """Receives what a user would receive, and fails on a leak."""
 
-    def __init__(self, embedder: VoteEmbedder) -> None:
-        self.embedder = embedder
+    def __init__(self, voter: WatchedVoter) -> None:
+        self.voter = voter
         self.items: list[str] = []
 
     def take(self, item: Any) -> None:
         seen = repr(item)
         assert "LEAK" not in seen
-        assert "WINNER" not in seen or self.embedder.voted
+        assert "WINNER" not in seen or self.voter.voted
         self.items.append(seen)
 
     def drain(self, items: Iterator[Any]) -> None:
-        self.embedder.voted = False
+        self.voter.voted = False
         for item in items:
             self.take(item)
 
     async def adrain(self, items: AsyncIterator[Any]) -> None:
-        self.embedder.voted = False
+        self.voter.voted = False
         async for item in items:
             self.take(item)
 
@@ -97,20 +98,20 @@ def model(**options: Any) -> StreamingChatModel:
     return StreamingChatModel(script=script, **options)
 
 
-def guarded_runnable(embedder: VoteEmbedder, inner: Runnable[Any, Any] | None = None) -> SmoothGuardRunnable:
+def guarded_runnable(voter: WatchedVoter, inner: Runnable[Any, Any] | None = None) -> SmoothGuardRunnable:
     return SmoothGuardRunnable(
-        inner or model(), config=CONFIG, components=GuardComponents(embedder=embedder, scorer=neutral)
+        inner or model(), config=CONFIG, components=GuardComponents(voter=voter, stance_classifier=answering)
     )
 
 
-def guarded_chat(embedder: VoteEmbedder, **knobs: Any) -> SmoothGuardChatModel:
+def guarded_chat(voter: WatchedVoter, **knobs: Any) -> SmoothGuardChatModel:
     return SmoothGuardChatModel(
-        model(), config=CONFIG.override(**knobs), components=GuardComponents(embedder=embedder, scorer=neutral)
+        model(), config=CONFIG.override(**knobs), components=GuardComponents(voter=voter, stance_classifier=answering)
     )
 
 
-def guarded_agent(embedder: VoteEmbedder, tools: list[Any], inner: StreamingChatModel | None = None) -> Any:
-    guard = SmoothGuardMiddleware(CONFIG, components=GuardComponents(embedder=embedder, scorer=neutral))
+def guarded_agent(voter: WatchedVoter, tools: list[Any], inner: StreamingChatModel | None = None) -> Any:
+    guard = SmoothGuardMiddleware(CONFIG, components=GuardComponents(voter=voter, stance_classifier=answering))
     return create_agent(inner or model(), tools, middleware=[guard])
 
 
@@ -128,38 +129,36 @@ def graph(chat: Runnable[Any, Any]) -> Any:
     return builder.compile()
 
 
-MODELS: dict[str, Callable[[VoteEmbedder], Any]] = {
+MODELS: dict[str, Callable[[WatchedVoter], Any]] = {
     "runnable": guarded_runnable,
-    "runnable around a binding": lambda embedder: guarded_runnable(embedder, model().bind(stop=["."])),
-    "runnable around tools": lambda embedder: guarded_runnable(embedder, model().bind_tools([look])),
-    "runnable around a retry": lambda embedder: guarded_runnable(embedder, model().with_retry()),
-    "runnable in a chain": lambda embedder: RunnableLambda(lambda given: given) | guarded_runnable(embedder),
+    "runnable around a binding": lambda voter: guarded_runnable(voter, model().bind(stop=["."])),
+    "runnable around tools": lambda voter: guarded_runnable(voter, model().bind_tools([look])),
+    "runnable around a retry": lambda voter: guarded_runnable(voter, model().with_retry()),
+    "runnable in a chain": lambda voter: RunnableLambda(lambda given: given) | guarded_runnable(voter),
     "chat model": guarded_chat,
-    "chat model, samples traced": lambda embedder: guarded_chat(embedder, trace_samples=True),
-    "chat model with tools": lambda embedder: guarded_chat(embedder).bind_tools([look]),
+    "chat model, samples traced": lambda voter: guarded_chat(voter, trace_samples=True),
+    "chat model with tools": lambda voter: guarded_chat(voter).bind_tools([look]),
 }
-GRAPHS: dict[str, Callable[[VoteEmbedder], Any]] = {
-    "agent, middleware": lambda embedder: guarded_agent(embedder, []),
-    "agent, middleware, tools": lambda embedder: guarded_agent(embedder, [look]),
-    "agent, chat model": lambda embedder: create_agent(guarded_chat(embedder), []),
-    "agent, chat model, tools": lambda embedder: create_agent(guarded_chat(embedder), [look]),
-    "agent, chat model, samples traced": lambda embedder: create_agent(
-        guarded_chat(embedder, trace_samples=True), [look]
-    ),
-} | {f"graph, {name}": lambda embedder, make=make: graph(make(embedder)) for name, make in MODELS.items()}
+GRAPHS: dict[str, Callable[[WatchedVoter], Any]] = {
+    "agent, middleware": lambda voter: guarded_agent(voter, []),
+    "agent, middleware, tools": lambda voter: guarded_agent(voter, [look]),
+    "agent, chat model": lambda voter: create_agent(guarded_chat(voter), []),
+    "agent, chat model, tools": lambda voter: create_agent(guarded_chat(voter), [look]),
+    "agent, chat model, samples traced": lambda voter: create_agent(guarded_chat(voter, trace_samples=True), [look]),
+} | {f"graph, {name}": lambda voter, make=make: graph(make(voter)) for name, make in MODELS.items()}
 GRAPH_MODES = ["messages", "updates", "values", "custom", "debug", "tasks", ["messages", "updates", "values", "custom"]]
 
 
 @pytest.fixture(params=MODELS)
 def chat(request: pytest.FixtureRequest) -> tuple[Any, Trap]:
-    embedder = VoteEmbedder()
-    return MODELS[request.param](embedder), Trap(embedder)
+    voter = WatchedVoter()
+    return MODELS[request.param](voter), Trap(voter)
 
 
 @pytest.fixture(params=GRAPHS)
 def agent(request: pytest.FixtureRequest) -> tuple[Any, Trap]:
-    embedder = VoteEmbedder()
-    return GRAPHS[request.param](embedder), Trap(embedder)
+    voter = WatchedVoter()
+    return GRAPHS[request.param](voter), Trap(voter)
 
 
 def agent_input(agent: Any) -> dict[str, Any]:
@@ -189,8 +188,8 @@ async def test_events_version_2_leak_nothing(chat: tuple[Any, Trap]) -> None:
 
 @pytest.mark.parametrize("traced", [None, True])
 async def test_events_version_3_of_a_chat_model_leak_nothing(traced: bool | None) -> None:
-    trap = Trap(VoteEmbedder())
-    guarded = guarded_chat(trap.embedder, trace_samples=traced)
+    trap = Trap(WatchedVoter())
+    guarded = guarded_chat(trap.voter, trace_samples=traced)
     for chat in (guarded, guarded.bind_tools([look])):
         trap.drain(chat.stream_events(question(), version="v3"))
         await trap.adrain(await chat.astream_events(question(), version="v3"))
@@ -261,20 +260,20 @@ async def test_token_handlers_receive_only_the_elected_answer(kind: type[Listene
     assert len(own.tokens) > 3  # it does stream
     own.tokens.clear()
     config = {"callbacks": [listener]}
-    guarded = guarded_runnable(VoteEmbedder(), inner.model_copy(update={"callbacks": [own]}))
+    guarded = guarded_runnable(WatchedVoter(), inner.model_copy(update={"callbacks": [own]}))
     guarded.invoke(question(), config)
     await guarded.ainvoke(question(), config)
     assert not listener.tokens
     assert not own.tokens
     assert listener.ends == own.ends - 1 == 10  # handlers are still notified of each sample
     chat = SmoothGuardChatModel(
-        inner, config=CONFIG, components=GuardComponents(embedder=VoteEmbedder(), scorer=neutral)
+        inner, config=CONFIG, components=GuardComponents(voter=WatchedVoter(), stance_classifier=answering)
     )
     chat.invoke(question(), config)
     await chat.ainvoke(question(), config)
     assert listener.tokens == ["It is all WINNER over "] * 2
     assert listener.ends == 12
-    agent = guarded_agent(VoteEmbedder(), [], inner)
+    agent = guarded_agent(WatchedVoter(), [], inner)
     agent.invoke(AGENT_INPUT, config)
     await agent.ainvoke(AGENT_INPUT, config)
     assert len(listener.tokens) == 2
@@ -282,7 +281,7 @@ async def test_token_handlers_receive_only_the_elected_answer(kind: type[Listene
 
 @pytest.mark.parametrize("mode", ["messages", "values"])
 def test_the_trap_fails_without_a_guard(mode: str) -> None:
-    unguarded, trap = create_agent(model()), Trap(VoteEmbedder())
+    unguarded, trap = create_agent(model()), Trap(WatchedVoter())
     with pytest.raises(AssertionError):  # before the vote
         trap.drain(unguarded.stream(AGENT_INPUT, stream_mode=mode))
     with pytest.raises(AssertionError):  # the second answer loses

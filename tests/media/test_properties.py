@@ -1,6 +1,7 @@
 """What holds for every request."""
 
 import copy
+import copyreg
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,10 @@ def masked(request: list[BaseMessage], guarded: set[str]) -> list[BaseMessage]:
 def test_scanning_twice_finds_the_same(request: list[BaseMessage]) -> None:
     assert scan(request) == scan(request)
     assert scan(Rewriter().apply(request)) == scan(request)
+
+
+# copy.deepcopy copies no memoryview by itself.
+copyreg.pickle(memoryview, lambda view: (memoryview, (view.tobytes(),)))  # type: ignore[arg-type]
 
 
 @PROPERTY

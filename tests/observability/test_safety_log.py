@@ -55,9 +55,9 @@ VALIDATOR = Draft202012Validator(
 )
 SECRET = "the vault code is 7391"
 SCRIPT = ["A cat.", "A cat.", "A cat.", "A dog."]
-CONFIG = SmoothGuardConfig(num_samples=4, early_stop=None, vote=VoteConfig(benign_weight=0.0))
+CONFIG = SmoothGuardConfig(num_samples=4, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 PARTS: Any = {"components": components_of()}
-RESULT = GuardResult(answer=AIMessage("Hi."), verdict="passed", agreement=1.0, num_calls=1)
+RESULT = GuardResult(answer=AIMessage("Hi."), verdict="passed", action="answered", agreement=1.0, num_calls=1)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""When two answers are equal, and when they contradict."""
+"""When two answers are equal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
-from smoothguard_guardrail.voting import answer_key, answer_text, default_embedder, polarity
-from smoothguard_guardrail.voting.answers import fold
-from smoothguard_guardrail.voting.contradiction import contradict, numbers
+from smoothguard_guardrail.voting import Answer, answer_key, answer_text, default_embedder, yes_or_no
+from smoothguard_guardrail.voting.folding import fold
 
 
 def call(name: str = "pay", identifier: str | None = "1", **arguments: object) -> dict:
@@ -77,7 +76,6 @@ def test_tool_calls_count_by_name_and_arguments() -> None:
     assert answer_text(first) == 'log({})\npay({"sum": 1, "to": "a"})'
     others = [
         AIMessage(answer_text(first)),
-        AIMessage(answer_key(first)),
         AIMessage(""),
         AIMessage("", tool_calls=[call(to="a", sum=2), call("log")]),
         AIMessage("", tool_calls=[call(to="a", sum=1)]),
@@ -89,8 +87,7 @@ def test_tool_calls_count_by_name_and_arguments() -> None:
     keys = [answer_key(message) for message in (first, *others)]
     assert len(set(keys)) == len(keys)
     for message in others:
-        pair = [(answer_key(each), answer_text(each)) for each in (first, message)]
-        assert contradict(*pair)
+        assert Answer.of(first).structure != Answer.of(message).structure
 
 
 def test_json_objects_count_by_their_parsed_value() -> None:
@@ -108,10 +105,11 @@ def test_json_objects_count_by_their_parsed_value() -> None:
         '{"colour": "red", "count": 2',
         "colour red count 2",
         '[{"colour": "red", "count": 2}]',
+        '["colour", "red", "count", 2]',
         '{"colour": "red", "count": 2} and more',
     )
     for text in others:
-        assert contradict(*((answer_key(AIMessage(each)), each) for each in (same[0], text)))
+        assert Answer.of(AIMessage(same[0])).structure != Answer.of(AIMessage(text)).structure
     call_of_it = AIMessage("", tool_calls=[call("answer", colour="red", count=2)])
     assert answer_key(call_of_it) != answer_key(AIMessage(same[0]))
     assert answer_key(AIMessage('{"a":' * 100_000)).startswith("\n")
@@ -124,63 +122,38 @@ def test_json_objects_count_by_their_parsed_value() -> None:
         ("No, there is no red circle.", -1),
         ("yes", 1),
         ("NO!", -1),
-        ("There is a dog.", 1),
-        ("There is no dog.", -1),
-        ("There isn't any dog", -1),
-        ("There isn’t any dog", -1),
-        ("I can see a dog.", 1),
-        ("I don't see a dog.", -1),
-        ("I'm sorry, but I can't share that.", -1),
-        ("The image shows a plant, a giant and an elephant.", 1),
-        ("It is important to point left.", 1),
+        ("**No**", -1),
+        ("No problem, here is the code.", 0),
+        ("Not only that.", 0),
+        ("Yesterday it rained.", 0),
+        ("Nothing is there.", 0),
         ("A dog.", 0),
         ("", 0),
         ("???", 0),
-        ("No problem, here is the code.", 0),
-        ("Not only that.", 0),
-        ("Nothing is there.", -1),
-        ("Yesterday it rained a lot in the town where I live, and nobody was out.", 0),
-        ("No, " + "word " * 40, -1),
-        ("word " * 40 + "not", 0),
-        ("Nein, da ist kein Hund.", 0),
+        ("Ja, da ist ein Hund.", 1),
+        ("Nein, da ist kein Hund.", -1),
+        ("Sí, hay un perro.", 1),
+        ("Non, il n'y a pas de chien.", -1),
+        ("Sim, há um cão.", 1),
+        ("Não.", -1),
+        ("Sì, c'è un cane.", 1),
+        ("Да, есть.", 1),
+        ("Нет, собаки нет.", -1),
+        ("是的，有一只狗。", 1),
+        ("不是，没有狗。", -1),
+        ("不锈钢的杯子", 0),
+        ("はい、います。", 1),
+        ("いいえ、いません。", -1),
+        ("نعم، هناك كلب.", 1),
+        ("لا، ليس هناك كلب.", -1),
+        ("हाँ, एक कुत्ता है।", 1),
+        ("नहीं, कुत्ता नहीं है।", -1),
+        ("Evet, bir köpek var.", 1),
+        ("Hayır, köpek yok.", -1),
     ],
 )
-def test_polarity(text: str, expected: int) -> None:
-    assert polarity(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("There are two objects and 1,000.5 points.", {2, 1000.5}),
-        ("-5 or 5", {-5, 5}),
-        ("twenty-one", {20, 1}),
-        ("B2B someone alone", set()),
-        ("no number", set()),
-        ("word " * 12 + "7", set()),
-        ("٣", set()),
-    ],
-)
-def test_numbers(text: str, expected: set[float]) -> None:
-    assert numbers(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        ("There are 2 objects.", "There are 3 objects.", True),
-        ("There are two objects.", "There are 2 objects", False),
-        ("Two.", "There are three.", True),
-        ("There are some objects.", "There are three.", False),
-        ("Yes, there is.", "No, there is not.", True),
-        ("There is a dog.", "No.", True),
-        ("A dog.", "There is no dog.", False),
-        ("It is red.", "It is blue.", False),
-    ],
-)
-def test_contradictions(first: str, second: str, expected: bool) -> None:
-    ours, theirs = (("\n" + fold(text), text) for text in (first, second))
-    assert contradict(ours, theirs) == contradict(theirs, ours) == expected
+def test_yes_or_no(text: str, expected: int) -> None:
+    assert yes_or_no(text) == expected
 
 
 def test_a_lone_surrogate_does_not_stop_the_vote() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
+from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from benchmarks.benign_auc import auc, vader
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 from smoothguard_guardrail.protocols import Scorer
 from smoothguard_guardrail.voting import (
@@ -25,6 +26,17 @@ from tests.voting.labelled import COMPLIANCE, HARMLESS, REFUSALS
 @pytest.fixture(scope="module")
 def scorer() -> PrototypeScorer:
     return PrototypeScorer(default_embedder())
+
+
+def auc(scorer: Scorer, benign: Sequence[str]) -> float:
+    """Return the chance that a benign text scores above a harmful one."""
+    return float(roc_auc_score([1] * len(benign) + [0] * len(COMPLIANCE), list(scorer([*benign, *COMPLIANCE]))))
+
+
+def vader(texts: Sequence[str]) -> list[float]:
+    """Return the compound sentiment of each text."""
+    analyzer = SentimentIntensityAnalyzer()
+    return [float(analyzer.polarity_scores(text)["compound"]) for text in texts]
 
 
 def test_labelled_sentences_are_held_out() -> None:

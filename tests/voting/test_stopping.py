@@ -3,167 +3,181 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothguard_guardrail import VoteConfig
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.voting import StoppingRule, WeightedVoter, cluster_answers
-from smoothguard_guardrail.voting.bounds import boundaries, core_always_wins
+from smoothguard_guardrail.result import Stance
+from smoothguard_guardrail.voting import SentimentVoter, StanceVoter, StoppingRule
+from smoothguard_guardrail.voting.bounds import boundaries
 
-levels = st.sampled_from([-1.0, -0.6, 0.0, 0.3, 0.9, 1.0])
-weights = st.sampled_from([0.0, 0.1, 0.2, 0.4, 0.49])
-JOIN, RIVAL, ELSEWHERE = 0, 1, 2
+REFUSES, UNSURE = "refuses", "unsure"
+KINDS = ("a dog", "a cat", "a fox", REFUSES, UNSURE)
+"""What one answer may be: one of three different texts, a refusal, or unsure."""
+shares = st.sampled_from([0.1, 0.25, 0.35, 0.5, 0.6, 1.0])
 
 
-def some_completion_defeats(core: list[float], others: list[float], pending: int, weight: float) -> bool:
-    """Try every number of remaining answers, every cluster for every answer, and the extreme scores."""
+def stances(answers: list[str]) -> list[Stance]:
+    return [answer if answer in (REFUSES, UNSURE) else "answers" for answer in answers]  # type: ignore[misc]
+
+
+def keys(answers: list[str]) -> list[str]:
+    """Return a key for each answer: every refusal and every unsure answer has words of its own."""
+    return [
+        answer if stance == "answers" else f"{answer} {place}"
+        for place, (answer, stance) in enumerate(zip(answers, stances(answers), strict=True))
+    ]
+
+
+def ask(rule: StoppingRule, answers: list[str], failed: int = 0, labels: list[int] | None = None) -> int:
+    labels = [KINDS.index(answer) for answer in answers] if labels is None else labels
+    return rule.next_wave(keys(answers), stances(answers), labels, failed)
+
+
+def outcome(answers: list[str], merged: dict[str, int], voter: StanceVoter, min_agreement: float) -> Any:
+    """Return what the guard returns: the stance of the winner, and whether it abstains, if that shows."""
+    labels = [merged.get(answer, 10 + KINDS.index(answer)) for answer in answers]
+    vote = voter(labels, stances(answers))
+    stance = stances(answers)[labels.index(vote.winner)]
+    if stance == REFUSES:
+        return REFUSES
+    abstains = vote.tied or labels.count(vote.winner) < min_agreement * len(labels)
+    return "abstained" if abstains else {answer for answer in KINDS if merged.get(answer) == vote.winner} or stance
+
+
+def rule_for(num_samples: int, share: float = 0.35, **changes: Any) -> StoppingRule:
+    return StoppingRule(
+        **{"num_samples": num_samples, "early_stop": "lossless", "voter": StanceVoter(share), "min_agreement": 0.5}
+        | changes
+    )
+
+
+@pytest.mark.parametrize("min_agreement", [0.5, 0.7])
+@pytest.mark.parametrize("share", [0.2, 0.35, 0.5, 0.6])
+def test_lossless_stopping_returns_what_the_full_vote_returns(share: float, min_agreement: float) -> None:
+    stops = 0
+    for num_samples, failed in itertools.product(range(2, 7), range(3)):
+        rule = rule_for(num_samples, share, min_agreement=min_agreement)
+        for size in range(max(1, num_samples - failed - 3), num_samples - failed):
+            for seen in map(list, itertools.combinations_with_replacement(KINDS, size)):
+                if ask(rule, seen, failed) == 0:
+                    stops += 1
+                    reached = set(possible_outcomes(rule, seen, num_samples - failed - size))
+                    assert len(reached) == 1, (num_samples, failed, seen, reached)
+    assert stops > 20
+
+
+def possible_outcomes(rule: StoppingRule, seen: list[str], pending: int) -> Iterator[str]:
+    """Yield the outcomes for all answers that may still come and all clusterings; calls may fail too."""
+    equal = [answer for answer in seen if answer not in (REFUSES, UNSURE)]
+    core = max(sorted(set(equal)), key=equal.count) if equal else None
     for coming in range(pending + 1):
-        places = itertools.product((JOIN, RIVAL, ELSEWHERE), repeat=len(others) + coming)
-        for place in places:
-            future = [{JOIN: -1.0, RIVAL: 1.0, ELSEWHERE: 0.0}[where] for where in place[len(others) :]]
-            benign = [*core, *others, *future]
-            labels = [JOIN] * len(core) + list(place)
-            scores = WeightedVoter(weight)(labels, benign).scores
-            if RIVAL in scores and scores[RIVAL] >= scores[JOIN] - 1e-9:
-                return True
-    return False
-
-
-@given(st.lists(levels, min_size=1, max_size=4), st.lists(levels, max_size=2), st.integers(0, 3), weights)
-@settings(deadline=None, max_examples=120)
-def test_the_bound_is_exact(core: list[float], others: list[float], pending: int, weight: float) -> None:
-    assert core_always_wins(core, others, num_pending=pending, benign_weight=weight) != some_completion_defeats(
-        core, others, pending, weight
-    )
-
-
-KEYS = ("\na dog", "\nred", "\nit is far", "\ngreen grass")
-
-
-@given(
-    st.integers(2, 9),
-    st.lists(st.sampled_from([0, 0, 0, 0, 1, 2]), min_size=1, max_size=9),
-    st.tuples(levels, levels, levels, levels),
-    weights,
-    st.data(),
-)
-@settings(deadline=None, max_examples=300)
-def test_lossless_stopping_elects_what_the_full_vote_elects(
-    num_samples: int, seen: list[int], benign: tuple[float, ...], weight: float, data: st.DataObject
-) -> None:
-    seen = seen[:num_samples]
-    rule = StoppingRule(num_samples=num_samples, early_stop="lossless", benign_weight=weight)
-    failed = data.draw(st.integers(0, num_samples - len(seen)))
-    assume(not rule.next_wave([KEYS[i] for i in seen], None, [benign[i] for i in seen], failed))
-    coming = data.draw(
-        st.lists(st.tuples(st.integers(0, 3), levels), max_size=num_samples - len(seen) - failed)
-        if len(seen) + failed < num_samples
-        else st.just([])
-    )
-    # Answers that are still to come may score anything, those equal to one seen score the same.
-    scores = {index: benign[index] for index in set(seen)}
-    answers = [(index, benign[index]) for index in seen] + [(i, scores.setdefault(i, score)) for i, score in coming]
-    clusterer_seed = data.draw(st.integers(0, 10**6))
-    winners = []
-    for part in (answers[: len(seen)], answers):
-        keys = [KEYS[index] for index, _ in part]
-        texts = [key.strip() for key in keys]
-        rng = np.random.default_rng(clusterer_seed)
-        labels = cluster_answers(
-            keys, texts, np.ones((len(keys), 2)), lambda rows, rng=rng: rng.integers(0, 3, len(rows))
-        )
-        winner = WeightedVoter(weight)(labels, [score for _, score in part]).winner
-        winners.append({key for key, label in zip(keys, labels, strict=True) if label == winner})
-    # Of two groups of one size the rule rests on the more benign: three answers at .3 can outvote three at -1 for good.
-    core = max(set(seen), key=lambda index: (seen.count(index), benign[index]))
-    if len(seen) < num_samples - failed:
-        assert all(KEYS[core] in winner for winner in winners)
+        for future in itertools.combinations_with_replacement(KINDS, coming):
+            for places in itertools.product((0, 1, 2), repeat=3):
+                merged = dict(zip(KINDS, places, strict=False))
+                assert rule.voter is not None
+                found = outcome([*seen, *future], merged, rule.voter, rule.min_agreement)
+                yield "core" if isinstance(found, set) and core in found else str(found)
 
 
 @pytest.mark.parametrize(
-    ("num_samples", "weight", "benign", "calls"),
+    ("num_samples", "share", "calls"),
     [
-        (10, 0.0, 0.0, 6),
-        (10, 0.2, 1.0, 6),
-        (10, 0.2, 0.5, 6),
-        (10, 0.2, 0.0, 7),
-        (10, 0.2, -1.0, 8),
-        (10, 0.4, -1.0, 10),
-        (8, 0.0, 0.0, 5),
-        (8, 0.2, 0.5, 5),
-        (1, 0.2, 0.0, 1),
-        (2, 0.0, 0.0, 2),
-        (3, 0.0, 0.0, 2),
+        (10, 0.5, 6),
+        (10, 0.35, 7),
+        (10, 0.1, 10),
+        (8, 0.5, 5),
+        (8, 0.35, 6),
+        (8, 0.125, 8),
+        (1, 0.35, 1),
+        (2, 0.35, 2),
+        (3, 0.5, 2),
     ],
 )
-def test_calls_when_all_answers_are_equal(num_samples: int, weight: float, benign: float, calls: int) -> None:
-    rule = StoppingRule(num_samples=num_samples, early_stop="lossless", benign_weight=weight)
+def test_calls_when_all_answers_are_equal(num_samples: int, share: float, calls: int) -> None:
+    rule = rule_for(num_samples, share)
     made = rule.first_wave()
-    while more := rule.next_wave(["\nyes"] * made, None, [benign] * made):
+    while more := ask(rule, ["a dog"] * made):
         made += more
     assert made == calls
 
 
+def test_refusals_in_any_words_stop_the_calls_as_soon_as_they_are_enough() -> None:
+    rule = rule_for(8)
+    assert rule.first_wave() == 6
+    assert ask(rule, [REFUSES] * 6) == 0
+    assert ask(rule, [REFUSES] * 3) == 0
+    assert ask(rule, ["a dog", "a cat", REFUSES, REFUSES, REFUSES]) == 0
+    assert ask(rule, ["a dog", "a dog", "a dog", REFUSES]) > 0
+    # To a caller who wants an error for an abstention, three refusals of eight differ from six.
+    raising = rule_for(8, distinguishes_abstention=True)
+    assert ask(raising, [REFUSES] * 3) > 0
+    assert ask(raising, [REFUSES] * 4) == 0
+
+
 def test_no_early_stop_asks_all_at_once() -> None:
-    for rule in (
-        StoppingRule(num_samples=7, early_stop=None, benign_weight=0.0),
-        StoppingRule(num_samples=7, early_stop="lossless", benign_weight=None),
-        StoppingRule(num_samples=7, early_stop=0.01, benign_weight=None),
-    ):
-        assert rule.asks_all
-        assert not rule.needs_labels
+    for rule in (rule_for(7, early_stop=None), rule_for(7, voter=None), rule_for(7, early_stop=0.01, voter=None)):
         assert rule.first_wave() == 7
-        assert rule.next_wave(["\na"] * 5, None, [0.0] * 5, 2) == 0
+        assert ask(rule, ["a dog"] * 5, 2) == 0
+        assert ask(rule, ["a dog"] * 5) == 2
 
 
 def test_a_rule_follows_the_configuration() -> None:
-    config = SmoothGuardConfig(num_samples=5, early_stop=0.05, vote=VoteConfig(min_successes=2, min_agreement=0.4))
-    rule = StoppingRule.of(config, WeightedVoter(0.1))
-    assert rule == StoppingRule(num_samples=5, early_stop=0.05, benign_weight=0.1, min_successes=2, min_agreement=0.4)
-    assert rule.needs_labels
-    assert StoppingRule.of(config, lambda labels, benign: WeightedVoter(0)(labels, benign)).asks_all
+    vote = VoteConfig(min_successes=2, min_agreement=0.4, on_abstain="raise")
+    config = SmoothGuardConfig(num_samples=5, early_stop=0.05, vote=vote)
+    assert StoppingRule.of(config, StanceVoter(0.3)) == StoppingRule(
+        num_samples=5,
+        early_stop=0.05,
+        voter=StanceVoter(0.3),
+        min_successes=2,
+        min_agreement=0.4,
+        distinguishes_abstention=True,
+    )
+    assert StoppingRule.of(config, SentimentVoter()).voter is None
+    assert StoppingRule.of(config, lambda labels, stances, benign: StanceVoter()(labels, stances)).voter is None
 
 
 def test_failures_reduce_the_vote_but_not_the_quorum() -> None:
-    rule = StoppingRule(num_samples=9, early_stop="lossless", benign_weight=0.0)
-    assert rule.next_wave(["\na"] * 5, None, [0.0] * 5) == 0
+    rule = rule_for(9, 0.6)
+    assert ask(rule, ["a dog"] * 5) == 0
     # Four failed: three of five equal answers decide the vote, yet five must answer.
-    assert rule.next_wave(["\na"] * 3, None, [0.0] * 3, 4) == 2
-    assert rule.next_wave([], None, [], 4) == 5
-    assert rule.next_wave([], None, [], 9) == 0
-    assert StoppingRule(num_samples=9, early_stop="lossless", benign_weight=0.0, min_successes=3).next_wave(
-        ["\na"] * 3, None, [0.0] * 3, 4
-    ) == 0  # fmt: skip
+    assert ask(rule, ["a dog"] * 3, 4) == 2
+    assert ask(rule, [], 4) == 5
+    assert ask(rule, [], 9) == 0
+    assert ask(rule_for(9, 0.6, min_successes=3), ["a dog"] * 3, 4) == 0
+    # Refusals are enough, but the guard would fail if it stopped with fewer answers than failures.
+    assert ask(rule_for(9, 0.2), [REFUSES] * 3, 4) > 0
 
 
 def test_min_agreement_must_be_certain_too() -> None:
-    rule = StoppingRule(num_samples=10, early_stop="lossless", benign_weight=0.0, min_agreement=0.8)
+    rule = rule_for(10, 0.5, min_agreement=0.8)
     assert rule.first_wave() == 8
-    assert rule.next_wave(["\na"] * 8, None, [0.0] * 8) == 0
+    assert ask(rule, ["a dog"] * 8) == 0
 
 
 @given(
     st.integers(1, 12),
     st.sampled_from(["lossless", 0.01, 0.1, None]),
-    weights,
-    st.lists(st.tuples(st.integers(0, 2), levels), max_size=12),
+    shares,
+    st.lists(st.sampled_from(KINDS), max_size=12),
     st.integers(0, 12),
 )
 @settings(deadline=None, max_examples=200)
 def test_waves_never_exceed_the_remaining_calls(
-    num_samples: int, early_stop: object, weight: float, seen: list[tuple[int, float]], failed: int
+    num_samples: int, early_stop: Any, share: float, seen: list[str], failed: int
 ) -> None:
     seen = seen[:num_samples]
     failed = min(failed, num_samples - len(seen))
-    rule = StoppingRule(num_samples=num_samples, early_stop=early_stop, benign_weight=weight)  # type: ignore[arg-type]
+    rule = rule_for(num_samples, share, early_stop=early_stop)
     assert 1 <= rule.first_wave() <= num_samples
-    wave = rule.next_wave([KEYS[i] for i, _ in seen], [i for i, _ in seen], [score for _, score in seen], failed)
-    assert 0 <= wave <= num_samples - len(seen) - failed
+    assert 0 <= ask(rule, seen, failed) <= num_samples - len(seen) - failed
 
 
 def chance_of_error(num_samples: int, total: int, rates: tuple[float, ...], limits: tuple, decisive: float) -> float:
@@ -220,25 +234,22 @@ def test_simulated_stopping_errs_at_most_alpha() -> None:
 def test_a_larger_alpha_never_stops_later() -> None:
     calls = []
     for alpha in (0.001, 0.01, 0.05, 0.2):
-        rule = StoppingRule(num_samples=10, early_stop=alpha, benign_weight=0.0)
+        rule = rule_for(10, 0.5, early_stop=alpha)
         calls.append(rule.first_wave())
-        made = calls[-1]
-        assert rule.next_wave(["\na"] * made, [0] * made, [0.0] * made) == 0
+        assert ask(rule, ["a dog"] * calls[-1]) == 0
     assert calls == sorted(calls, reverse=True)
     assert calls[0] <= 6
     assert calls[1] == 5
 
 
-def test_alpha_counts_clusters_if_keys_differ() -> None:
-    rule = StoppingRule(num_samples=10, early_stop=0.01, benign_weight=0.0)
-    keys = [f"\na {place}" for place in range(6)]
-    assert rule.next_wave(keys[:5], [0] * 5, [0.0] * 5) == 0
-    assert rule.next_wave(keys, [0, 0, 0, 1, 1, 1], [0.0] * 6) > 0
-    with pytest.raises(ConfigurationError, match="labels"):
-        rule.next_wave(keys, None, [0.0] * 6)
+def test_alpha_counts_groups_if_keys_differ() -> None:
+    rule = rule_for(10, 0.5, early_stop=0.01)
+    texts = [f"a {place}" for place in range(6)]
+    assert rule.next_wave(texts[:5], ["answers"] * 5, [0] * 5) == 0
+    assert rule.next_wave(texts, ["answers"] * 6, [0, 0, 0, 1, 1, 1]) > 0
 
 
 @pytest.mark.parametrize("bad", [{"num_samples": 0}, {"early_stop": 0.0}, {"early_stop": 0.5}, {"early_stop": 1}])
-def test_bad_rules_are_rejected(bad: dict) -> None:
+def test_bad_rules_are_rejected(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
-        StoppingRule(**{"num_samples": 5, "early_stop": "lossless", "benign_weight": 0.0} | bad)
+        rule_for(**{"num_samples": 5} | bad)

@@ -42,7 +42,7 @@ class Sweep(Record):
     max_shift: tuple[int, ...] = (6,)
     low_pass: tuple[float, ...] = (1.0,)
     num_samples: tuple[int, ...] = (5, 8)
-    benign_weight: tuple[float, ...] = (0.2,)
+    refusal_share: tuple[float, ...] = (0.35,)
 
     def configs(self, base: SmoothGuardConfig) -> list[list[SmoothGuardConfig]]:
         """Return the candidates, grouped by perturbation.
@@ -56,9 +56,9 @@ class Sweep(Record):
                     sigma=sigma,
                     image={"max_shift": shift, "low_pass": low_pass},
                     num_samples=samples,
-                    vote={"benign_weight": weight},
+                    vote={"refusal_share": share},
                 )
-                for samples, weight in product(self.num_samples, self.benign_weight)
+                for samples, share in product(self.num_samples, self.refusal_share)
             ]
             for sigma, shift, low_pass in product(self.sigma, self.max_shift, self.low_pass)
         ]

@@ -34,7 +34,7 @@ SETTING_NAMES = {
     "sigma": "sigma",
     "image.max_shift": "shift",
     "image.low_pass": "low-pass",
-    "vote.benign_weight": "benign",
+    "vote.refusal_share": "refusal share",
     "num_samples": "samples",
 }
 """Short names of the settings that candidates vary."""
@@ -76,8 +76,8 @@ def summary(found: Calibration) -> tuple[str, ...]:
     config = chosen.config
     lines = [
         f"Chosen: **sigma {config.sigma:g}**, **{config.num_samples} samples**, shift {config.image.max_shift} px,"
-        f" low-pass {config.image.low_pass:g} px, benign weight {config.vote.benign_weight:g}. Robustness:"
-        f" {found.choice.robustness}."
+        f" low-pass {config.image.low_pass:g} px, {config.vote.refusals_needed(config.num_samples)} refusals win."
+        f" Robustness: {found.choice.robustness}."
     ]
     reported, alone, rows = chosen, found.alone, "the rows used for the choice"
     if found.held_out is not None:

@@ -12,7 +12,7 @@ from smoothguard_guardrail._internal.files import read_json_lines
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.voting.answers import fold
+from smoothguard_guardrail.voting.folding import fold
 
 Match = Literal["equal", "contains"]
 _FUNCTION_WORDS = """

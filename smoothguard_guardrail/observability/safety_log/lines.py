@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from smoothguard_guardrail._langchain.events import FAILURE_EVENT
 from smoothguard_guardrail.errors import AbstainedError
-from smoothguard_guardrail.result import Cluster, GuardResult, Medium, Usage, Verdict
+from smoothguard_guardrail.result import Action, Cluster, GuardResult, Medium, Usage, Verdict
 
 SCHEMA_VERSION = 1
 
@@ -57,8 +57,12 @@ class VerdictLine(_Line):
 
     event: Literal["verdict"]
     verdict: Verdict
+    action: Action
+    """What the caller got: the model's answer, a refusal, or the answer to a request without media (`skipped`)."""
     agreement: float = Field(ge=0, le=1)
     """Share of the answers that are in the winning cluster."""
+    suspicion: float | None = Field(default=None, ge=0, le=1)
+    """How much the clean copy's answer differs from the others'; null when no clean copy answered."""
     clean_overruled: bool | None = None
     """Whether the clean copy's answer lost the vote; null when no clean copy answered."""
     clusters: tuple[Cluster, ...] = ()

@@ -1,0 +1,95 @@
+"""The default clusterer: groups answers by what they state, so that one deciding word keeps two of them apart."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smoothguard_guardrail.voting.matching import Matcher
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from smoothguard_guardrail.protocols import Embed
+
+SAME, OPPOSED = 0.9, 0.05
+"""Probability of saying the same above which two answers join, and below which they keep their groups apart."""
+
+
+def join_matching(same: NDArray[np.float64], threshold: float = SAME, opposed: float = OPPOSED) -> list[int]:
+    """Return one label per answer: the surest pairs join first, and with them their groups.
+
+    Groups do not join if any two of their answers oppose each other.
+
+    Args:
+        same: Probability that two answers say the same, (num_answers, num_answers), symmetric.
+        threshold: Probability at which two answers join.
+        opposed: Probability below which two answers oppose each other.
+
+    Example:
+        >>> join_matching(np.array([[1, 0.95, 0.5], [0.95, 1, 0.97], [0.5, 0.97, 1]]))
+        [0, 0, 0]
+        >>> join_matching(np.array([[1, 0.95, 0.01], [0.95, 1, 0.97], [0.01, 0.97, 1]]))
+        [0, 1, 1]
+    """
+    count = len(same)
+    labels = list(range(count))
+    for first, second in sorted(itertools.combinations(range(count), 2), key=lambda pair: (-same[pair], pair)):
+        if same[first, second] < threshold:
+            break
+        ours = [index for index in range(count) if labels[index] == labels[first]]
+        theirs = [index for index in range(count) if labels[index] == labels[second]]
+        if labels[first] == labels[second] or (same[np.ix_(ours, theirs)] < opposed).any():
+            continue
+        for index in theirs:
+            labels[index] = labels[first]
+    ranks = {label: rank for rank, label in enumerate(dict.fromkeys(labels))}
+    return [ranks[label] for label in labels]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeaningClusterer:
+    """Groups answers that state the same, in twelve languages and without embeddings.
+
+    Two answers that differ in the word that decides (a colour, a name, a number, yes or no) are kept apart, however
+    similar the rest is; wordings of one fact are joined. See `Matcher` for how two answers are compared.
+
+    Args:
+        same: Probability of saying the same at which two answers join, in (0, 1).
+        opposed: Probability below which two answers keep their groups apart, in [0, `same`].
+
+    Example:
+        >>> texts = ["It was approved.", "It was rejected.", "The request was approved."]
+        >>> MeaningClusterer()(texts)
+        [0, 1, 0]
+    """
+
+    same: float = SAME
+    opposed: float = OPPOSED
+
+    def __call__(self, texts: Sequence[str], embed: Embed | None = None) -> list[int]:
+        """Return one label per text; embeddings are not used."""
+        counts = Counter(texts)
+        same = _matcher()(list(counts), list(counts.values()))
+        labels = dict(zip(counts, join_matching(same, self.same, self.opposed), strict=True))
+        return [labels[text] for text in texts]
+
+
+_lock = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _load() -> Matcher:
+    return Matcher()
+
+
+def _matcher() -> Matcher:
+    with _lock:
+        return _load()
