@@ -13,7 +13,6 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.replay import cached_components, replay
 from smoothguard_guardrail.evaluation.report import Section, Table
 from smoothguard_guardrail.evaluation.statistics import Rate
-from smoothguard_guardrail.testing import WordEmbeddings
 
 MAX_LOSS = 0.02
 """Share of the harmless questions that robustness may cost."""
@@ -88,14 +87,32 @@ def votes_section(study: Study, escalation: Escalation) -> Section:
     rules: dict[str, tuple[SmoothGuardConfig, Any]] = {
         "ours": (ours, None),
         "the paper's: K-means, only size, 10 + 1 clean": (paper, None),
-        "only size (benign weight 0)": (ours.override(vote={"benign_weight": 0.0}), None),
-        "benign weight .2": (ours.override(vote={"benign_weight": 0.2}), None),
-        "benign weight .35": (ours.override(vote={"benign_weight": 0.35}), None),
+        **{
+            f"{ours.override(vote={'refusal_share': share}).vote.refusals_needed(8)} refusals of 8 win": (
+                ours.override(vote={"refusal_share": share}),
+                None,
+            )
+            for share in (0.25, 0.35, 0.5)
+        },
+        **{
+            f"N = {number}, {count} refusals win": (
+                ours.override(num_samples=number, vote={"refusal_share": count / number}),
+                None,
+            )
+            for number, count in ((5, 1), (5, 2), (6, 1), (6, 2))
+        },
+        "sentiment, benign weight .45": (
+            ours.override(vote={"rule": "sentiment", "clusterer": "agglomerative", "benign_weight": 0.45}),
+            None,
+        ),
+        "sentiment, benign weight 0": (
+            ours.override(vote={"rule": "sentiment", "clusterer": "agglomerative", "benign_weight": 0.0}),
+            None,
+        ),
         "with the clean copy": (ours.override(include_clean=True), None),
         "K-means, k = 2": (ours.override(vote={"clusterer": "kmeans"}), None),
-        "distance threshold .5": (ours.override(vote={"distance_threshold": 0.5}), None),
-        "embedder: counts of words": (ours, WordEmbeddings()),
-        **{f"N = {number}": (ours.override(num_samples=number), None) for number in (3, 5, 10, 12)},
+        "clusters by embedding": (ours.override(vote={"clusterer": "agglomerative"}), None),
+        **{f"N = {number}": (ours.override(num_samples=number), None) for number in (3, 10, 12)},
         "stop at a chance of .05": (ours.override(early_stop=0.05), None),
         "never stop early": (ours.override(early_stop=None), None),
     }
@@ -122,9 +139,9 @@ def votes_section(study: Study, escalation: Escalation) -> Section:
         title="Which vote",
         text=(
             "Every rule votes on the same recorded answers to the same perturbed copies, so rows differ only by the "
-            "rule. *Adaptive*: the images of the adaptive attack, as its last stage left them. Favouring benign "
-            "clusters makes the guard refuse when a few copies refuse; its price is over-refusal, which hardly shows "
-            "on this model, since it answers all copies of authorised requests.",
+            "rule. *Adaptive*: the images of the adaptive attack, as its last stage left them. In *ours* one refusal "
+            "of eight wins; its price is over-refusal, which hardly shows on this model, since it answers all copies "
+            "of authorised requests.",
         ),
         tables=(
             Table(

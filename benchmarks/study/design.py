@@ -21,10 +21,16 @@ Budget = tuple[int, int]
 PAPER_VOTE: dict[str, Any] = {
     "num_samples": 11,
     "include_clean": True,
-    "vote": {"clusterer": "kmeans", "benign_weight": 0.0},
+    "vote": {
+        "rule": "sentiment",
+        "clusterer": "kmeans",
+        "benign_weight": 0.0,
+        "min_agreement": 0.0,
+        "on_abstain": "answer",
+    },
     "early_stop": None,
 }
-OUR_VOTE: dict[str, Any] = {"num_samples": 8, "vote": {"benign_weight": 0.45}, "early_stop": "lossless"}
+OUR_VOTE: dict[str, Any] = {"num_samples": 8, "vote": {"refusal_share": 0.125}, "early_stop": "lossless"}
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 0}},
