@@ -26,7 +26,8 @@ _VOLATILE = frozenset(
 )  # fmt: skip
 _UNVOTED_KWARGS = frozenset({"audio", "refusal", "function_call", "tool_calls", "parsed", "citations", "logprobs"})
 _MAX_PLAIN = 256
-_ENCODED = re.compile(r"data:[^,]{0,200},|[A-Za-z0-9+/_=-]{200}")
+# A data URI, or base64, in one line or in several.
+_ENCODED = re.compile(r"\s*(data:[^,]{0,200},|[A-Za-z0-9+/_=-]{200}|([A-Za-z0-9+/_=-]{60,}\s+){2})")
 
 
 def answer_actions(message: AIMessage) -> tuple[str, ...]:
@@ -121,7 +122,7 @@ def _stable(value: object) -> object:
         return {str(name): _stable(item) for name, item in value.items() if name not in _VOLATILE}
     if isinstance(value, (list, tuple)):
         return [_stable(item) for item in value]
-    if isinstance(value, (bytes, bytearray)) or (isinstance(value, str) and len(value) > _MAX_PLAIN):
+    if isinstance(value, (bytes, bytearray, memoryview)) or (isinstance(value, str) and len(value) > _MAX_PLAIN):
         return _hash(value)
     return value
 
@@ -134,11 +135,11 @@ def _media_hashes(value: object) -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _media_hashes(item)
-    elif isinstance(value, (bytes, bytearray)) or (isinstance(value, str) and _ENCODED.match(value)):
+    elif isinstance(value, (bytes, bytearray, memoryview)) or (isinstance(value, str) and _ENCODED.match(value)):
         yield _hash(value)
 
 
-def _hash(value: str | bytes | bytearray) -> str:
+def _hash(value: str | bytes | bytearray | memoryview) -> str:
     data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 

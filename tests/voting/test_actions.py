@@ -40,6 +40,10 @@ ODD_ANSWERS = {
     "images beside the content": AIMessage(
         "A red circle.", additional_kwargs={"images": [{"image_url": {"url": PIXELS}}]}
     ),
+    "wrapped base64 beside the content": AIMessage(
+        "A red circle.", additional_kwargs={"sound": "\n".join(["iVBORw0KGgo" * 6] * 4)}
+    ),
+    "bytes beside the content": AIMessage("A red circle.", additional_kwargs={"sound": memoryview(b"RIFF")}),
     "a tool call": AIMessage("", tool_calls=[{"name": "pay", "args": {"to": "a"}, "id": "1"}]),
     "a legacy function call": AIMessage("", additional_kwargs={"function_call": function_call()}),
     "a raw tool call": AIMessage(
