@@ -51,9 +51,8 @@ def build_chain(
 ) -> Runnable[dict[str, str], ObjectT]:
     """Compose a chain from `{"image", "mime_type"}` to an object, for a model with structured output.
 
-    Samples with the same object form one cluster, and one sample's object is returned unchanged. With `min_agreement`
-    and `on_abstain="raise"` the chain returns nothing that the samples disagree on. Do not use `"refuse"` here: a
-    refusal is not an object.
+    Samples with the same object form one group, and one sample's object is returned unchanged. A refusal is not an
+    object: where the guard would refuse because the samples disagree, the chain raises an `AbstainedError`.
 
     Args:
         model: A multimodal chat model with tools or structured output, or a string for `init_chat_model`.
@@ -66,7 +65,7 @@ def build_chain(
         >>> chain.invoke(chain_input(Path("shapes.png"))).shapes[0].colour  # doctest: +SKIP
         'red'
     """
-    extractor = SmoothGuardChatModel(model, config=config).with_structured_output(schema)
+    extractor = SmoothGuardChatModel(model, config=_raising(config)).with_structured_output(schema)
     chain: Runnable[dict[str, str], ObjectT] = _prompt(instruction) | extractor
     return chain
 
@@ -103,11 +102,17 @@ def build_chain_from_text(
     def as_json(answer: AIMessage) -> AIMessage:
         return answer.model_copy(update={"content": parse(answer.text).model_dump_json()})
 
-    guard = SmoothGuardRunnable(model | RunnableLambda(as_json), config=config)
+    guard = SmoothGuardRunnable(model | RunnableLambda(as_json), config=_raising(config))
     chain: Runnable[dict[str, str], ObjectT] = (
         _prompt(instruction) | guard | PydanticOutputParser(pydantic_object=schema)
     )
     return chain
+
+
+def _raising(config: SmoothGuardConfig | None) -> SmoothGuardConfig:
+    """Return a configuration that never puts a refusal in the place of an object."""
+    config = SmoothGuardConfig() if config is None else config
+    return config.override(vote={"on_abstain": "raise"}) if config.vote.on_abstain == "refuse" else config
 
 
 _SHAPE = re.compile(r"\ban? (\w+) (\w+) at the ((?:top|middle|bottom) (?:left|centre|right)|centre)")
@@ -144,14 +149,15 @@ def _prompt(instruction: str) -> ChatPromptTemplate:
 
 
 def main(arguments: list[str]) -> None:
-    """Extract what an image shows with the shipped model, by default the first image of the demonstration."""
+    """Extract what an image shows with the shipped model, by default the first clean image of the demonstration."""
     from smoothguard_guardrail.models import ChatTransformersMultimodal
     from smoothguard_guardrail.models.reference import reference_path
     from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 
-    image = Path(arguments[0]) if arguments else DEMO_DIR / load_demo().pictures[0].file
+    clean = next(picture for picture in load_demo().pictures if not picture.is_attack)
+    image = Path(arguments[0]) if arguments else DEMO_DIR / clean.file
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    chain = build_chain_from_text(model, ImageContent, parse_description, SmoothGuardConfig.reference())
+    chain = build_chain_from_text(model, ImageContent, parse_description, SmoothGuardConfig.reference(seed=0))
     print(chain.invoke(chain_input(image)).model_dump_json(indent=2))
 
 

@@ -23,6 +23,7 @@ from smoothguard_guardrail.core import components
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
+from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.models.reference.scenes import Scene, draw, scenes
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from tests.asking import png
@@ -120,3 +121,11 @@ def test_the_reference_model_extracts_the_content(tmp_path: Path) -> None:
 def test_main_extracts_offline(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     assert ImageContent.model_validate(json.loads(capsys.readouterr().out)).shapes
+
+
+def test_samples_that_disagree_raise_instead_of_refusing() -> None:
+    answers = [f"A {colour} circle at the centre." for colour in ("red", "green", "blue", "purple")]
+    chain = build_chain_from_text(ScriptedChatModel(script=answers), ImageContent, parse_description)
+    picture = next(picture for picture in load_demo().pictures if not picture.is_attack)
+    with pytest.raises(AbstainedError):
+        chain.invoke(chain_input(DEMO_DIR / picture.file))
