@@ -52,7 +52,7 @@ def test_contests_go_to_the_right_side() -> None:
     rates = dict(contest_rows(TEST))
     assert rates["5 equal correct, 3 unsure: correct wins"].startswith("300/300")
     assert int(rates["2 equal harmful, 6 worded refusals: harmful wins"].partition("/")[0]) <= 1
-    assert int(rates["7 equal harmless, 1 refusal: harmless wins"].partition("/")[0]) >= 297
+    assert int(rates["7 equal harmless, 1 refusal: harmless wins"].partition("/")[0]) >= 290
 
 
 def test_noise_does_not_outvote_what_was_read() -> None:
