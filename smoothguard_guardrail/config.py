@@ -162,7 +162,7 @@ class VoteConfig(_Settings):
     on_abstain: Literal["answer", "refuse", "raise"] = "refuse"
     """What an abstention returns: the elected answer, a refusal, or an `AbstainedError`."""
     refusal_text: str = REFUSAL_TEXT
-    """The answer where `on_abstain` is `refuse` and the elected answer is no refusal itself."""
+    """The answer where `on_abstain` is `refuse` and the elected answer is not a refusal itself."""
 
     def refusals_needed(self, num_answers: int) -> int:
         """Return how many refusals of this number of answers win, whatever the others say."""

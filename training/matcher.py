@@ -43,7 +43,7 @@ class Case:
 
     def rows(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return the features of all pairs, and whether they say the same."""
-        features = pair_features([Statement.of(text) for text in self.texts], self.counts)
+        features = pair_features([Statement(text) for text in self.texts], self.counts)
         return features, np.array([mine == theirs for mine, theirs in itertools.combinations(self.groups, 2)])
 
 
@@ -81,7 +81,7 @@ def forge(texts: list[str], others: list[str], rng: random.Random) -> list[Case]
 
 def _shared_word(texts: Sequence[str]) -> str | None:
     """Return the deciding word that most answers of a set share; None where there is no such word."""
-    counts = Counter(word for text in texts for word in Statement.of(text).content)
+    counts = Counter(word for text in texts for word in Statement(text).content)
     word, count = counts.most_common(1)[0] if counts else ("", 0)
     return word if count >= 5 and word.lower() in " ".join(texts).lower() else None
 

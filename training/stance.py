@@ -25,7 +25,7 @@ from smoothguard_guardrail.voting.stance_classifier import (
     STANCES,
     WEIGHTS,
     normalized_sentences,
-    summarize,
+    summarize_answers,
 )
 from smoothguard_guardrail.voting.stance_features import NUM_BUCKETS, featurize, normalize, split_sentences
 from tests.voting.bank import LANGUAGES, load_answers, load_sentences, load_sets
@@ -106,18 +106,6 @@ def compose(rows: Sequence[dict[str, str]], rng: random.Random) -> list[tuple[in
     return composed
 
 
-def summaries(model: SentenceModel, answers: Sequence[tuple[int, list[str]]]) -> NDArray[np.float64]:
-    """Return the features of answers for the second model."""
-    logits = model.logits([sentence for _, sentences in answers for sentence in sentences])
-    ends = np.cumsum([len(sentences) for _, sentences in answers])
-    return np.stack(
-        [
-            summarize(logits[end - len(sentences) : end], sentences)
-            for (_, sentences), end in zip(answers, ends.tolist(), strict=True)
-        ]
-    )
-
-
 def caution(model: LogisticRegression, answering: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the biases of the second model, lowered for `refuses` and `unsure` if too many answers pass for them.
 
@@ -154,7 +142,7 @@ def main() -> None:
         found = model.logits([normalize(row["text"]) for row in held_out]).argmax(axis=1)
         right += sum(found == [SENTENCE_LABELS.index(row["label"]) for row in held_out])
         answers = compose(held_out, rng) + written
-        features.append(summaries(model, answers))
+        features.append(summarize_answers(model.logits, [sentences for _, sentences in answers]))
         stances.extend(stance for stance, _ in answers)
     print(f"sentences of other folds labelled right: {right / len(rows):.3f} of {len(rows)}")
     stacked = np.concatenate(features)

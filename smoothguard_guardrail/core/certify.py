@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import combinations
@@ -73,14 +73,14 @@ class Certifier:
         perturber = yield Compute(
             function=lambda: RequestPerturber(prepared, config=self._config, model_info=self._model_info, seed=seed)
         )
-        answers = yield from self._ask(perturber, num_samples)
+        names, answers = yield from self._ask(perturber.render, num_samples)
         num_selecting = max(1, round(_SELECTION * num_samples))
-        names = yield from self._classes(answers)
         chosen = Counter(name for name in names[:num_selecting] if name is not None).most_common(1)
         if not chosen:
             raise QuorumError(_failures(answers), successes=0, required=1)
         counted = names[num_selecting:]
-        count, bound = counted.count(chosen[0][0]), lower_bound(counted.count(chosen[0][0]), len(counted), alpha)
+        count = counted.count(chosen[0][0])
+        bound = lower_bound(count, len(counted), alpha)
         certified = bound > 0.5
         return NoiseCertificate(
             answer_class=chosen[0][0],
@@ -158,40 +158,31 @@ class Certifier:
     def _ask_covered(
         self, prepared: PreparedRequest, covers: Sequence[Sequence[Window]]
     ) -> Effects[tuple[list[str | None], list[AIMessage | Exception]]]:
-        def render(part: Sequence[Sequence[Window]]) -> list[Request]:
-            components = replace(self._components, image_perturber=CoverWindows(part))
+        def render(first_index: int, count: int) -> list[Request]:
+            cover = CoverWindows(covers[first_index : first_index + count])
+            components = replace(self._components, image_perturber=cover)
             perturber = RequestPerturber(
                 prepared, config=self._config, model_info=self._model_info, components=components, seed=0
             )
-            return perturber.render(0, len(part))
+            return perturber.render(0, count)
 
-        answers: list[AIMessage | Exception] = []
-        for start in range(0, len(covers), _BATCH):
-            requests = yield Compute(function=partial(render, covers[start : start + _BATCH]))
-            answers += yield CallModel(requests=requests, first_index=start)
-        names = yield from self._classes(answers)
-        return names, answers
+        return (yield from self._ask(render, len(covers)))
 
-    def _ask(self, perturber: RequestPerturber, num_samples: int) -> Effects[list[AIMessage | Exception]]:
+    def _ask(
+        self, render: Callable[[int, int], list[Request]], num_samples: int
+    ) -> Effects[tuple[list[str | None], list[AIMessage | Exception]]]:
+        """Return the classes of the answers to all samples, None for failures, and the answers."""
         answers: list[AIMessage | Exception] = []
         for start in range(0, num_samples, _BATCH):
-            requests = yield Compute(function=partial(perturber.render, start, min(_BATCH, num_samples - start)))
+            requests = yield Compute(function=partial(render, start, min(_BATCH, num_samples - start)))
             answers += yield CallModel(requests=requests, first_index=start)
-        return answers
-
-    def _classes(self, answers: Sequence[AIMessage | Exception]) -> Effects[list[str | None]]:
         messages = [answer for answer in answers if isinstance(answer, AIMessage)]
         found = yield Compute(function=lambda: class_names(self._by, messages, self._components.stance_classifier))
         names = iter(found)
-        return [next(names) if isinstance(answer, AIMessage) else None for answer in answers]
+        return [next(names) if isinstance(answer, AIMessage) else None for answer in answers], answers
 
     def _prepare(self) -> Effects[PreparedRequest]:
-        media = self._config.media
-        prepared: PreparedRequest = yield Compute(
-            function=lambda: prepare(
-                self._messages, on_unsupported=media.on_unsupported, limits=media.limits, remote=media.remote
-            )
-        )
+        prepared: PreparedRequest = yield Compute(function=lambda: prepare(self._messages, self._config.media))
         if not prepared.media or any(medium.kind != "image" for medium in prepared.media):
             found = ", ".join(sorted({medium.kind for medium in prepared.media})) or "no media"
             raise UnsupportedMediaError(f"a certificate is about images, the request has {found}", path="messages")

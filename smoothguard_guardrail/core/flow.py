@@ -59,17 +59,7 @@ class Guard:
             AdapterError: If one of the user's components broke its protocol.
         """
         config, clock = self.config, _Clock()
-        prepared: PreparedRequest = yield Compute(
-            function=clock.timed(
-                "scan",
-                lambda: prepare(
-                    messages,
-                    on_unsupported=config.media.on_unsupported,
-                    limits=config.media.limits,
-                    remote=config.media.remote,
-                ),
-            )
-        )
+        prepared: PreparedRequest = yield Compute(function=clock.timed("scan", lambda: prepare(messages, config.media)))
         if not prepared.media:
             return (yield from self._unguarded(prepared, clock))
 

@@ -211,12 +211,7 @@ def _ask_item(
     """Ask about one item; runs in a worker."""
     chat = resolve_model(model)
     config = config.override(include_clean=False)
-    prepared = prepare(
-        [request_from_files(item.media, item.question)],
-        on_unsupported=config.media.on_unsupported,
-        limits=config.media.limits,
-        remote=config.media.remote,
-    )
+    prepared = prepare([request_from_files(item.media, item.question)], config.media)
     if not prepared.media:
         raise ConfigurationError(f"{item.id}: there is nothing to perturb")
     seed = item_seed(seed, item.id)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
+from smoothguard_guardrail._internal.once import load_once
 from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.voting import default_embedder
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from smoothguard_guardrail.protocols import Embedder
-
-_loading = threading.Lock()
 
 
 class CachedEmbeddings(Embeddings):
@@ -63,10 +61,9 @@ def resolve_model(model: BaseChatModel | str) -> BaseChatModel:
     """
     if not isinstance(model, str):
         return model
-    with _loading:  # otherwise each thread would load one
-        return _load(model)
+    return _load(model)
 
 
-@lru_cache(maxsize=1)
+@load_once
 def _load(name: str) -> BaseChatModel:
     return load_model(name)

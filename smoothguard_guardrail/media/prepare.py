@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from langchain_core.messages import BaseMessage
 
-    from smoothguard_guardrail.config import MediaLimits, RemotePolicy, UnsupportedPolicy
+    from smoothguard_guardrail.config import MediaConfig
     from smoothguard_guardrail.media.found_medium import Found
     from smoothguard_guardrail.result import Medium
 
@@ -82,21 +82,13 @@ class PreparedRequest:
         return rewriter
 
 
-def prepare(
-    messages: Sequence[BaseMessage],
-    *,
-    on_unsupported: UnsupportedPolicy,
-    limits: MediaLimits,
-    remote: RemotePolicy,
-) -> PreparedRequest:
+def prepare(messages: Sequence[BaseMessage], config: MediaConfig) -> PreparedRequest:
     """Find, check and decode the media of a request; blocks while fetching and decoding.
 
     Args:
         messages: The request; it is only read.
-        on_unsupported: What happens to references that are not fetched and to what the guard cannot perturb: files,
-            videos, unknown blocks.
-        limits: On bytes, pixels, seconds and number; exceeding one is an error under every policy.
-        remote: Which references are fetched.
+        config: Which references are fetched, what happens to those that are not and to what the guard cannot perturb
+            (files, videos, unknown blocks), and limits, which are errors under every policy.
 
     Raises:
         UnsupportedMediaError: Something cannot be guarded and the policy is `error`.
@@ -104,6 +96,7 @@ def prepare(
         MediaLimitError: A limit is exceeded.
         MediaError: A medium is damaged.
     """
+    limits, on_unsupported = config.limits, config.on_unsupported
     copies = tuple(Rewriter(share_objects=True).apply(messages))
     every = scan(copies)
     if len(every) > limits.max_count:
@@ -114,7 +107,7 @@ def prepare(
     dropped: list[Found] = []
     for found in every:
         try:
-            decoded = decode(found, copies, limits, remote)
+            decoded = decode(found, copies, limits, config.remote)
         except UnguardedError as unguarded:
             if on_unsupported == "error":
                 raise unguarded.with_advice() from unguarded.__cause__

@@ -15,13 +15,13 @@ _REASONING = frozenset({"reasoning", "thinking", "redacted_thinking", "reasoning
 _CALL_BLOCKS = frozenset(
     {"tool_use", "tool_call", "function_call", "custom_tool_call", "invalid_tool_call", "tool_call_chunk"}
 )
-_CHUNKS = frozenset({"input_json_delta"})
+_COUNTED_ELSEWHERE = _TEXT_BLOCKS | _REASONING | _CALL_BLOCKS | {"input_json_delta"}
 # Differ between two answers that do the same.
 _VOLATILE = frozenset(
     {
         "id", "call_id", "tool_call_id", "tool_use_id", "item_id", "container_id", "index", "status", "created",
-        "created_at",
-        "expires_at", "signature", "thought_signature", "encrypted_content", "cache_control", "error", "caller",
+        "created_at", "expires_at", "signature", "thought_signature", "encrypted_content", "cache_control", "error",
+        "caller",
     }
 )  # fmt: skip
 _UNVOTED_KWARGS = frozenset({"audio", "refusal", "function_call", "tool_calls", "parsed", "citations", "logprobs"})
@@ -73,7 +73,7 @@ def _calls(message: AIMessage) -> Iterator[str]:
 def _block_actions(message: AIMessage) -> Iterator[str]:
     for block in blocks(message):
         kind = str(block.get("type"))
-        if kind in _TEXT_BLOCKS or kind in _REASONING or kind in _CALL_BLOCKS or kind in _CHUNKS:
+        if kind in _COUNTED_ELSEWHERE:
             continue
         if kind == "audio" and isinstance(block.get("transcript"), str) and block["transcript"].strip():
             continue

@@ -121,7 +121,7 @@ def _best_supported(answers: Sequence[Answer], members: list[int], stance: Stanc
         return min(members, key=lambda index: len(answers[index].text))
     if len({answers[index].key for index in members}) == 1:
         return members[0]
-    content = {index: Statement.of(answers[index].text).content for index in members}
+    content = {index: Statement(answers[index].text).content for index in members}
     having = Counter(word for words in content.values() for word in words)
     return max(members, key=lambda index: sum(1 if 2 * having[word] > len(members) else -1 for word in content[index]))
 

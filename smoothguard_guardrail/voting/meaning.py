@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smoothguard_guardrail._internal.once import load_once
 from smoothguard_guardrail.voting.matching import Matcher
 
 if TYPE_CHECKING:
@@ -82,14 +81,6 @@ class MeaningClusterer:
         return [labels[text] for text in texts]
 
 
-_lock = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _load() -> Matcher:
-    return Matcher()
-
-
+@load_once
 def _matcher() -> Matcher:
-    with _lock:
-        return _load()
+    return Matcher()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from smoothguard_guardrail._internal.once import load_once
 from smoothguard_guardrail.errors import AdapterError
 from smoothguard_guardrail.result import Stance
 from smoothguard_guardrail.voting.lexicon import NO, YES
@@ -80,15 +79,7 @@ class NgramStanceClassifier:
 
     def answer_features(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return what the second model reads: summaries of the sentences of each text."""
-        split = [normalized_sentences(text) for text in texts]
-        logits = self.sentence_logits([sentence for sentences in split for sentence in sentences])
-        ends = np.cumsum([len(sentences) for sentences in split])
-        return np.stack(
-            [
-                summarize(logits[end - len(sentences) : end], sentences)
-                for sentences, end in zip(split, ends.tolist(), strict=True)
-            ]
-        )
+        return summarize_answers(self.sentence_logits, [normalized_sentences(text) for text in texts])
 
 
 def normalized_sentences(text: str) -> list[str]:
@@ -100,6 +91,25 @@ def normalized_sentences(text: str) -> list[str]:
     """
     sentences = [sentence for part in split_sentences(text) if (sentence := normalize(part))]
     return sentences[1:] if len(sentences) > 1 and sentences[0] in YES | NO else sentences
+
+
+def summarize_answers(
+    sentence_logits: Callable[[Sequence[str]], NDArray[np.float64]], answers: Sequence[Sequence[str]]
+) -> NDArray[np.float64]:
+    """Return the features of answers, each given by its normalized sentences, float64 (num_answers, num_features).
+
+    Args:
+        sentence_logits: Returns the logits of `SENTENCE_LABELS` for sentences.
+        answers: The sentences of each answer.
+    """
+    logits = sentence_logits([sentence for sentences in answers for sentence in sentences])
+    ends = np.cumsum([len(sentences) for sentences in answers])
+    return np.stack(
+        [
+            summarize(logits[end - len(sentences) : end], sentences)
+            for sentences, end in zip(answers, ends.tolist(), strict=True)
+        ]
+    )
 
 
 def summarize(logits: NDArray[np.float64], sentences: Sequence[str]) -> NDArray[np.float64]:
@@ -141,10 +151,7 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return probabilities
 
 
-_lock = threading.Lock()
-
-
-@lru_cache(maxsize=1)
+@load_once
 def _load() -> NgramStanceClassifier:
     return NgramStanceClassifier()
 
@@ -156,9 +163,7 @@ def classify_stances(texts: Sequence[str]) -> list[Stance]:
         >>> classify_stances(["Das darf ich leider nicht verraten.", "Auf dem Schild steht: Ausfahrt freihalten."])
         ['refuses', 'answers']
     """
-    with _lock:
-        classifier = _load()
-    return classifier(texts)
+    return _load()(texts)
 
 
 def classify_answers(classifier: StanceClassifier, answers: Sequence[Answer]) -> list[Stance]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 
 NUM_BUCKETS = 2**18
 """Number of hash buckets, a power of two."""
-CHARACTER_SIZES = (1, 2, 3, 4, 5)
-"""Lengths of character n-grams."""
-WORD_SIZES = (1, 2, 3)
-"""Lengths of word n-grams."""
+MAX_CHARACTERS, MAX_WORDS = 5, 3
+"""Longest n-grams of characters and of words."""
 MAX_SENTENCES = 64
 """Sentences of one text that are looked at: the first and the last half of them."""
 
@@ -78,53 +76,38 @@ def featurize(sentences: Sequence[str]) -> Features:
         >>> featurize(["no", "yes"]).num_sentences
         2
     """
-    characters, character_owners = _character_ngrams(sentences)
-    words, word_owners = _word_ngrams(sentences)
-    buckets = np.concatenate([characters, words])
-    owners = np.concatenate([character_owners, word_owners])
+    characters = "".join(f" {sentence} " for sentence in sentences)
+    points = np.frombuffer(characters.encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
+    words = [("<", *sentence.split(), ">") for sentence in sentences]
+    codes = np.array([_word_hash(word) for split in words for word in split], dtype=np.uint64)
+    ngrams = [
+        *_ngrams(points, [len(sentence) + 2 for sentence in sentences], largest=MAX_CHARACTERS, salt=0),
+        *_ngrams(codes, [len(split) for split in words], largest=MAX_WORDS, salt=1000),
+    ]
+    buckets = np.concatenate([np.zeros(0, np.int64), *(found for found, _ in ngrams)])
+    owners = np.concatenate([np.zeros(0, np.int64), *(found for _, found in ngrams)])
     order = np.argsort(owners, kind="stable")
     return Features(buckets=buckets[order], sentences=owners[order], num_sentences=len(sentences))
 
 
-def _character_ngrams(sentences: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    joined = "".join(f" {sentence} \0" for sentence in sentences)
-    points = np.frombuffer(joined.encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
-    ends = np.cumsum(points == 0)
-    hashes = np.zeros(len(points), dtype=np.uint64)
-    buckets, owners = [], []
-    for size in range(1, max(CHARACTER_SIZES) + 1):
-        count = len(points) - size + 1
-        if count <= 0:
-            break
-        hashes = hashes[:count] * _MULTIPLIER + points[size - 1 :] + np.uint64(size)
-        # An n-gram lies within one sentence if no separator ends it or lies inside it.
-        inside = (ends[:count] == ends[size - 1 :]) & (points[:count] != 0)
-        if size in CHARACTER_SIZES:
-            buckets.append(_bucket(hashes[inside]))
-            owners.append(ends[:count][inside])
-    if not buckets:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate(buckets), np.concatenate(owners)
+def _ngrams(
+    codes: NDArray[np.uint64], lengths: Sequence[int], *, largest: int, salt: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the buckets of all n-grams of a size, and their sentences, from size 1 on.
 
-
-def _word_ngrams(sentences: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    split = [("<", *sentence.split(), ">") for sentence in sentences]
-    owners = np.repeat(np.arange(len(split)), [len(words) for words in split])
-    codes = np.array([_word_hash(word) for words in split for word in words], dtype=np.uint64)
+    Args:
+        codes: What the n-grams are made of, all sentences one after another.
+        lengths: Number of codes of each sentence.
+        largest: Largest size.
+        salt: Keeps the n-grams of one kind of codes apart from those of another.
+    """
+    owners = np.repeat(np.arange(len(lengths)), lengths)
     hashes = np.zeros(len(codes), dtype=np.uint64)
-    buckets, kept = [], []
-    for size in range(1, max(WORD_SIZES) + 1):
+    for size in range(1, min(largest, len(codes)) + 1):
         count = len(codes) - size + 1
-        if count <= 0:
-            break
-        hashes = hashes[:count] * _MULTIPLIER + codes[size - 1 :] + np.uint64(1000 + size)
+        hashes = hashes[:count] * _MULTIPLIER + codes[size - 1 :] + np.uint64(salt + size)
         inside = owners[:count] == owners[size - 1 :]
-        if size in WORD_SIZES:
-            buckets.append(_bucket(hashes[inside]))
-            kept.append(owners[:count][inside])
-    if not buckets:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return np.concatenate(buckets), np.concatenate(kept)
+        yield _bucket(hashes[inside]), owners[:count][inside]
 
 
 @lru_cache(maxsize=65536)

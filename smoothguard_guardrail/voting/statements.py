@@ -22,26 +22,23 @@ MIN_STEM, MIN_STEM_SHARE = 4, 0.6
 """Characters, and share of the longer word, that two forms of one word share at their start."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Statement:
     """The words of one answer, prepared for comparison.
 
     Example:
-        >>> statement = Statement.of("It isn't **twenty-one** dollars!")
+        >>> statement = Statement("It isn't **twenty-one** dollars!")
         >>> statement.words, statement.numbers, statement.denies
         (('it', 'isnt', '21', 'dollars'), frozenset({'21'}), True)
     """
 
     text: str
-    words: tuple[str, ...]
-    """In order. A character of Chinese and Japanese counts as a word; number words are digits."""
 
-    @classmethod
-    def of(cls, text: str) -> Statement:
-        """Read an answer."""
-        folded = _SYMBOL.sub(r" \1 ", _UNSPACED.sub(r" \1 ", fold(text)))
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """In order. A character of Chinese and Japanese counts as a word; number words are digits."""
         words: list[str] = []
-        for part in _BREAK.split(folded):
+        for part in _BREAK.split(_SYMBOL.sub(r" \1 ", _UNSPACED.sub(r" \1 ", self._folded))):
             word = _digits(part.strip(_EDGE))
             if not word:
                 continue
@@ -49,7 +46,7 @@ class Statement:
                 words[-1] = str(int(words[-1]) + NUMBERS[word])
             else:
                 words.append(str(NUMBERS.get(word) or TENS.get(word) or word))
-        return cls(text=text, words=tuple(words))
+        return tuple(words)
 
     @cached_property
     def numbers(self) -> frozenset[str]:
@@ -59,9 +56,8 @@ class Statement:
     @cached_property
     def denies(self) -> bool:
         """Whether it holds a negation."""
-        folded = fold(self.text)
         return any(word in NEGATIONS or _CONTRACTED_NOT.fullmatch(word) for word in self.words) or any(
-            negation in folded for negation in UNSPACED_NEGATIONS
+            negation in self._folded for negation in UNSPACED_NEGATIONS
         )
 
     @cached_property
@@ -72,8 +68,12 @@ class Statement:
     @cached_property
     def content(self) -> frozenset[str]:
         """The words that may decide: no function words, no negations, and not a leading yes or no."""
-        words = self.words[1:] if self.yes_or_no and self.words[:1] and self.words[0] in YES | NO else self.words
+        words = self.words[1:] if self.yes_or_no and self.words and self.words[0] in YES | NO else self.words
         return frozenset(words) - FUNCTION_WORDS - NEGATIONS
+
+    @cached_property
+    def _folded(self) -> str:
+        return fold(self.text)
 
 
 _TEN_DIGITS = frozenset(str(value) for value in range(20, 100, 10))

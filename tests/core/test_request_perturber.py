@@ -24,12 +24,7 @@ def perturber(
     *blocks: Any, model_info: ModelInfo | None = None, custom: Any = None, seed: int = 0, **knobs: Any
 ) -> RequestPerturber:
     config = config_of(**{"low_pass": 0.0, "max_shift": 0} | knobs)
-    prepared = prepare(
-        question(*blocks),
-        on_unsupported=config.media.on_unsupported,
-        limits=config.media.limits,
-        remote=config.media.remote,
-    )
+    prepared = prepare(question(*blocks), config.media)
     components = GuardComponents(image_perturber=custom, audio_perturber=custom)
     return RequestPerturber(
         prepared, config=config, model_info=model_info or ModelInfo(), components=components, seed=seed

@@ -64,12 +64,7 @@ def test_an_adaptive_attack_meets_what_the_guard_shows_the_model(
     monkeypatch.setattr(
         request_perturber, "make_generator", lambda *_, **__: torch.Generator().manual_seed(settings.seed)
     )
-    request = prepare(
-        [request_from_files(large.media, "?")],
-        on_unsupported="error",
-        limits=GUARD.media.limits,
-        remote=GUARD.media.remote,
-    )
+    request = prepare([request_from_files(large.media, "?")], GUARD.media)
     requests = RequestPerturber(request, config=GUARD, model_info=ModelInfo.of(model), seed=0).render(0, 3)
     assert met[0].shape == (3, 3, 96, 154)
     assert torch.equal(met[0], torch.stack([found.value for each in requests for found in scan(each)]))

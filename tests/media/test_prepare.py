@@ -7,7 +7,7 @@ import torch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from PIL import Image
 
-from smoothguard_guardrail.config import MediaLimits, RemotePolicy
+from smoothguard_guardrail.config import MediaConfig, MediaLimits, RemotePolicy
 from smoothguard_guardrail.errors import (
     InputError,
     MediaError,
@@ -24,7 +24,7 @@ NO_REMOTE = RemotePolicy()
 
 
 def ready(messages: list[BaseMessage], on_unsupported: str = "error", **limits: float) -> PreparedRequest:
-    return prepare(messages, on_unsupported=on_unsupported, limits=MediaLimits(**limits), remote=NO_REMOTE)
+    return prepare(messages, MediaConfig(on_unsupported=on_unsupported, limits=MediaLimits(**limits), remote=NO_REMOTE))
 
 
 def render(prepared: PreparedRequest, *, as_tensors: bool = False) -> list[BaseMessage]:
@@ -290,7 +290,7 @@ def test_allowed_files_are_read_once_and_become_bytes(tmp_path) -> None:
         {"type": "media", "file_uri": file.as_uri(), "mime_type": "image/png"},
         {"type": "image", "image": str(file)},
     ]
-    prepared = prepare([HumanMessage(blocks)], on_unsupported="error", limits=MediaLimits(), remote=remote)
+    prepared = prepare([HumanMessage(blocks)], MediaConfig(remote=remote))
     file.unlink()
     uri = f"data:image/png;base64,{corpus.PNG64}"
     [message] = prepared.clean()

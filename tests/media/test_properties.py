@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from PIL import Image
 
-from smoothguard_guardrail.config import MediaLimits, RemotePolicy
+from smoothguard_guardrail.config import MediaConfig, MediaLimits
 from smoothguard_guardrail.media import PreparedRequest, prepare, scan
 from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.strings import find_spans
@@ -62,7 +62,7 @@ def messages(draw: st.DrawFn) -> list[BaseMessage]:
 
 def ready(request: list[BaseMessage], policy: str = "pass") -> PreparedRequest:
     limits = MediaLimits(max_count=1_000)
-    return prepare(request, on_unsupported=policy, limits=limits, remote=RemotePolicy())
+    return prepare(request, MediaConfig(on_unsupported=policy, limits=limits))
 
 
 def render(prepared: PreparedRequest) -> list[BaseMessage]:

@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage
 from PIL import Image
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
-from smoothguard_guardrail.config import MediaLimits, RemotePolicy
+from smoothguard_guardrail.config import MediaConfig
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, UnsupportedMediaError
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.models import ChatTransformersMultimodal
@@ -80,7 +80,7 @@ IMAGES: dict[str, tuple[bytes, np.ndarray]] = {
 def guards_media(block: dict[str, Any]) -> torch.Tensor:
     """Return what the guard perturbs of a block."""
     messages = [HumanMessage([block])]
-    prepared = prepare(messages, on_unsupported="error", limits=MediaLimits(), remote=RemotePolicy())
+    prepared = prepare(messages, MediaConfig())
     return prepared.media[0].tensor
 
 
@@ -113,7 +113,7 @@ def test_every_depth_of_audio_has_the_right_values_for_model_and_guard(subtype: 
 
 def hears_or_sees(case: corpus.Case) -> bool:
     """Return whether a case holds media in blocks of its content, rather than in texts, arguments or extra keys."""
-    prepared = prepare(case.messages, on_unsupported="pass", limits=MediaLimits(), remote=RemotePolicy())
+    prepared = prepare(case.messages, MediaConfig(on_unsupported="pass"))
     odd = ("odd key", "deep in a text", "png in a reasoning", "tool_use")
     return (
         not case.unsupported
@@ -125,7 +125,7 @@ def hears_or_sees(case: corpus.Case) -> bool:
 
 @pytest.mark.parametrize("case", [case for case in corpus.CASES if hears_or_sees(case)], ids=lambda case: case.name)
 def test_media_in_every_dialect_reach_the_model_as_the_guard_decodes_them(case: corpus.Case) -> None:
-    prepared = prepare(case.messages, on_unsupported="error", limits=MediaLimits(), remote=RemotePolicy())
+    prepared = prepare(case.messages, MediaConfig())
     conversation = reader()(case.messages)
     images = [each.tensor for each in prepared.media if each.kind == "image"]
     audio = [mono_waveform(each, corpus.SAMPLING_RATE) for each in prepared.media if each.kind == "audio"]

@@ -78,9 +78,7 @@ def _save_images(folder: Path, model: BaseChatModel, config: SmoothGuardConfig, 
 
 def _noisy_copies(model: BaseChatModel, config: SmoothGuardConfig, outcome: Outcome) -> list[NDArray[np.float64]]:
     """Return noisy copies that the guard made for this request, as (height, width, 3) in [0, 1]."""
-    prepared = prepare(
-        [outcome.picture.message()], on_unsupported="error", limits=config.media.limits, remote=config.media.remote
-    )
+    prepared = prepare([outcome.picture.message()], config.media.override(on_unsupported="error"))
     seed = outcome.result.seed or 0
     perturber = RequestPerturber(prepared, config=config, model_info=ModelInfo.of(model), seed=seed)
     requests = perturber.render(0, NUM_COPIES + config.include_clean)
