@@ -6,7 +6,7 @@ lose their handlers or an error says so, but no token of a sample reaches a user
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
@@ -14,6 +14,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable
 
 from smoothguard_guardrail.errors import ConfigurationError
 
@@ -91,3 +92,15 @@ def blocks_event_loop(model: BaseChatModel) -> bool:
     """Return whether a chat model's async calls are its sync calls on the event loop's default executor."""
     kind = type(model)
     return kind._agenerate is BaseChatModel._agenerate and kind._astream is BaseChatModel._astream
+
+
+def map_configurable_defaults(model: Runnable[Any, Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:
+    """Return `init_chat_model`'s configurable model with other defaults for the models that it makes.
+
+    Any other Runnable is returned unchanged.
+    """
+    if type(model).__name__ != "_ConfigurableModel" or not hasattr(model, "_default_config"):
+        return model
+    changed = object.__new__(type(model))  # not `copy`: its `__getattr__` answers before there are attributes
+    changed.__dict__.update(model.__dict__, _default_config=change(dict(model._default_config)))
+    return changed

@@ -7,18 +7,27 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from langchain_core.callbacks import BaseCallbackManager, CallbackManager, CallbackManagerForLLMRun
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import (
+    BaseCallbackHandler,
+    BaseCallbackManager,
+    CallbackManager,
+    CallbackManagerForLLMRun,
+    Callbacks,
+)
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig, RunnableLambda
 from langchain_core.runnables.base import RunnableBindingBase
 from langchain_core.runnables.config import ContextThreadPoolExecutor, merge_configs
+from langchain_core.runnables.configurable import DynamicRunnable
 
 from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail._langchain.sample_runs import SAMPLE_TAG, SampleRuns, without_tokens
 from smoothguard_guardrail.core.effects import CallModel, Outcome
-from smoothguard_guardrail.errors import AdapterError
+from smoothguard_guardrail.core.wrapped_models import hidden_models, map_parts, map_runnables
+from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 
 # langgraph's TAG_NOSTREAM: without it on the model itself, every sample's tokens reach the user of
 # `stream_mode="messages"`.
@@ -28,17 +37,53 @@ NO_STREAM_TAG = "nostream"
 def sample_model(model: Runnable[Any, Any]) -> Runnable[Any, Any]:
     """Return a copy of a model for sample calls: tagged, not streamed to users, never cached.
 
-    Near-identical requests must not share one cached answer, or every vote would be unanimous.
+    The chat models in it are copied, whatever wraps them.
+
+    Raises:
+        ConfigurationError: If a function in it calls a chat model that caches, or that streams to handlers of its own.
     """
-    if isinstance(model, BaseChatModel):
-        tags = [*(model.tags or []), NO_STREAM_TAG, SAMPLE_TAG]
-        callbacks = model.callbacks.handlers if isinstance(model.callbacks, BaseCallbackManager) else model.callbacks
-        callbacks = without_tokens(callbacks) if callbacks else None
-        return model.model_copy(update={"tags": tags, "cache": False, "callbacks": callbacks})
-    if isinstance(model, RunnableBinding):
-        return model.model_copy(update={"bound": sample_model(model.bound)})
+    for hidden in hidden_models(model):
+        _check_hidden(hidden)
+    copied: Runnable[Any, Any] = map_runnables(model, _for_samples)
+    if isinstance(unwrap(copied).model, BaseChatModel):
+        return copied
     # Not `with_config`: a configurable Runnable's keeps the callbacks of the run that it is called in.
-    return RunnableBinding(bound=model, kwargs={}, config={"tags": [NO_STREAM_TAG, SAMPLE_TAG]})
+    return RunnableBinding(bound=copied, kwargs={}, config={"tags": [NO_STREAM_TAG, SAMPLE_TAG]})
+
+
+def _for_samples(runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
+    if isinstance(runnable, BaseChatModel):
+        inner = map_parts(runnable, _for_samples)
+        tags = [*(inner.tags or []), NO_STREAM_TAG, SAMPLE_TAG]
+        update = {"tags": tags, "cache": False, "callbacks": _without_tokens(inner.callbacks)}
+        return inner.model_copy(update=update)  # type: ignore[no-any-return]
+    bound = getattr(runnable, "config", None)
+    if isinstance(runnable, RunnableBindingBase | DynamicRunnable) and bound and bound.get("callbacks"):
+        return runnable.model_copy(update={"config": {**bound, "callbacks": _without_tokens(bound["callbacks"])}})
+    changed: Runnable[Any, Any] = private_api.map_configurable_defaults(
+        runnable, lambda given: given | {"cache": False, "callbacks": _without_tokens(given.get("callbacks"))}
+    )
+    return changed
+
+
+def _handlers(callbacks: Callbacks) -> list[BaseCallbackHandler]:
+    return list(callbacks.handlers if isinstance(callbacks, BaseCallbackManager) else callbacks or [])
+
+
+def _without_tokens(callbacks: Callbacks) -> list[BaseCallbackHandler] | None:
+    return without_tokens(_handlers(callbacks)) or None
+
+
+def _check_hidden(model: BaseChatModel) -> None:
+    """Refuse a model that a function calls, which cannot be replaced by a copy, where only a copy would be safe."""
+    handlers = _handlers(model.callbacks)
+    hears = without_tokens(handlers) != handlers
+    if hears or isinstance(model.cache, BaseCache):
+        what = "has handlers that hear tokens" if hears else "has a cache of its own"
+        raise ConfigurationError(
+            f"model: a {type(model).__name__} that a function calls {what}, which would see samples before the vote:"
+            " remove that, or guard the chat model itself"
+        )
 
 
 class Unwrapped(NamedTuple):

@@ -23,6 +23,7 @@ from langchain_core.runnables.config import patch_config, set_config_context
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 
 from smoothguard_guardrail._langchain import private_api
+from smoothguard_guardrail._langchain.uncached import llm_cache_beside_samples, mark_as_sample
 
 SAMPLE_TAG = "smoothguard:sample"
 SAMPLE_EVENT = "smoothguard.sample"
@@ -57,13 +58,15 @@ class SampleRuns:
     def call(self, index: int, function: Callable[[RunnableConfig], T]) -> T:
         """Call a function with a sample's configuration, passed and set as the context."""
         config = self._config_of(index)
-        with self._tracing(), set_config_context(config) as context:
+        with self._tracing(), llm_cache_beside_samples(), set_config_context(config) as context:
+            context.run(mark_as_sample)
             return context.run(function, config)
 
     async def acall(self, index: int, function: Callable[[RunnableConfig], Coroutine[Any, Any, T]]) -> T:
         """Call an async function with a sample's configuration; see `call`."""
         config = self._config_of(index)
-        with self._tracing(), set_config_context(config) as context:
+        with self._tracing(), llm_cache_beside_samples(), set_config_context(config) as context:
+            context.run(mark_as_sample)
             return await asyncio.create_task(function(config), context=context)
 
     def _config_of(self, index: int) -> RunnableConfig:

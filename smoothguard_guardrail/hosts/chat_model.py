@@ -18,10 +18,10 @@ from pydantic import ConfigDict, Field, InstanceOf
 
 from smoothguard_guardrail.config import SmoothGuardConfig, require_config
 from smoothguard_guardrail.core.components import GuardComponents, require_components
+from smoothguard_guardrail.core.wrapped_models import map_runnables
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts._guarded_model import GuardedModel, with_record
 from smoothguard_guardrail.hosts._model_proxy import ChatModelProxy
-from smoothguard_guardrail.hosts._replace_models import replace_models
 from smoothguard_guardrail.hosts._stream_run import StreamRun, as_chunk, current_stream_run
 from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.result import GuardResult
@@ -110,7 +110,7 @@ class SmoothGuardChatModel(ChatModelProxy):
 
     def _guarding(self, runnable: Runnable[Any, Any]) -> Runnable[Any, Any]:
         """Guard every chat model inside what the inner model returned."""
-        guarded: Runnable[Any, Any] = replace_models(runnable, self._around)
+        guarded: Runnable[Any, Any] = map_runnables(runnable, self._around)
         if guarded is runnable:
             raise ConfigurationError(
                 f"{type(self.inner).__name__} hides its chat model in a {type(runnable).__name__}, where it cannot be"
@@ -118,8 +118,10 @@ class SmoothGuardChatModel(ChatModelProxy):
             )
         return guarded
 
-    def _around(self, model: BaseChatModel) -> BaseChatModel:
-        return self if model is self.inner else self.model_copy(update={"inner": model})
+    def _around(self, part: Runnable[Any, Any]) -> Runnable[Any, Any]:
+        if not isinstance(part, BaseChatModel):
+            return part
+        return self if part is self.inner else self.model_copy(update={"inner": part})
 
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any

@@ -6,15 +6,13 @@ from typing import Any
 
 import pytest
 from langchain_anthropic import ChatAnthropic
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables import Runnable
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, SecretStr
 
 from smoothguard_guardrail import SmoothGuardChatModel
-from smoothguard_guardrail.hosts._replace_models import replace_models
+from smoothguard_guardrail.core.wrapped_models import find_models
 
 KEY = SecretStr("none")
 MODELS: dict[str, Any] = {
@@ -32,17 +30,6 @@ class Finding(BaseModel):
     colour: str
 
 
-def models_in(runnable: Runnable[Any, Any]) -> list[BaseChatModel]:
-    found: list[BaseChatModel] = []
-
-    def keep(model: BaseChatModel) -> BaseChatModel:
-        found.append(model)
-        return model
-
-    assert replace_models(runnable, keep) is runnable
-    return found
-
-
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
 def test_every_model_in_it_is_guarded(make: Any) -> None:
     inner = make()
@@ -51,7 +38,7 @@ def test_every_model_in_it_is_guarded(make: Any) -> None:
     for method in ("function_calling", "json_schema"):
         made += [guarded.with_structured_output(Finding, method=method, include_raw=raw) for raw in (False, True)]
     for runnable in made:
-        (model,) = models_in(runnable)
+        (model,) = find_models(runnable)
         assert isinstance(model, SmoothGuardChatModel)
         assert type(model.inner) is type(inner)
     assert guarded.profile == inner.profile
