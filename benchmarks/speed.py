@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
-from smoothguard_guardrail.media.image import encode_image
+from smoothguard_guardrail.media.image import encode_png
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import load_demo
@@ -64,7 +64,7 @@ def perturbing() -> Iterator[tuple[str, float, str, float]]:
 
     def encoder() -> None:
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(encode_image, copies))
+            list(pool.map(encode_png, copies))
 
     yield "PNG, run-length, 2 threads", best(encoder, 2), "PNG, Pillow's default, in series", best(pillow, 1)
 

@@ -108,7 +108,7 @@ class ImageConfig(_Settings):
     resize_range: tuple[float, float] | None = None
     """Smallest and largest factor of a random resize and back; None is off."""
     resolution: Literal["auto"] | int | None = "auto"
-    """Longest side in pixels at which noise is added. `auto`: the side that the model sees, where it is known (images
+    """Longest side in pixels at which noise is added. `auto`: the size that the model sees, where it is known (images
     more than 32 times as long as wide are then refused), otherwise at most 1024; None: the image's own."""
 
     @field_validator("resize_range")

@@ -86,6 +86,8 @@ class Medium(_Record):
     """Seconds; None for images."""
     noise_sd: float | None = None
     """Measured standard deviation of the change, clipping included, in units of [0, 1] pixels or of the waveform."""
+    effective_sd: float | None = None
+    """What is left of it at the model's input, in the same units; None where it is unknown what the model sees."""
     notes: tuple[str, ...] = ()
     """Facts for a reader: `first frame of 12`, `alpha composited on white`, ..."""
 

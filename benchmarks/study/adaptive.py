@@ -16,7 +16,7 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
-from smoothguard_guardrail.media.image import encode_image
+from smoothguard_guardrail.media.image import encode_png
 from smoothguard_guardrail.models.reference.questions import secret_questions, target_answer
 
 
@@ -149,7 +149,7 @@ def _make_universal(epsilon: int | None, num_steps: int, path: Path, item: Item)
         [question for question, _ in corpus],
         [target_answer(name) for _, name in corpus],
     )
-    write_atomic(path, encode_image(found.images[0]))
+    write_atomic(path, encode_png(found.images[0]))
 
 
 def _square(study: Study, items: Sequence[Item], epsilon: int) -> tuple[Item, ...]:

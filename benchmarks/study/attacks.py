@@ -14,7 +14,7 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.shared import resolve_model
-from smoothguard_guardrail.media.image import encode_image
+from smoothguard_guardrail.media.image import encode_png
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 
 
@@ -35,7 +35,7 @@ def random_signs(items: Sequence[Item], epsilon: int, folder: Path) -> tuple[Ite
         signs = torch.randint(0, 2, pixels.shape, generator=generator) * 2.0 - 1
         name = f"{item.id.replace('/', '-')}-{file_sha256(item.media[0])[:12]}.png"
         path = folder / f"random-signs-{epsilon}" / name
-        write_atomic(path, encode_image((pixels + epsilon / 255 * signs).clamp(0, 1)))
+        write_atomic(path, encode_png((pixels + epsilon / 255 * signs).clamp(0, 1)))
         changed.append(item.model_copy(update={"media": (path,)}))
     return tuple(changed)
 

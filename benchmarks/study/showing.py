@@ -14,7 +14,7 @@ from benchmarks.study.sections import Row, plain
 from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
-from smoothguard_guardrail.core.request_perturber import image_perturber
+from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.evaluation.attacked_images import read_image
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.report import (
@@ -72,7 +72,8 @@ def _case(title: str, original: Item, item: Item, answers: Mapping[str, Answer])
     if not torch.equal(before, after):
         images["adversarial"] = image_uri(after, ENLARGEMENT)
         images["difference, times 4"] = difference_uri(before, after, 4, ENLARGEMENT)
-    perturb = image_perturber(SmoothGuardConfig.reference(), ModelInfo.of(load_reference()))
+    model_input = ModelInput(config=SmoothGuardConfig.reference(), model_info=ModelInfo.find(load_reference()))
+    perturb = model_input.image_perturber()
     with torch.inference_mode():
         (copy,) = perturb(after[None], generator=make_generator(0, 0))
     images["one perturbed copy of our guard"] = image_uri(copy, ENLARGEMENT)

@@ -16,6 +16,7 @@ from smoothguard_guardrail.core.answer_classes import AnswerClass, class_names
 from smoothguard_guardrail.core.components import CompleteComponents
 from smoothguard_guardrail.core.effects import CallModel, Compute, Effects, Request
 from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import ConfigurationError, QuorumError, UnsupportedMediaError
 from smoothguard_guardrail.media import PreparedRequest, prepare
@@ -182,7 +183,8 @@ class Certifier:
         return [next(names) if isinstance(answer, AIMessage) else None for answer in answers], answers
 
     def _prepare(self) -> Effects[PreparedRequest]:
-        prepared: PreparedRequest = yield Compute(function=lambda: prepare(self._messages, self._config.media))
+        sizing = ModelInput(config=self._config, model_info=self._model_info)
+        prepared: PreparedRequest = yield Compute(function=lambda: prepare(self._messages, self._config.media, sizing))
         if not prepared.media or any(medium.kind != "image" for medium in prepared.media):
             found = ", ".join(sorted({medium.kind for medium in prepared.media})) or "no media"
             raise UnsupportedMediaError(f"a certificate is about images, the request has {found}", path="messages")

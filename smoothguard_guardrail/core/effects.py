@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
+
+from smoothguard_guardrail._internal.pool import cpu_pool
 
 Request = list[BaseMessage]
 Outcome = AIMessage | Exception
@@ -33,6 +37,8 @@ class Compute:
     """The flow has blocking work; the outcome is what the function returns."""
 
     function: Callable[[], Any]
+    waits: bool = False
+    """Whether it may wait for a network; otherwise it runs in the pool for CPU work."""
 
 
 Effects = Generator[CallModel | Compute, Any, T]
@@ -63,8 +69,11 @@ async def adrive(flow: Effects[T], call_model: Callable[[CallModel], Awaitable[S
             try:
                 if isinstance(effect, CallModel):
                     outcome = await call_model(effect)
-                else:
+                elif effect.waits:
                     outcome = await asyncio.to_thread(effect.function)
+                else:
+                    run = partial(copy_context().run, effect.function)
+                    outcome = await asyncio.get_running_loop().run_in_executor(cpu_pool(), run)
             except BaseException as error:
                 effect = flow.throw(error)
             else:

@@ -17,6 +17,7 @@ from smoothguard_guardrail.core.certify import Certifier
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.core.effects import CallModel, Compute, Effects, Request
 from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
 from smoothguard_guardrail.media import PreparedRequest, prepare
@@ -59,7 +60,11 @@ class Guard:
             AdapterError: If one of the user's components broke its protocol.
         """
         config, clock = self.config, _Clock()
-        prepared: PreparedRequest = yield Compute(function=clock.timed("scan", lambda: prepare(messages, config.media)))
+        sizing = ModelInput(config=config, model_info=self._model_info)
+        prepared: PreparedRequest = yield Compute(
+            function=clock.timed("scan", lambda: prepare(messages, config.media, sizing)),
+            waits=config.media.remote.allow_urls,
+        )
         if not prepared.media:
             return (yield from self._unguarded(prepared, clock))
 
@@ -72,7 +77,11 @@ class Guard:
                 ),
             )
         )
-        return (yield from self.vote(perturber.render, media=perturber.records, seed=seed, clock=clock))
+        return (
+            yield from self.vote(
+                perturber.render, media=perturber.records, max_wave=perturber.max_wave, seed=seed, clock=clock
+            )
+        )
 
     def certifier(self, messages: Sequence[BaseMessage], by: AnswerClass) -> Certifier:
         """Return what certifies answers to a request."""
@@ -83,6 +92,7 @@ class Guard:
         render: Callable[[int, int], Sequence[Request]],
         *,
         media: Callable[[], tuple[Medium, ...]] = tuple,
+        max_wave: int | None = None,
         seed: int | None = None,
         clock: _Clock | None = None,
     ) -> Flow:
@@ -91,6 +101,7 @@ class Guard:
         Args:
             render: Makes the requests of samples from the index of the first and their number.
             media: Records of the media, read when all is asked.
+            max_wave: Most samples to ask at once; None: as many as the stopping rule says.
             seed: Of the noise, for the record.
             clock: Goes on; None: starts now.
 
@@ -103,7 +114,7 @@ class Guard:
         votes = AnswerVote(self.config, self._components)
         wave = self._rule.first_wave()
         while wave:
-            first = votes.num_calls
+            first, wave = votes.num_calls, min(wave, max_wave or wave)
             requests = yield Compute(function=clock.timed("perturb", partial(render, first, wave)))
             with clock.stage("model"):
                 outcomes = yield CallModel(requests=requests, first_index=first)
@@ -155,7 +166,7 @@ class Guard:
     def _unguarded(self, prepared: PreparedRequest, clock: _Clock) -> Flow:
         """Ask once: the request contains nothing to perturb."""
         with clock.stage("model"):
-            outcomes = yield CallModel(requests=[prepared.clean()], first_index=0)
+            outcomes = yield CallModel(requests=[prepared.unchanged()], first_index=0)
         answer = outcomes[0]
         if isinstance(answer, Exception):
             raise answer

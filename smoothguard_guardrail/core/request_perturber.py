@@ -2,111 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from langchain_core.messages import BaseMessage
 
+from smoothguard_guardrail._internal.pool import cpu_map
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.errors import AdapterError, MediaLimitError
-from smoothguard_guardrail.media import DecodedMedium, PreparedRequest, fit
-from smoothguard_guardrail.perturbations import (
-    Compose,
-    GaussianNoise,
-    build_perturber,
-    channel_sigma,
-    make_generator,
-    resolve_device,
-    snr_sigma,
+from smoothguard_guardrail.media import (
+    DecodedMedium,
+    PreparedRequest,
+    RenderedMedium,
+    choose_encoding,
+    render_medium,
+    resize,
 )
+from smoothguard_guardrail.perturbations import make_generator, resolve_device
 from smoothguard_guardrail.protocols import Perturber, name_errors
 from smoothguard_guardrail.result import Medium
 
-# Longest side in pixels for `resolution="auto"` where it is unknown what the model sees: providers shrink larger
-# images, and shrinking after the noise averages the noise away.
-AUTO_RESOLUTION = 1024
-# Longest side over shortest side of images that are enlarged to a model's size: without a limit, a line of pixels that
-# is a few bytes as a file would grow to gigabytes.
-MAX_ASPECT = 32
-
-
-def image_perturber(config: SmoothGuardConfig, model_info: ModelInfo) -> Compose:
-    """Return the configured perturbation of images for a model, differentiable so that adaptive attacks can use it."""
-    return build_perturber(
-        sigma=channel_sigma(config.sigma, config.noise_space, model_info.image_std),
-        low_pass=config.image.low_pass,
-        max_shift=config.image.max_shift,
-        resize_range=config.image.resize_range,
-    )
-
-
-def audio_perturber(config: SmoothGuardConfig, waveform: torch.Tensor) -> GaussianNoise:
-    """Return the configured perturbation of audio, differentiable in its batch.
-
-    Args:
-        config: The guard's configuration.
-        waveform: Float (channels, samples) in [-1, 1], the signal of the signal-to-noise ratio.
-    """
-    sigma = config.audio.sigma
-    if sigma is None:
-        sigma = snr_sigma(waveform, config.audio.snr_db or 0.0)
-    return GaussianNoise(sigma, bounds=(-1.0, 1.0))
-
-
-def at_model_resolution(image: torch.Tensor, config: SmoothGuardConfig, model_info: ModelInfo) -> torch.Tensor:
-    """Resize an image, differentiably, to the size at which the guard perturbs it for a model.
-
-    Args:
-        image: Float (3, height, width) in [0, 1].
-        config: Its `image.resolution` decides.
-        model_info: What the model reports about itself.
-    """
-    resolution = config.image.resolution
-    if resolution is None:
-        return image
-    if resolution == "auto":
-        if model_info.image_size is not None:
-            return fit(image, side=model_info.image_size, edge="shortest", enlarge=True)
-        resolution = AUTO_RESOLUTION
-    return fit(image, side=resolution, edge="longest", enlarge=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardView:
-    """What a guarded model sees of images and audio, differentiable: what adaptive attacks optimise through.
-
-    Images are resized as the guard does for that model, then perturbed; audio is perturbed.
-
-    Example:
-        >>> view = GuardView(config=SmoothGuardConfig(), model_info=ModelInfo(image_size=96))
-        >>> view(torch.rand(2, 3, 200, 150), generator=make_generator(0)).shape
-        torch.Size([2, 3, 128, 96])
-    """
-
-    config: SmoothGuardConfig
-    model_info: ModelInfo
-
-    def __call__(self, media: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
-        """Perturb every medium once.
-
-        Args:
-            media: Float32 (num_rows, 3, height, width) in [0, 1], or (num_rows, channels, samples) in [-1, 1].
-            generator: Draws the noise, on the device of the media.
-
-        Returns:
-            Float32 (num_rows, 3, new height, new width), or the shape of the audio.
-        """
-        if media.ndim == 3:
-            noisy = [audio_perturber(self.config, each)(each[None], generator=generator) for each in media]
-            return torch.cat(noisy)
-        fitted = torch.stack([at_model_resolution(each, self.config, self.model_info) for each in media])
-        return image_perturber(self.config, self.model_info)(fitted, generator=generator)
+# Values that are perturbed at once: larger media are perturbed a few copies at a time.
+_CHUNK_VALUES = 6_000_000
+# Bytes of the encoded copies that are held at once; see `RequestPerturber.max_wave`.
+_BYTES_IN_FLIGHT = 96 * 2**20
+_BYTES_PER_PIXEL = 4.0
+_BYTES_PER_SAMPLE = 2.7
 
 
 class RequestPerturber:
@@ -132,12 +57,23 @@ class RequestPerturber:
         components = GuardComponents() if components is None else components
         self._prepared = prepared
         self._config = config
-        self._model_info = model_info
+        self._input = ModelInput(config=config, model_info=model_info)
         self._custom = {"image": components.image_perturber, "audio": components.audio_perturber}
         self._seed = seed
         self._device = resolve_device(config.device)
-        self._originals = [self._at_model_resolution(medium) for medium in prepared.media]
+        self._originals = [self._at_input_size(medium) for medium in prepared.media]
+        self._bands = [
+            self._bands_of(medium, values) for medium, values in zip(prepared.media, self._originals, strict=True)
+        ]
         self._noise_sd: list[float | None] = [None] * len(prepared.media)
+
+    @property
+    def max_wave(self) -> int:
+        """Most samples whose copies are held at once: it bounds the memory of a request with many or long media."""
+        per_value = {"image": _BYTES_PER_PIXEL / 3, "audio": _BYTES_PER_SAMPLE}
+        pairs = zip(self._prepared.media, self._originals, strict=True)
+        num_bytes = sum(per_value[medium.kind] * values.numel() for medium, values in pairs)
+        return max(2, int(_BYTES_IN_FLIGHT / max(1.0, num_bytes)))
 
     def render(self, first_index: int, count: int) -> list[list[BaseMessage]]:
         """Return the requests of samples `first_index` to `first_index + count - 1`.
@@ -145,76 +81,124 @@ class RequestPerturber:
         Raises:
             AdapterError: If a user's perturber fails, or returns anything but a batch like the one it was given.
         """
-        clean = [self._prepared.clean()] if self._config.include_clean and first_index == 0 else []
+        clean = [self.clean()] if self._config.include_clean and first_index == 0 else []
         num_noisy = count - len(clean)
         if not num_noisy:
             return clean
-        batches = [self._perturb(index, first_index, num_noisy) for index in range(len(self._originals))]
-        as_tensors = self._model_info.accepts_tensors
+        copies = [self._perturbed(index, first_index, num_noisy) for index in range(len(self._originals))]
+        return clean + [self._prepared.render(list(media)) for media in zip(*copies, strict=True)]
 
-        def render_one(sample: int) -> list[BaseMessage]:
-            return self._prepared.render([batch[sample] for batch in batches], as_tensors=as_tensors)
-
-        if as_tensors:
-            return clean + [render_one(sample) for sample in range(num_noisy)]
-        with ThreadPoolExecutor(min(num_noisy, os.cpu_count() or 1)) as pool:  # encoders release the GIL
-            return clean + list(pool.map(render_one, range(num_noisy)))
+    def clean(self) -> list[BaseMessage]:
+        """Return the request with media that are decoded, resized and encoded as noisy copies are, without noise."""
+        indices = range(len(self._originals))
+        return self._prepared.render([self._rendered(index, self._unit(index)[None])[0] for index in indices])
 
     def records(self) -> tuple[Medium, ...]:
         """Return what was done to each medium, including those that were dropped or passed."""
-        perturbed = iter(zip(self._originals, self._noise_sd, strict=True))
-        records = []
-        for record in self._prepared.records:
-            if record.action == "perturbed":
-                original, noise_sd = next(perturbed)
-                size = (original.shape[-1], original.shape[-2]) if record.kind == "image" else None
-                record = record.model_copy(update={"noise_sd": noise_sd, "perturbed_size": size})
-            records.append(record)
-        return tuple(records)
+        perturbed = iter(range(len(self._originals)))
+        return tuple(
+            self._record(next(perturbed), record) if record.action == "perturbed" else record
+            for record in self._prepared.records
+        )
 
-    def _at_model_resolution(self, medium: DecodedMedium) -> torch.Tensor:
+    def _record(self, index: int, record: Medium) -> Medium:
+        noise_sd, (height, width) = self._noise_sd[index], self._originals[index].shape[-2:]
+        facts: dict[str, Any] = {"noise_sd": noise_sd}
+        gain: float | None = 1.0
+        if record.kind == "image":
+            facts["perturbed_size"] = (width, height)
+            gain = self._input.image_gain(height, width)
+        elif self._input.model_info.sampling_rate is None:
+            gain = None
+        if gain is not None and noise_sd is not None:
+            facts["effective_sd"] = noise_sd * gain
+        if len(self._bands[index]) > 1:
+            facts["notes"] = (*record.notes, f"sent in {len(self._bands[index])} bands")
+        return record.model_copy(update=facts)
+
+    def _at_input_size(self, medium: DecodedMedium) -> torch.Tensor:
+        values = medium.values
+        if medium.kind == "image" and medium.record.size is not None:
+            width, height = medium.record.size
+            size = self._input.image_size(height, width, medium.hints)
+            if tuple(values.shape[1:]) != size:  # it was prepared for another size
+                return resize(medium.tensor, size)
+        return values
+
+    def _bands_of(self, medium: DecodedMedium, values: torch.Tensor) -> list[tuple[int, int]]:
         if medium.kind != "image":
-            return medium.tensor
-        if self._config.image.resolution == "auto" and self._model_info.image_size is not None:
-            _check_aspect(medium)
-        return at_model_resolution(medium.tensor, self._config, self._model_info)
+            return [(0, values.shape[-1])]
+        bands = self._input.bands(values.shape[-2], values.shape[-1], medium.hints)
+        if len(bands) > 1 and not medium.found.can_be_several:
+            width, height = medium.record.size or (0, 0)
+            raise MediaLimitError(
+                f"is {width} x {height} pixels, which the model may shrink until it can't be read, and it can't be cut"
+                " into bands here: set `image.resolution`",
+                path=medium.record.path,
+            )
+        return bands
 
-    def _perturb(self, index: int, first_index: int, count: int) -> torch.Tensor:
-        medium, original = self._prepared.media[index], self._originals[index].to(self._device)
-        batch = original.expand(count, *original.shape)
+    def _unit(self, index: int) -> torch.Tensor:
+        """Return a medium as float32, in its range."""
+        values = self._originals[index]
+        return values.to(torch.float32).div(255) if values.dtype == torch.uint8 else values
+
+    def _perturbed(self, index: int, first_index: int, count: int) -> list[RenderedMedium]:
+        """Return copies of a medium, each as it stands in its request."""
+        medium, original = self._prepared.media[index], self._unit(index).to(self._device)
         generator = make_generator(self._seed, index, first_index, device=self._device)
         custom = self._custom[medium.kind]
-        with torch.no_grad():
-            if custom is None:
-                perturbed = self._configured(medium)(batch, generator=generator)
-            else:
-                perturbed = name_errors(f"{medium.kind} perturber", custom)(batch.clone(), generator=generator)
-                _check_batch(perturbed, batch.shape, 0.0 if medium.kind == "image" else -1.0)
-                perturbed = perturbed.to(self._device, torch.float32)
-            # One copy at a time: the differences of all of them would take as much memory again.
-            changes = [float((copy - original).square().mean()) for copy in perturbed]
-        if custom is not None and min(changes) == 0:
-            raise AdapterError(
-                f"{medium.record.path}: the {medium.kind} perturber returned a copy unchanged, which would be"
-                " unguarded: make it change every copy"
-            )
+        chunk = count if custom else max(1, _CHUNK_VALUES // original.numel())
+        rendered: list[RenderedMedium] = []
+        changes: list[float] = []
+        encoding = ""
+        for start in range(0, count, chunk):
+            batch = original.expand(min(chunk, count - start), *original.shape)
+            with torch.no_grad():
+                if custom is None:
+                    copies = self._configured(medium, original)(batch, generator=generator)
+                else:
+                    copies = name_errors(f"{medium.kind} perturber", custom)(batch.clone(), generator=generator)
+                    _check_batch(copies, batch.shape, 0.0 if medium.kind == "image" else -1.0)
+                    copies = copies.to(self._device, torch.float32)
+                # One copy at a time: the differences of all of them would take as much memory again.
+                changes += [float((copy - original).square().mean()) for copy in copies]
+            if min(changes) == 0:
+                raise AdapterError(
+                    f"{medium.record.path}: the {medium.kind} perturber returned a copy unchanged, which would be"
+                    " unguarded: make it change every copy"
+                )
+            copies = copies.cpu()
+            encoding = encoding or self._encoding(index, copies[0])
+            rendered += self._rendered(index, copies, encoding)
         if self._noise_sd[index] is None:
             self._noise_sd[index] = (sum(changes) / count) ** 0.5
-        return perturbed.cpu()
+        return rendered
 
-    def _configured(self, medium: DecodedMedium) -> Perturber:
-        if medium.kind == "image":
-            return image_perturber(self._config, self._model_info)
-        return audio_perturber(self._config, medium.tensor)
-
-
-def _check_aspect(medium: DecodedMedium) -> None:
-    height, width = medium.tensor.shape[-2:]
-    if max(height, width) > MAX_ASPECT * min(height, width):
-        raise MediaLimitError(
-            f"is {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide: set `image.resolution`",
-            path=medium.record.path,
+    def _encoding(self, index: int, noisy: torch.Tensor) -> str:
+        """Return how the copies of a wave are encoded, tried on its first one."""
+        medium = self._prepared.media[index]
+        encoded = (
+            medium.kind == "image" and medium.found.form != "object" and not self._input.model_info.accepts_tensors
         )
+        return choose_encoding(noisy, self._unit(index)) if encoded else "PNG"
+
+    def _rendered(self, index: int, copies: torch.Tensor, encoding: str = "PNG") -> list[RenderedMedium]:
+        medium, bands = self._prepared.media[index], self._bands[index]
+        as_tensors = self._input.model_info.accepts_tensors
+
+        def render(values: torch.Tensor) -> RenderedMedium:
+            return render_medium(medium, values, as_tensors=as_tensors, encoding=encoding)
+
+        if len(bands) > 1:
+            along = 1 if copies.shape[-2] >= copies.shape[-1] else 2
+            return [cpu_map(render, [copy.narrow(along, a, b - a) for a, b in bands]) for copy in copies]
+        return [render(copy) for copy in copies] if as_tensors else cpu_map(render, copies)
+
+    def _configured(self, medium: DecodedMedium, original: torch.Tensor) -> Perturber:
+        if medium.kind == "image":
+            return self._input.image_perturber((original.shape[-2], original.shape[-1]))
+        return self._input.audio_perturber(original)
 
 
 def _check_batch(batch: Any, shape: Sequence[int], low: float) -> None:

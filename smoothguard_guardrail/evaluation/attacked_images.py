@@ -17,7 +17,7 @@ from smoothguard_guardrail._internal.files import file_sha256, write_atomic
 from smoothguard_guardrail.attacks import PGD, Attack, SquareAttack, StraightThrough, Transform
 from smoothguard_guardrail.config import MediaLimits, SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
-from smoothguard_guardrail.core.request_perturber import GuardView, image_perturber
+from smoothguard_guardrail.core.model_input import GuardView, ModelInput
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.identity import identify
@@ -25,7 +25,7 @@ from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.shared import resolve_model
 from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
-from smoothguard_guardrail.media.image import decode_image, encode_image
+from smoothguard_guardrail.media.image import decode_image, encode_png
 from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 from smoothguard_guardrail.perturbations import Compose, GaussianNoise, make_generator
 
@@ -93,7 +93,7 @@ class AttackSettings(Record):
             momentum=self.momentum,
             step_decay=self.step_decay,
             random_start=self.random_start,
-            transform=self._transform(ModelInfo.of(model)),
+            transform=self._transform(ModelInfo.find(model)),
             num_draws=self.draws_per_step,
             **options,
         )
@@ -101,7 +101,7 @@ class AttackSettings(Record):
     def _transform(self, info: ModelInfo) -> Transform | None:
         if self.through is None or not self.straight_through:
             return None if self.through is None else GuardView(config=self.through, model_info=info)
-        perturb = image_perturber(self.through, info)
+        perturb = ModelInput(config=self.through, model_info=info).image_perturber()
         unclipped = tuple(
             replace(part, bounds=(-torch.inf, torch.inf)) if isinstance(part, GaussianNoise) else part
             for part in perturb.parts
@@ -192,7 +192,7 @@ def control_items(items: Sequence[Item], settings: AttackSettings, folder: Path)
         if not file.exists():
             image = read_image(item.media[0])
             signs = torch.randint(0, 2, image.shape, generator=make_generator(settings.seed)) * 2.0 - 1
-            write_atomic(file, encode_image(image + settings.epsilon * signs))
+            write_atomic(file, encode_png(image + settings.epsilon * signs))
         found.append(item.model_copy(update={"media": (file,)}))
     return found
 
@@ -237,7 +237,7 @@ def read_image(path: Path) -> torch.Tensor:
     if sniffed is None or sniffed.mime_type not in IMAGE_FORMATS:
         raise InputError(f"{path}: expected an image of a known format")
     limit = MediaLimits().max_pixels
-    pixels, _ = decode_image(data, mime_type=sniffed.mime_type, max_pixels=limit, path=str(path))
+    pixels = decode_image(data, mime_type=sniffed.mime_type, max_pixels=limit, path=str(path)).unit
     return pixels.mul(_LEVELS).round_().div_(_LEVELS)
 
 
@@ -282,7 +282,7 @@ def _attack(model: BaseChatModel | str, settings: AttackSettings, items: Sequenc
     attack = settings.build(chat, targeted=None not in wanted)
     result = attack(chat, images, [item.question for item in items], targets)
     found = zip(result.images, targets, result.loss.tolist(), strict=True)
-    return [_Attacked(png=encode_image(image), target=target, loss=loss) for image, target, loss in found]
+    return [_Attacked(png=encode_png(image), target=target, loss=loss) for image, target, loss in found]
 
 
 def _own_answer(chat: BaseChatModel, question: str, image: torch.Tensor) -> str:

@@ -19,6 +19,7 @@ from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.core.effects import CallModel, Outcome, Request, drive
 from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.core.model_info import ModelInfo
+from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, ConfigurationError, QuorumError
 from smoothguard_guardrail.evaluation.mappers import Mapper
@@ -211,12 +212,14 @@ def _ask_item(
     """Ask about one item; runs in a worker."""
     chat = resolve_model(model)
     config = config.override(include_clean=False)
-    prepared = prepare([request_from_files(item.media, item.question)], config.media)
+    info = ModelInfo.find(chat)
+    sizing = ModelInput(config=config, model_info=info)
+    prepared = prepare([request_from_files(item.media, item.question)], config.media, sizing)
     if not prepared.media:
         raise ConfigurationError(f"{item.id}: there is nothing to perturb")
     seed = item_seed(seed, item.id)
-    perturber = RequestPerturber(prepared, config=config, model_info=ModelInfo.of(chat), seed=seed)
-    requests = [prepared.clean()] if with_clean else []
+    perturber = RequestPerturber(prepared, config=config, model_info=info, seed=seed)
+    requests = [perturber.clean()] if with_clean else []
     requests += perturber.render(0, num_copies)
     outcomes = _outcomes(chat, requests, config)
     first = -1 if with_clean else 0

@@ -11,7 +11,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from smoothguard_guardrail._langchain.events import areported, reported
-from smoothguard_guardrail._langchain.sample_calls import SampleCaller, unwrap
+from smoothguard_guardrail._langchain.sample_calls import SampleCaller
 from smoothguard_guardrail._langchain.sample_runs import ParentRun, SampleRuns
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.answer_classes import AnswerClass
@@ -47,7 +47,7 @@ class GuardedModel:
         model_info: ModelInfo | None = None,
         traced: bool = True,
     ) -> None:
-        model_info = ModelInfo.of(unwrap(model).model) if model_info is None else model_info
+        model_info = ModelInfo.find(model) if model_info is None else model_info
         self._guard = Guard(config, components=components, model_info=model_info)
         self._caller = SampleCaller(model, max_concurrency=config.max_concurrency)
         self._traced = traced

@@ -123,7 +123,7 @@ class SmoothGuardMiddleware(AgentMiddleware[SmoothGuardState[ResponseT], Context
             self._config,
             components=self._components,
             # Encoded, not as tensors: on their way to the model the messages pass other middleware and tracers.
-            model_info=dataclasses.replace(ModelInfo.of(request.model), accepts_tensors=False),
+            model_info=dataclasses.replace(ModelInfo.find(request.model), accepts_tensors=False),
             traced=self._config.trace_samples is not False,
         )
 

@@ -3,43 +3,62 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import soundfile
 import torch
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media.formats import AUDIO_FORMATS
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, Encoded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ENCODED = "audio/wav"
-"""Media type of what `encode_audio` returns."""
 MAX_CHANNELS = 8
 MAX_RATE = 192_000
 """Highest sampling rate, in Hz."""
+_BLOCK = 2**18
+"""Samples that are decoded at once."""
 _VALUES_PER_SECOND = 96_000
 """Values per second over all channels that `max_seconds` allows for: it bounds memory."""
 
 
-def decode_audio(data: bytes, *, mime_type: str, max_seconds: float, path: str) -> tuple[torch.Tensor, int]:
-    """Decode audio; its channels and sampling rate are kept.
+RateRule = Callable[[int], int | None]
+"""From a sampling rate to the one that audio is wanted at, as one channel; None: as it is."""
+
+
+class DecodedAudio(NamedTuple):
+    """Audio and its own duration."""
+
+    waveform: torch.Tensor
+    """float32 (channels, samples) in [-1, 1]."""
+    sampling_rate: int
+    """In Hz."""
+    duration: float
+    """Seconds of the original."""
+
+
+def decode_audio(
+    data: bytes, *, mime_type: str, max_seconds: float, path: str, wanted: RateRule | None = None
+) -> DecodedAudio:
+    """Decode audio.
 
     Args:
         data: The encoded audio.
         mime_type: As sniffed from the bytes, a key of `AUDIO_FORMATS`.
         max_seconds: Longest duration; checked in the header, and again while decoding.
         path: Path of the block, for the error.
-
-    Returns:
-        The waveform, float32 (channels, samples) in [-1, 1], and its sampling rate in Hz.
+        wanted: The rate to return it at, as one channel, which saves memory; None: its own channels and rate.
 
     Raises:
         MediaLimitError: It is too long, or has more than 8 channels or 192,000 samples per second.
         MediaError: It is damaged or empty.
     """
+    if mime_type == "audio/wav":
+        data = with_lengths(data)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
             if sound.format not in AUDIO_FORMATS[mime_type]:
@@ -47,15 +66,43 @@ def decode_audio(data: bytes, *, mime_type: str, max_seconds: float, path: str) 
             rate, channels = int(sound.samplerate), int(sound.channels)
             _check(rate, channels, path)
             most = int(min(max_seconds * rate, max_seconds * _VALUES_PER_SECOND / channels))
-            values = _read(sound, most, max_seconds, path)
+            new_rate = None if wanted is None else wanted(rate)
+            blocks = _blocks(sound, most, max_seconds, path)
+            if new_rate is None:
+                found = [torch.from_numpy(block.T) for block in blocks]
+                waveform = torch.cat(found, dim=1) if found else torch.zeros(channels, 0)
+            else:
+                waveform = _resampled((block.mean(axis=1) for block in blocks), rate, new_rate)[None]
     except MediaError:
         raise
     except Exception as error:  # libsndfile's errors, and what its bindings raise on hostile headers
-        raise MediaError(f"the audio cannot be decoded: {error}", path=path) from error
-    if not values.size:
+        raise MediaError(
+            f"the audio cannot be decoded: it begins like {mime_type}, but is damaged", path=path
+        ) from error
+    if not waveform.numel():
         raise MediaError("the audio is empty", path=path)
-    waveform = torch.from_numpy(np.nan_to_num(values.T.copy(), posinf=1.0, neginf=-1.0))
-    return waveform.clamp_(-1, 1), rate
+    rate = rate if new_rate is None else new_rate
+    return DecodedAudio(waveform.clamp_(-1, 1), rate, waveform.shape[1] / rate)
+
+
+def with_lengths(data: bytes) -> bytes:
+    """Return a WAV file whose header states how long it is: those that were streamed state nothing, or everything.
+
+    Sizes of zero or 0xFFFFFFFF mean to the end of the file.
+    """
+    if data[:4] != b"RIFF":
+        return data
+    at = 12
+    while at + 8 <= len(data):
+        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        rest = len(data) - at - 8
+        if name == b"data":
+            if size == 0 or size > rest:
+                fixed = rest.to_bytes(4, "little")
+                return b"RIFF" + (len(data) - 8).to_bytes(4, "little") + data[8 : at + 4] + fixed + data[at + 8 :]
+            return data
+        at += 8 + size + size % 2
+    return data
 
 
 def _check(rate: int, channels: int, path: str) -> None:
@@ -65,21 +112,64 @@ def _check(rate: int, channels: int, path: str) -> None:
         raise MediaLimitError(f"has {rate:,} samples per second; at most {MAX_RATE:,} are allowed", path=path)
 
 
-def _read(sound: Any, most: int, max_seconds: float, path: str) -> NDArray[np.float32]:
-    """Read to the end block by block: the length in a header may be wrong or missing."""
-    blocks: list[NDArray[np.float32]] = []
+def _blocks(sound: Any, most: int, max_seconds: float, path: str) -> Iterator[NDArray[np.float32]]:
+    """Read to the end block by block, (samples, channels): the length in a header may be wrong or missing."""
     total = 0
     known = sound.frames if 0 <= sound.frames < 2**62 else 0
     while known <= most and total <= most:
-        block = sound.read(2**18, dtype="float32", always_2d=True)
+        block = sound.read(_BLOCK, dtype="float32", always_2d=True)
         if not len(block):
-            return np.concatenate(blocks) if blocks else np.zeros((0, sound.channels), np.float32)
-        blocks.append(block)
+            return
         total += len(block)
+        yield np.nan_to_num(block, copy=False, posinf=1.0, neginf=-1.0)
     raise MediaLimitError(f"is longer than {max_seconds:g} s", path=path)
 
 
-def encode_audio(waveform: torch.Tensor, sampling_rate: int) -> bytes:
+def resample(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:
+    """Average the channels of a waveform and resample it.
+
+    Args:
+        waveform: Float (channels, samples).
+        rate: Its sampling rate in Hz.
+        new_rate: The sampling rate that is wanted.
+
+    Returns:
+        Float32 (1, new number of samples).
+    """
+    mono = np.asarray(waveform.mean(dim=0), dtype=np.float32)
+    blocks = (mono[start : start + _BLOCK] for start in range(0, len(mono), _BLOCK))
+    return _resampled(blocks, rate, new_rate)[None]
+
+
+def _resampled(blocks: Iterable[NDArray[np.float32]], rate: int, new_rate: int) -> torch.Tensor:
+    """Resample consecutive blocks of one channel without holding all of them at the old rate."""
+    if rate == new_rate:
+        found = list(blocks)
+        return torch.from_numpy(np.concatenate(found)) if found else torch.zeros(0)
+    from scipy.signal import firwin, resample_poly
+
+    divisor = math.gcd(rate, new_rate)
+    up, down = new_rate // divisor, rate // divisor
+    half = 10 * max(up, down)
+    kernel = firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))  # resample_poly's own
+    # Samples that the filter sees to each side; a multiple of `down`, so that pieces begin at a new sample.
+    margin = -(-half // (up * down)) * down
+    skipped = margin // down * up
+    buffer, resampled = np.zeros(margin, np.float32), []
+    for block in blocks:
+        buffer = np.concatenate([buffer, block])
+        length = max(0, len(buffer) - 2 * margin) // down * down
+        if length:
+            piece = resample_poly(buffer[: length + 2 * margin], up, down, window=kernel)
+            resampled.append(piece[skipped : skipped + length // down * up].astype(np.float32))
+            buffer = buffer[length:]
+    length = -(-(len(buffer) - margin) * up // down)
+    piece = resample_poly(np.pad(buffer, (0, margin)), up, down, window=kernel)
+    resampled.append(piece[skipped : skipped + length].astype(np.float32))
+    return torch.from_numpy(np.concatenate(resampled))
+
+
+def encode_audio(waveform: torch.Tensor, sampling_rate: int) -> Encoded:
     """Encode a waveform as 16-bit WAV.
 
     Args:
@@ -89,11 +179,11 @@ def encode_audio(waveform: torch.Tensor, sampling_rate: int) -> bytes:
     values = waveform.detach().clamp(-1, 1).mul(32_767).round_().to(torch.int16).cpu()
     buffer = io.BytesIO()
     soundfile.write(buffer, values.T.contiguous().numpy(), sampling_rate, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
+    return Encoded(buffer.getvalue(), "audio/wav")
 
 
-def decode_waveform(value: Any, *, sampling_rate: Any, max_seconds: float, path: str) -> tuple[torch.Tensor, int]:
-    """Turn an in-process waveform into float32 (channels, samples) in [-1, 1].
+def decode_waveform(value: Any, *, sampling_rate: Any, max_seconds: float, path: str) -> DecodedAudio:
+    """Turn an in-process waveform into a tensor; its channels and sampling rate are kept.
 
     Args:
         value: A float tensor or array (samples,) or (channels, samples) in [-1, 1].
@@ -123,7 +213,7 @@ def decode_waveform(value: Any, *, sampling_rate: Any, max_seconds: float, path:
         raise MediaLimitError(f"is longer than {max_seconds:g} s", path=path)
     if not waveform.is_floating_point() or not bool((waveform.abs() <= 1).all()):
         raise UnsupportedMediaError("a waveform must be floats in [-1, 1]", path=path)
-    return waveform.to(torch.float32).clone(), sampling_rate
+    return DecodedAudio(waveform.to(torch.float32).clone(), sampling_rate, waveform.shape[1] / sampling_rate)
 
 
 def waveform_like(waveform: torch.Tensor, original: Any) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media import audio, image
+from smoothguard_guardrail.media import audio, dialects, image
+from smoothguard_guardrail.media.audio import DecodedAudio
 from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, is_text, sniff
+from smoothguard_guardrail.media.image import DecodedImage, to_unit
 from smoothguard_guardrail.media.local_files import read_local
 from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.config import MediaLimits, RemotePolicy
     from smoothguard_guardrail.media.found_medium import Address, Found
+    from smoothguard_guardrail.media.sizing import Sizing
 
 _ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
 _DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys()
@@ -39,14 +42,19 @@ class DecodedMedium:
     """One medium to perturb."""
 
     kind: Literal["image", "audio"]
-    tensor: torch.Tensor
-    """float32 on the CPU: (3, height, width) in [0, 1], or (channels, samples) in [-1, 1]."""
+    values: torch.Tensor
+    """On the CPU: (3, height, width), uint8 or float32 in [0, 1]; or (channels, samples), float32 in [-1, 1]."""
     sampling_rate: int | None
     """In Hz; None for images."""
     record: Medium
     found: Found
-    data: bytes | None
-    """The encoded original; None if it was an object."""
+    hints: dict[str, Any] = field(default_factory=dict)
+    """What its block says about the size that it is wanted at."""
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The values as float32: (3, height, width) in [0, 1], or (channels, samples) in [-1, 1]."""
+        return to_unit(self.values) if self.kind == "image" else self.values
 
 
 class UnguardedError(Exception):
@@ -66,18 +74,22 @@ class UnguardedError(Exception):
 
 
 def decode(
-    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, remote: RemotePolicy
+    found: Found,
+    messages: Sequence[BaseMessage],
+    limits: MediaLimits,
+    remote: RemotePolicy,
+    sizing: Sizing | None = None,
 ) -> DecodedMedium | None:
-    """Decode a medium; None if it turns out to be text.
+    """Decode a medium, at the size that is wanted or at its own; None if it turns out to be text.
 
     Raises:
         UnguardedError: The policy must decide.
         MediaError: It is over a limit or damaged.
     """
     try:
-        return _decode(found, messages, limits, remote)
-    except MediaLimitError:
-        raise
+        return _decode(found, messages, limits, remote, sizing)
+    except MediaLimitError as error:
+        raise MediaLimitError(error.reason, path=found.path) from error.__cause__
     except (UnsupportedMediaError, MediaFetchError) as error:
         raise UnguardedError(error, found) from error
     except MediaError as error:
@@ -90,10 +102,16 @@ def decode(
 
 
 def _decode(
-    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, remote: RemotePolicy
+    found: Found,
+    messages: Sequence[BaseMessage],
+    limits: MediaLimits,
+    remote: RemotePolicy,
+    sizing: Sizing | None,
 ) -> DecodedMedium | None:
+    hints = _size_hints(messages, found)
+    wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
     if found.form == "object":
-        return _decode_object(found, messages, limits)
+        return _decode_object(found, messages, limits, hints, wanted)
     data = _read(found, limits, remote)
     facts: dict[str, Any] = {"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     sniffed = sniff(data)
@@ -107,7 +125,19 @@ def _decode(
             f"expected an image or audio of a known format, got {what}", path=found.path
         )
         raise UnguardedError(unsupported, found, **facts)
-    return _decode_bytes(found, data, facts, limits)
+    if sniffed.mime_type in IMAGE_FORMATS:
+        decoded = image.decode_image(
+            data, mime_type=sniffed.mime_type, max_pixels=limits.max_pixels, path=found.path, wanted=wanted
+        )
+        return _image(found, decoded, hints, facts)
+    heard = audio.decode_audio(
+        data,
+        mime_type=sniffed.mime_type,
+        max_seconds=limits.max_seconds,
+        path=found.path,
+        wanted=None if sizing is None else sizing.sampling_rate,
+    )
+    return _audio(found, heard, facts)
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
@@ -146,37 +176,43 @@ def _bytes(found: Found) -> bytes:
     return decode_data_uri(uri)
 
 
-def _decode_bytes(found: Found, data: bytes, facts: dict[str, Any], limits: MediaLimits) -> DecodedMedium:
-    mime_type = facts["mime_type"]
-    if mime_type in IMAGE_FORMATS:
-        tensor, notes = image.decode_image(data, mime_type=mime_type, max_pixels=limits.max_pixels, path=found.path)
-        return _image(found, tensor, notes, data, facts)
-    tensor, rate = audio.decode_audio(data, mime_type=mime_type, max_seconds=limits.max_seconds, path=found.path)
-    return _audio(found, tensor, rate, data, facts)
-
-
-def _decode_object(found: Found, messages: Sequence[BaseMessage], limits: MediaLimits) -> DecodedMedium:
+def _decode_object(
+    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, hints: dict[str, Any], wanted: Any
+) -> DecodedMedium:
     if found.kind == "audio":
         rate = _sibling(messages, found.leaf, "sampling_rate")
-        tensor, rate = audio.decode_waveform(
-            found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path
-        )
-        return _audio(found, tensor, rate, None, {"kind": "audio"})
-    tensor, notes = image.decode_object(found.value, max_pixels=limits.max_pixels, path=found.path)
-    return _image(found, tensor, notes, None, {"kind": "image"})
+        heard = audio.decode_waveform(found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path)
+        return _audio(found, heard, {"kind": "audio"})
+    decoded = image.decode_object(found.value, max_pixels=limits.max_pixels, path=found.path, wanted=wanted)
+    return _image(found, decoded, hints, {"kind": "image"})
 
 
-def _image(
-    found: Found, tensor: torch.Tensor, notes: tuple[str, ...], data: bytes | None, facts: dict[str, Any]
-) -> DecodedMedium:
-    size = (tensor.shape[2], tensor.shape[1])
-    record = Medium(path=found.path, action="perturbed", size=size, notes=notes, **facts)
-    return DecodedMedium(kind="image", tensor=tensor, sampling_rate=None, record=record, found=found, data=data)
+def _image(found: Found, decoded: DecodedImage, hints: dict[str, Any], facts: dict[str, Any]) -> DecodedMedium:
+    record = Medium(path=found.path, action="perturbed", size=decoded.size, notes=decoded.notes, **facts)
+    return DecodedMedium(
+        kind="image", values=decoded.pixels, sampling_rate=None, record=record, found=found, hints=hints
+    )
 
 
-def _audio(found: Found, tensor: torch.Tensor, rate: int, data: bytes | None, facts: dict[str, Any]) -> DecodedMedium:
-    record = Medium(path=found.path, action="perturbed", duration=tensor.shape[1] / rate, **facts)
-    return DecodedMedium(kind="audio", tensor=tensor, sampling_rate=rate, record=record, found=found, data=data)
+def _audio(found: Found, heard: DecodedAudio, facts: dict[str, Any]) -> DecodedMedium:
+    record = Medium(path=found.path, action="perturbed", duration=heard.duration, **facts)
+    return DecodedMedium(
+        kind="audio", values=heard.waveform, sampling_rate=heard.sampling_rate, record=record, found=found
+    )
+
+
+def _size_hints(messages: Sequence[BaseMessage], found: Found) -> dict[str, Any]:
+    """Return what the dicts of a block, from the outermost to the one that holds the medium, say about its size."""
+    hints: dict[str, Any] = {}
+    if found.kind not in ("image", "file") or found.span is not None:
+        return hints
+    index, name, *keys = found.leaf
+    node: Any = getattr(messages[index], name)
+    for depth, step in enumerate(keys, start=2):
+        if depth >= len(found.block) - 1 and isinstance(node, dict):
+            hints |= {key: node[key] for key in dialects.SIZE_HINTS & node.keys()}
+        node = node[step]
+    return hints
 
 
 def _sibling(messages: Sequence[BaseMessage], leaf: Address, key: str) -> Any:

@@ -6,6 +6,9 @@ Face.
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 MEDIA_TYPES = {
     "image": "image",
     "image_url": "image",
@@ -113,3 +116,31 @@ CONTENT_KEYS = {"content", "output", "value", "outputs", "toolResult", "tool_res
 
 OPAQUE_KEYS = {"signature", "thought_signature", "thoughtSignature", "redactedContent", "redacted_content"}
 """Keys whose bytes only the provider reads."""
+
+SIZE_HINTS = {"detail", "resized_height", "resized_width"}
+"""Keys of a block by which a client chooses the size of an image, and which the guard obeys."""
+UNKNOWN_SIZE_HINTS = {
+    *("media_resolution", "mediaResolution", "min_pixels", "max_pixels", "min_dynamic_patch", "max_dynamic_patch"),
+    *("mm_processor_kwargs", "image_processor_kwargs", "max_image_tokens", "min_image_tokens"),
+}
+"""Keys that change the size of an image in a way that depends on the model; they are removed from noisy copies."""
+
+_NOT_IDENTITY = {"tool_use_id", "tool_call_id", "call_id"}
+_IDENTITY = re.compile(
+    r"(^|_)(id|ids|uuid|uuids|uid|guid|hash|md5|sha\d*|etag|digest|checksum|fingerprint|cache|cachepoint)(_|$)"
+)
+
+
+def is_identity(key: Any) -> bool:
+    """Return whether a key of a block of media names what a server may know the medium by, instead of its bytes.
+
+    Two copies that share one could share an answer, or be taken for the original.
+
+    Example:
+        >>> is_identity("uuid"), is_identity("mediaHash"), is_identity("cache_control"), is_identity("detail")
+        (True, True, True, False)
+    """
+    if not isinstance(key, str) or key in _NOT_IDENTITY:
+        return False
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower().replace("-", "_")
+    return _IDENTITY.search(snake) is not None

@@ -47,6 +47,13 @@ class Sniffed(NamedTuple):
     mime_type: str
 
 
+class Encoded(NamedTuple):
+    """An encoded medium."""
+
+    data: bytes
+    mime_type: str
+
+
 _PREFIXES: tuple[tuple[bytes, Sniffed], ...] = (
     (b"\x89PNG\r\n\x1a\n", Sniffed("image", "image/png")),
     (b"GIF87a", Sniffed("image", "image/gif")),

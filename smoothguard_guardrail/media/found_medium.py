@@ -11,6 +11,9 @@ from smoothguard_guardrail.errors import UnsupportedMediaError
 MAX_DEPTH = 64
 """Deepest nesting in one message."""
 
+UNSENT_FIELDS = {"artifact", "response_metadata", "usage_metadata", "id", "name", "type"}
+"""Fields of messages that no adapter sends as media: they are not walked."""
+
 Address = tuple[Any, ...]
 """Index of the message, name of its field, then keys and indices down to a value."""
 
@@ -40,6 +43,11 @@ class Found:
     """Start and stop in a plain text; None if the value is the whole medium."""
     reason: str | None = None
     """Why a block of form `unknown` is not understood."""
+
+    @property
+    def can_be_several(self) -> bool:
+        """Whether several blocks may stand for it: a block of its own in a list of content."""
+        return self.replaceable and self.span is None and len(self.block) > 2 and isinstance(self.block[-1], int)
 
     @property
     def path(self) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from smoothguard_guardrail.errors import InputError, MediaLimitError
 from smoothguard_guardrail.media import audio, image
 from smoothguard_guardrail.media.decode import DecodedMedium, UnguardedError, decode
+from smoothguard_guardrail.media.formats import Encoded
 from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.scan import scan
 
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.config import MediaConfig
     from smoothguard_guardrail.media.found_medium import Found
+    from smoothguard_guardrail.media.sizing import Sizing
     from smoothguard_guardrail.result import Medium
+
+
+RenderedMedium = Any
+"""What stands for a medium in a request: an `Encoded`, a list of them for the bands of an image, a dict as its block,
+or any other object instead of the original one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,45 +41,34 @@ class PreparedRequest:
     """Copies of the original messages."""
     dropped: tuple[Found, ...]
 
-    def clean(self) -> list[BaseMessage]:
-        """Return the original request without what is dropped; fetched references are bytes now."""
-        rewriter = self._rewriter()
-        for medium in self.media:
-            if medium.found.form in ("url", "path") and medium.data is not None:
-                rewriter.write(medium.found, medium.data, medium.record.mime_type or "")
-        return rewriter.apply(self.messages)
+    def unchanged(self) -> list[BaseMessage]:
+        """Return the request without what is dropped, for one that has nothing to perturb."""
+        return self._rewriter().apply(self.messages)
 
-    def render(self, tensors: Sequence[torch.Tensor], *, as_tensors: bool) -> list[BaseMessage]:
+    def render(self, media: Sequence[RenderedMedium]) -> list[BaseMessage]:
         """Return the request with every medium replaced, without what is dropped.
 
-        Safe to call from several threads at once.
+        What names the original, such as ids and cache keys beside its bytes, is removed. Safe to call from several
+        threads at once.
 
         Args:
-            tensors: One per entry of `media`, in its range and layout; an image may have a different size.
-            as_tensors: Whether blocks become `{"type": "image", "image": tensor}` or `{"type": "audio", "audio":
-                tensor, "sampling_rate": int}`, not copied. Otherwise, and for media inside plain text or tool
-                arguments, they are encoded (PNG, 16-bit WAV) in their original form.
+            media: One per entry of `media`; see `RenderedMedium`.
 
         Raises:
-            InputError: The number or shape of the tensors is wrong.
+            InputError: Their number is wrong, or an image that is to be cut into bands does not stand in a list.
         """
-        if len(tensors) != len(self.media):
-            raise InputError(f"expected {len(self.media)} tensors, got {len(tensors)}")
+        if len(media) != len(self.media):
+            raise InputError(f"expected {len(self.media)} media, got {len(media)}")
         rewriter = self._rewriter()
-        for medium, tensor in zip(self.media, tensors, strict=True):
-            if tensor.ndim != medium.tensor.ndim or tensor.shape[0] != medium.tensor.shape[0]:
-                raise InputError(
-                    f"{medium.record.path}: expected shape {tuple(medium.tensor.shape)}, got {tuple(tensor.shape)}"
-                )
-            if as_tensors and medium.found.replaceable:
-                rewriter.replace_block(medium.found, _in_process(medium, tensor))
-            elif medium.found.form == "object":
-                rewriter.write_object(medium.found, _like(medium, tensor))
-            elif medium.kind == "image":
-                rewriter.write(medium.found, image.encode_image(tensor), image.ENCODED)
+        for medium, new in zip(self.media, media, strict=True):
+            if isinstance(new, Encoded):
+                rewriter.write(medium.found, new)
+            elif isinstance(new, list):
+                rewriter.write_bands(medium.found, new)
+            elif isinstance(new, dict):
+                rewriter.replace_block(medium.found, new)
             else:
-                encoded = audio.encode_audio(tensor, medium.sampling_rate or 0)
-                rewriter.write(medium.found, encoded, audio.ENCODED)
+                rewriter.write_object(medium.found, new)
         return rewriter.apply(self.messages)
 
     def _rewriter(self) -> Rewriter:
@@ -82,13 +78,46 @@ class PreparedRequest:
         return rewriter
 
 
-def prepare(messages: Sequence[BaseMessage], config: MediaConfig) -> PreparedRequest:
+def render_medium(
+    medium: DecodedMedium, values: torch.Tensor, *, as_tensors: bool, encoding: str = "PNG"
+) -> RenderedMedium:
+    """Turn a copy of a medium into what stands for it in a request.
+
+    Args:
+        medium: The medium.
+        values: The copy, in its range and number of channels, on any device; an image may have a different size.
+        as_tensors: Whether blocks become `{"type": "image", "image": tensor}` or `{"type": "audio", "audio": tensor,
+            "sampling_rate": int}`, not copied. Otherwise, and for media inside plain text or tool arguments, the copy
+            is encoded, or becomes an object like the original.
+        encoding: Of images; see `choose_encoding`.
+
+    Raises:
+        InputError: The number of dimensions or channels is wrong.
+    """
+    if values.ndim != medium.values.ndim or values.shape[0] != medium.values.shape[0]:
+        raise InputError(
+            f"{medium.record.path}: expected shape {tuple(medium.values.shape)}, got {tuple(values.shape)}"
+        )
+    if as_tensors and medium.found.replaceable:
+        if medium.kind == "image":
+            return {"type": "image", "image": values}
+        return {"type": "audio", "audio": values, "sampling_rate": medium.sampling_rate}
+    if medium.found.form == "object":
+        original = medium.found.value
+        return image.encode_like(values, original) if medium.kind == "image" else audio.waveform_like(values, original)
+    if medium.kind == "image":
+        return image.encode_image(values, encoding)
+    return audio.encode_audio(values, medium.sampling_rate or 0)
+
+
+def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None = None) -> PreparedRequest:
     """Find, check and decode the media of a request; blocks while fetching and decoding.
 
     Args:
         messages: The request; it is only read.
         config: Which references are fetched, what happens to those that are not and to what the guard cannot perturb
             (files, videos, unknown blocks), and limits, which are errors under every policy.
+        sizing: The size and rate at which the media are wanted; None: their own.
 
     Raises:
         UnsupportedMediaError: Something cannot be guarded and the policy is `error`.
@@ -107,7 +136,7 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig) -> PreparedReq
     dropped: list[Found] = []
     for found in every:
         try:
-            decoded = decode(found, copies, limits, config.remote)
+            decoded = decode(found, copies, limits, config.remote, sizing)
         except UnguardedError as unguarded:
             if on_unsupported == "error":
                 raise unguarded.with_advice() from unguarded.__cause__
@@ -119,14 +148,3 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig) -> PreparedReq
                 media.append(decoded)
                 records.append(decoded.record)
     return PreparedRequest(media=tuple(media), records=tuple(records), messages=copies, dropped=tuple(dropped))
-
-
-def _in_process(medium: DecodedMedium, tensor: torch.Tensor) -> dict[str, Any]:
-    if medium.kind == "image":
-        return {"type": "image", "image": tensor}
-    return {"type": "audio", "audio": tensor, "sampling_rate": medium.sampling_rate}
-
-
-def _like(medium: DecodedMedium, tensor: torch.Tensor) -> Any:
-    original = medium.found.value
-    return image.encode_like(tensor, original) if medium.kind == "image" else audio.waveform_like(tensor, original)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from smoothguard_guardrail.media.collector import is_media_object
-from smoothguard_guardrail.media.formats import short_name
+from smoothguard_guardrail.media.dialects import UNKNOWN_SIZE_HINTS, is_identity
+from smoothguard_guardrail.media.formats import Encoded, short_name
 from smoothguard_guardrail.media.found_medium import Address, Found, check_depth
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Rewriter:
         self._share_objects = share_objects
         self._edits: dict[Address, list[Edit]] = defaultdict(list)
         self._spans: dict[Address, list[tuple[int, int, str]]] = defaultdict(list)
+        self._bands: dict[Address, list[Rewriter]] = {}
 
     def drop(self, found: Found) -> None:
         """Remove the block of a medium, or only the medium from a plain text."""
@@ -52,14 +54,24 @@ class Rewriter:
     def write_object(self, found: Found, value: Any) -> None:
         """Replace an image or waveform object."""
         self._edits[found.leaf].append(lambda _: value)
+        self._forget(found)
 
-    def write(self, found: Found, data: bytes, mime_type: str) -> None:
-        """Replace a medium by encoded bytes, and update the declared media type."""
+    def write_bands(self, found: Found, bands: Sequence[Encoded]) -> None:
+        """Replace a block of a list by one block for each band of its image, in order."""
+        for band in bands:
+            rewriter = Rewriter()
+            rewriter.write(found, band)
+            self._bands.setdefault(found.block, []).append(rewriter)
+
+    def write(self, found: Found, medium: Encoded) -> None:
+        """Replace a medium by encoded bytes, update the declared media type, and remove what names the original."""
+        data, mime_type = medium
         encoded = base64.b64encode(data).decode("ascii")
         uri = f"data:{mime_type};base64,{encoded}"
         if found.span is not None:
             self._spans[found.leaf].append((*found.span, uri if found.form == "data_uri" else encoded))
             return
+        self._forget(found)
         for address in found.declared:
             self._edits[address].append(lambda value: _declare(value, mime_type))
         if found.form in ("url", "path"):
@@ -71,6 +83,13 @@ class Rewriter:
         if not found.declared and found.form != "data_uri":
             key = found.leaf[-1]
             self._edits[found.leaf[:-1]].append(lambda node: _with_type(node, key, mime_type))
+
+    def _forget(self, found: Found) -> None:
+        """Remove identities and unknown hints from the dicts of a block, from the outermost to the one of the bytes."""
+        in_a_list = isinstance(found.block[-1], int)
+        for length in range(len(found.block) - (not in_a_list), len(found.leaf)):
+            if length >= 2:
+                self._edits[found.leaf[:length]].append(_forgotten)
 
     def _relocate(self, leaf: Address, encoded: str, uri: str, mime_type: str) -> None:
         """Replace a fetched reference by bytes in the same dialect."""
@@ -109,9 +128,15 @@ class Rewriter:
         fields = message.__dict__ | (message.model_extra or {})
         copies: dict[str, Any] = {}
         for name, value in fields.items():
+            if name == "artifact":  # never sent, and may be large
+                continue
             copy = self._copy(value, (index, name))
             copies[name] = REMOVED if copy is _DROP else copy
         return message.model_copy(update=copies)
+
+    def _copies(self, node: Any, at: Address) -> list[Any]:
+        """Copy an element of a list, once or, where it is cut into bands, once for each."""
+        return [rewriter._copy(node, at) for rewriter in self._bands.get(at, [self])]
 
     def _copy(self, node: Any, at: Address) -> Any:
         check_depth(at)
@@ -120,7 +145,7 @@ class Rewriter:
             items = ((key, self._copy(value, (*at, key))) for key, value in node.items())
             copy = {key: value for key, value in items if value is not _DROP}
         elif isinstance(node, (list, tuple)):
-            values = [self._copy(value, (*at, index)) for index, value in enumerate(node)]
+            values = [copy for index, value in enumerate(node) for copy in self._copies(value, (*at, index))]
             remaining = [value for value in values if value is not _DROP]
             if values and not remaining:
                 remaining = [_placeholder(node[0])]
@@ -132,6 +157,15 @@ class Rewriter:
         for edit in self._edits.get(at, ()):
             copy = edit(copy) if copy is not _DROP else copy
         return copy
+
+
+def _forgotten(node: Any) -> Any:
+    """Return a dict without the keys that name the original, here and in the dicts inside, or else the value."""
+    if not isinstance(node, dict):
+        return node
+    return {
+        key: _forgotten(value) for key, value in node.items() if key not in UNKNOWN_SIZE_HINTS and not is_identity(key)
+    }
 
 
 def _placeholder(dropped: Any) -> Any:

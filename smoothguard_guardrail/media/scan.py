@@ -17,12 +17,19 @@ How strict it is depends on where a value stands:
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage
+from pydantic import BaseModel
 
 from smoothguard_guardrail.media import dialects
 from smoothguard_guardrail.media.collector import Block, Collector, is_media_object, is_url
 from smoothguard_guardrail.media.formats import sniff
-from smoothguard_guardrail.media.found_medium import Address, Found, check_depth
+from smoothguard_guardrail.media.found_medium import UNSENT_FIELDS, Address, Found, check_depth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,8 +38,10 @@ if TYPE_CHECKING:
 
     _Walk = Callable[[Any, Address], None]
 
+_LANGCHAINS_ID = "lc_"
+"""How the ids begin that LangChain gives to blocks; all others are a provider's."""
+_GENERATED = {"image", "audio", "video", "file"}
 _JSON_FIELDS = {"tool_calls", "invalid_tool_calls", "tool_call_chunks"}
-_UNSENT_FIELDS = {"artifact", "response_metadata", "usage_metadata", "id", "name", "type"}
 
 
 def scan(messages: Sequence[BaseMessage]) -> list[Found]:
@@ -48,7 +57,15 @@ def scan(messages: Sequence[BaseMessage]) -> list[Found]:
 
 
 class _Scanner(Collector):
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: set[int] = set()
+        """Indices of the messages that a model wrote."""
+        self._seen: set[int] = set()
+
     def message(self, index: int, message: BaseMessage) -> None:
+        if isinstance(message, AIMessage):
+            self._answers.add(index)
         extras = message.additional_kwargs
         if extras.get("type") == "computer_call_output" and is_url(message.content):
             at = (index, "content")
@@ -58,7 +75,7 @@ class _Scanner(Collector):
         for name, value in (message.__dict__ | (message.model_extra or {})).items():
             if name in _JSON_FIELDS:
                 self._plain(value, (index, name))
-            elif name != "content" and name not in _UNSENT_FIELDS:
+            elif name != "content" and name not in UNSENT_FIELDS:
                 self._loose(value, (index, name))
 
     def content(self, node: Any, at: Address) -> None:
@@ -116,11 +133,19 @@ class _Scanner(Collector):
 
     def _media_block(self, block: dict[Any, Any], kind: str, at: Address, *, replaceable: bool = True) -> None:
         owner = Block(at, kind, replaceable=replaceable)
-        kept_by_provider = block.get("type") == "image_generation_call" or block.get("source_type") == "id"
-        if kept_by_provider and block.get("id"):
+        if block.get("id") and (
+            block.get("type") == "image_generation_call"
+            or block.get("source_type") == "id"
+            or self._is_generated(block, at)
+        ):
             self.add(owner, "file_id", block["id"], (*at, "id"), kind="file_id")
         else:
             self._claim(block, at, owner)
+
+    def _is_generated(self, block: dict[Any, Any], at: Address) -> bool:
+        """Return whether a provider made the medium and keeps it: adapters then send its id instead of its bytes."""
+        name = str(block["id"])
+        return at[0] in self._answers and block.get("type") in _GENERATED and not name.startswith(_LANGCHAINS_ID)
 
     def _claim(self, block: dict[Any, Any], at: Address, owner: Block) -> None:
         """Find the one medium of a block; a block with none, or with several to pick from, is not understood."""
@@ -206,18 +231,45 @@ class _Scanner(Collector):
         elif isinstance(node, (list, tuple)):
             for index, item in enumerate(node):
                 self._plain(item, (*at, index))
-        elif isinstance(node, (str, bytes, bytearray, memoryview)) or is_media_object(node):
+        elif isinstance(node, (str, bytes, bytearray, memoryview)) or _looks_like_an_image(node):
             self.value(node, at, Block(at, "unknown", replaceable=False))
-        elif not isinstance(node, (bool, int, float, type(None))):
+        elif not isinstance(node, (bool, int, float, type(None))) and not is_media_object(node):
             self._object(node, at)
 
     def _object(self, node: Any, at: Address) -> None:
-        """Look into an object that cannot be written back."""
-        inside = list(node) if isinstance(node, (set, frozenset)) else dict(getattr(node, "__dict__", {}))
+        """Look into plain data that cannot be written back; what no adapter can send is not looked into."""
+        inside = _plain_data(node)
+        if inside is None or id(node) in self._seen:
+            return
         hidden = _Scanner()
+        hidden._seen = self._seen | {id(node)}
         hidden._loose(inside, at)
         if hidden.found or hasattr(node, "read"):
             self.unknown(node, at, f"an object of type {type(node).__name__} holds media")
+
+
+def _looks_like_an_image(node: Any) -> bool:
+    """Return whether an object is a picture; arrays of numbers are embeddings more often, and no adapter sends them."""
+    if not is_media_object(node):
+        return False
+    shape = tuple(getattr(node, "shape", ()))
+    has_channels = len(shape) == 3 and (shape[0] in (1, 3, 4) or shape[2] in (1, 3, 4))
+    return not hasattr(node, "shape") or has_channels or (len(shape) == 2 and str(node.dtype).endswith("uint8"))
+
+
+def _plain_data(node: Any) -> Any:
+    """Return what an object holds that adapters may write as JSON; None if it is not made to be written."""
+    if isinstance(node, (set, frozenset)):
+        return list(node)
+    if isinstance(node, (type, enum.Enum)):
+        return None
+    if is_dataclass(node):
+        return {field.name: getattr(node, field.name, None) for field in fields(node)}
+    if isinstance(node, (BaseModel, SimpleNamespace)):
+        return dict(vars(node))
+    if isinstance(node, Mapping):
+        return dict(node)
+    return [] if hasattr(node, "read") else None
 
 
 def _is_media(node: dict[Any, Any]) -> bool:

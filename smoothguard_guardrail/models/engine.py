@@ -11,14 +11,13 @@ import torch
 
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.models.generation import Completion, GenerationStream, complete
+from smoothguard_guardrail.models.image_input import ImageInput
 from smoothguard_guardrail.models.prompting import Conversation, MessageReader, answer_ids, render
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _UNSUPPORTED = ("tools", "tool_choice", "response_format")
-# One square and two elongated shapes: a processor that resizes all of them to one size has a fixed size.
-_PROBES = ((64, 64), (128, 512), (512, 128))
 
 
 class Engine:
@@ -57,25 +56,14 @@ class Engine:
         return None
 
     @cached_property
-    def image_size(self) -> int | None:
-        """Side in pixels of the square to which every image is resized; None if it depends on the image.
-
-        Measured with the whole processor, which may cut images into tiles that its image processor knows nothing of.
-        """
-        if not self.takes_images:
-            return None
-        try:
-            shapes = {self._encoded_shape(height, width) for height, width in _PROBES}
-        except ConfigurationError:  # no chat template, or one that takes no images
-            return None
-        shape = shapes.pop()
-        fixed = not shapes and len(shape) == 4 and shape[0] == 1 and shape[2] == shape[3]
-        return int(shape[2]) if fixed else None
-
-    def _encoded_shape(self, height: int, width: int) -> tuple[int, ...]:
+    def image_input(self) -> ImageInput:
+        """What the whole processor does to images of a size."""
         turns = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
-        inputs = self.encode([Conversation(turns=turns, images=[torch.zeros(3, height, width)])])
-        return tuple(inputs["pixel_values"].shape) if "pixel_values" in inputs else ()
+        patch_size = getattr(self.processor.image_processor, "patch_size", None)
+        return ImageInput(
+            lambda image: self.encode([Conversation(turns=turns, images=[image])]),
+            patch_size=patch_size if isinstance(patch_size, int) else None,
+        )
 
     def encode(self, conversations: Sequence[Conversation]) -> dict[str, torch.Tensor]:
         """Turn conversations into one left-padded batch of model inputs on the model's device.

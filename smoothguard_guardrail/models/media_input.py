@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail.config import MediaLimits, RemotePolicy
 from smoothguard_guardrail.errors import MediaFetchError, UnsupportedMediaError
+from smoothguard_guardrail.media.audio import resample
 from smoothguard_guardrail.media.decode import DecodedMedium, UnguardedError, decode
 from smoothguard_guardrail.media.scan import scan
 
@@ -93,11 +93,5 @@ def mono_waveform(medium: DecodedMedium, sampling_rate: int) -> NDArray[np.float
     Returns:
         Float32 (num_samples,).
     """
-    waveform = np.asarray(medium.tensor.mean(dim=0), dtype=np.float32)
     rate = medium.sampling_rate or sampling_rate
-    if rate == sampling_rate:
-        return waveform
-    from scipy.signal import resample_poly
-
-    divisor = math.gcd(rate, sampling_rate)
-    return np.asarray(resample_poly(waveform, sampling_rate // divisor, rate // divisor), dtype=np.float32)
+    return np.asarray(resample(medium.values, rate, sampling_rate)[0], dtype=np.float32)

@@ -23,8 +23,8 @@ def load_model(name: str, *, device: str = "auto") -> BaseChatModel:
         ConfigurationError: There is no such model, or its provider's package is not installed.
 
     Example:
-        >>> load_model("reference", device="cpu").image_size
-        96
+        >>> load_model("reference", device="cpu").image_input_size(48, 48)
+        (96, 96)
     """
     kind, colon, path = name.partition(":")
     if not kind or (colon and not path):

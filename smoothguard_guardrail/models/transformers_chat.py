@@ -141,10 +141,18 @@ class ChatTransformersMultimodal(BaseChatModel):
         """Whether messages may carry media as tensors: always."""
         return True
 
-    @property
-    def image_size(self) -> int | None:
-        """Side in pixels of the square to which every image is resized; None if it depends on the image."""
-        return self._engine.image_size
+    def image_input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the height and width at which the model sees an image of a height and width, measured."""
+        if not self._engine.takes_images:
+            return height, width
+        return self._engine.image_input.size(height, width)
+
+    def image_noise_gain(self, height: int, width: int) -> float:
+        """Return the standard deviation at the model's input of white noise of 1 on an image of a height and width.
+
+        Over everything that the model sees of the image, measured; in units of the image's own values.
+        """
+        return self._engine.image_input.gain(height, width) if self._engine.takes_images else 1.0
 
     @property
     def image_std(self) -> tuple[float, ...] | None:

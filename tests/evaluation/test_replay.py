@@ -14,7 +14,7 @@ from smoothguard_guardrail import ConfigurationError, GuardComponents, SmoothGua
 from smoothguard_guardrail.core.effects import CallModel, drive
 from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.core.model_info import ModelInfo
-from smoothguard_guardrail.core.request_perturber import image_perturber
+from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 from smoothguard_guardrail.evaluation.replay import (
@@ -212,7 +212,7 @@ def test_copies_are_perturbed_as_an_attack_through_the_guard_sees_them(demo_item
     spy = Spying(hf_model=chat.hf_model, processor=chat.processor)
     (record,) = ask_copies(spy, config, demo_items[:1], num_copies=3, seed=7)
     original = question_picture(demo_items[0])
-    expected = image_perturber(config, ModelInfo.of(chat))(
+    expected = ModelInput(config=config, model_info=ModelInfo.find(chat)).image_perturber()(
         original.expand(3, *original.shape), generator=make_generator(item_seed(7, demo_items[0].id), 0, 0)
     )
     assert len(record.answers) == len(shown) == 3
@@ -225,7 +225,7 @@ def question_picture(item: Item) -> Any:
     from smoothguard_guardrail.media.image import decode_pillow
 
     with Image.open(item.media[0]) as picture:
-        return decode_pillow(picture)[0]
+        return decode_pillow(picture).unit
 
 
 @pytest.mark.slow

@@ -283,7 +283,7 @@ def test_a_model_may_be_given_by_its_name(monkeypatch: pytest.MonkeyPatch) -> No
         SmoothGuardRunnable("nonsense")
     monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda name: model if name == "a:b" else None)
     assert SmoothGuardRunnable("a:b").model is model
-    assert SmoothGuardRunnable("reference").model.image_size == 96
+    assert SmoothGuardRunnable("reference").model.image_input_size(50, 50) == (96, 96)
     with pytest.raises(ConfigurationError, match="got int"):
         SmoothGuardRunnable(7)  # type: ignore[arg-type]
 

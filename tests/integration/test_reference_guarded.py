@@ -62,7 +62,7 @@ def test_guarded_answers_are_as_often_right_as_unguarded_ones(chat: Any, questio
         assert result.num_calls <= 10
         assert result.usage is not None
         assert result.usage["output_tokens"] > 0
-        assert result.media[0].perturbed_size == (chat.image_size, chat.image_size)
+        assert result.media[0].perturbed_size == (96, 96)
 
 
 async def test_a_guarded_answer_has_record_and_metadata(chat: Any, questions: Any) -> None:

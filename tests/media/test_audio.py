@@ -1,4 +1,5 @@
 import io
+import math
 import struct
 
 import numpy as np
@@ -7,9 +8,11 @@ import soundfile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import resample_poly
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media.audio import decode_audio, decode_waveform, encode_audio, waveform_like
+from smoothguard_guardrail.media import audio
+from smoothguard_guardrail.media.audio import decode_audio, decode_waveform, encode_audio, resample, waveform_like
 from smoothguard_guardrail.media.formats import AUDIO_FORMATS, sniff
 from tests.media import corpus
 
@@ -19,7 +22,8 @@ PATH = "messages[0].content[1]"
 def decode(data: bytes, max_seconds: float = 10.0) -> tuple[torch.Tensor, int]:
     sniffed = sniff(data)
     assert sniffed is not None
-    return decode_audio(data, mime_type=sniffed.mime_type, max_seconds=max_seconds, path=PATH)
+    heard = decode_audio(data, mime_type=sniffed.mime_type, max_seconds=max_seconds, path=PATH)
+    return heard.waveform, heard.sampling_rate
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -49,7 +53,7 @@ def test_formats_keep_channels_and_rate(mode: str, options: dict, tolerance: flo
 @given(st.integers(1, 2), st.integers(1, 500), st.sampled_from([8_000, 16_000, 44_100]), st.integers(0, 2**31))
 def test_encoding_rounds_to_sixteen_bits(channels: int, samples: int, rate: int, seed: int) -> None:
     waveform = torch.rand(channels, samples, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    again, same_rate = decode(encode_audio(waveform, rate))
+    again, same_rate = decode(encode_audio(waveform, rate).data)
     assert same_rate == rate
     assert (again - waveform).abs().max() < 1e-4
 
@@ -73,7 +77,7 @@ def test_channels_and_rate_are_limited(channels: int, rate: int) -> None:
 
 def test_empty_and_damaged_audio_files_are_errors() -> None:
     with pytest.raises(MediaError, match="empty"):
-        decode(encode_audio(torch.zeros(1, 0), 8_000))
+        decode(encode_audio(torch.zeros(1, 0), 8_000).data)
     for data in (corpus.WAV[:20], corpus.record("FLAC")[:60], corpus.record("OGG")[:80]):
         with pytest.raises(MediaError, match=r"messages\[0\].content\[1\]"):
             decode(data)
@@ -101,9 +105,31 @@ def test_hostile_audio_files_decode_or_raise_media_errors(mode: str, changes: li
     assert waveform.abs().max() <= 1
 
 
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF], ids=hex)
+@pytest.mark.parametrize("extra", [b"", b"LIST\x04\0\0\0abcd", b"junk\x03\0\0\0abc\0"])
+def test_a_wav_that_was_streamed_is_heard_to_its_end(size: int, extra: bytes) -> None:
+    at = corpus.WAV.index(b"data")
+    unknown = size.to_bytes(4, "little")
+    streamed = corpus.WAV[:4] + unknown + corpus.WAV[8:at] + extra + b"data" + unknown + corpus.WAV[at + 8 :]
+    assert torch.equal(decode(streamed)[0], decode(corpus.WAV)[0])
+
+
+@pytest.mark.parametrize(
+    ("rate", "new_rate"), [(8_000, 8_000), (48_000, 16_000), (44_100, 16_000), (8_000, 16_000), (11_025, 9_999)]
+)
+def test_block_by_block_sounds_like_all_at_once(rate: int, new_rate: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "_BLOCK", 1_000)
+    waveform = torch.rand(2, 3 * rate + 17, generator=torch.Generator().manual_seed(0)) - 0.5
+    blockwise = resample(waveform, rate, new_rate)
+    divisor = math.gcd(rate, new_rate)
+    whole = resample_poly(waveform.mean(dim=0).numpy(), new_rate // divisor, rate // divisor)
+    assert blockwise.shape == (1, len(whole))
+    assert np.abs(blockwise[0].numpy() - whole).max() < 1e-5
+
+
 def test_waveforms_in_process() -> None:
     for original in (corpus.WAVEFORM, torch.zeros(2, 100), torch.zeros(1, 100, dtype=torch.float64)):
-        waveform, rate = decode_waveform(original, sampling_rate=8_000, max_seconds=1, path=PATH)
+        waveform, rate, _ = decode_waveform(original, sampling_rate=8_000, max_seconds=1, path=PATH)
         assert rate == 8_000
         assert waveform.ndim == 2
         again = waveform_like(waveform, original)

@@ -7,12 +7,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps, PngImagePlugin
 from torch.nn import functional
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
-from smoothguard_guardrail.media.image import decode_image, decode_object, encode_image, fit
+from smoothguard_guardrail.media.image import (
+    choose_encoding,
+    decode_image,
+    decode_object,
+    decode_pillow,
+    encode_image,
+    encode_png,
+    resize,
+)
 from tests.media import corpus
 
 PATH = "messages[0].content[1]"
@@ -21,7 +29,8 @@ PATH = "messages[0].content[1]"
 def decode(data: bytes, max_pixels: int = 10_000) -> tuple[torch.Tensor, tuple[str, ...]]:
     sniffed = sniff(data)
     assert sniffed is not None
-    return decode_image(data, mime_type=sniffed.mime_type, max_pixels=max_pixels, path=PATH)
+    found = decode_image(data, mime_type=sniffed.mime_type, max_pixels=max_pixels, path=PATH)
+    return found.unit, found.notes
 
 
 def save(image: Image.Image, mode: str = "PNG", **options: object) -> bytes:
@@ -135,7 +144,7 @@ def test_hostile_images_decode_or_raise_media_errors(mode: str, changes: list, l
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**31))
 def test_encoding_rounds_to_eight_bits_and_no_more(height: int, width: int, seed: int) -> None:
     pixels = torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
-    again, _ = decode(encode_image(pixels))
+    again, _ = decode(encode_png(pixels))
     assert (again - pixels).abs().max() <= 0.5 / 255 + 1e-6
 
 
@@ -150,7 +159,7 @@ def test_encoding_keeps_the_noise(sigma: float, low_pass: bool, busy: bool) -> N
     if low_pass:
         noise = functional.avg_pool2d(noise[None], 5, 1, 2, count_include_pad=False)[0]
     perturbed = (pixels + noise).clamp(0, 1)
-    delivered, _ = decode(encode_image(perturbed))
+    delivered, _ = decode(encode_png(perturbed))
     made, kept = (perturbed - pixels).flatten(), (delivered - pixels).flatten()
     assert kept.std() / made.std() == pytest.approx(1, abs=0.05)
     assert torch.corrcoef(torch.stack([made, kept]))[0, 1] > 0.95  # sigma 0.02 low-passed is one level of 255
@@ -160,23 +169,78 @@ def test_objects_outside_of_the_range_are_refused() -> None:
     for value in (torch.full((3, 8, 8), 1.5), torch.zeros(8, 8, 8), torch.zeros(5), torch.full((3, 8, 8), torch.nan)):
         with pytest.raises(UnsupportedMediaError):
             decode_object(value, max_pixels=1_000, path=PATH)
-    grey, _ = decode_object(torch.full((8, 9), 0.5), max_pixels=1_000, path=PATH)
+    grey = decode_object(torch.full((8, 9), 0.5), max_pixels=1_000, path=PATH).pixels
     assert grey.shape == (3, 8, 9)
-    clear, notes = decode_object(torch.zeros(4, 8, 9), max_pixels=1_000, path=PATH)
+    clear, _, notes = decode_object(torch.zeros(4, 8, 9), max_pixels=1_000, path=PATH)
     assert torch.equal(clear, torch.ones(3, 8, 9))
     assert notes == ("alpha composited on white",)
 
 
-@settings(max_examples=50, deadline=None)
-@given(
-    st.integers(1, 60), st.integers(1, 60), st.integers(1, 50), st.sampled_from(["longest", "shortest"]), st.booleans()
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [None, (16, 24)])
+def test_orientations_are_those_of_pillow(orientation: int, size: tuple[int, int] | None) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = corpus.encode("PNG", exif=exif)
+    with Image.open(io.BytesIO(data)) as image:
+        upright = ImageOps.exif_transpose(image)
+    height, width = size or (upright.height, upright.width)
+    found = decode_image(data, mime_type="image/png", max_pixels=10_000, path=PATH, wanted=lambda *_: (height, width))
+    expected = np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
+    assert found.size == upright.size
+    assert np.abs(found.pixels.permute(1, 2, 0).numpy() - expected).max() <= 1
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 60_000, "left", b"6", (6, 1), 6.5], ids=str)
+def test_a_damaged_orientation_is_none(orientation: object) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.open(io.BytesIO(corpus.encode("JPEG", exif=exif)))
+    image.getexif()[0x0112] = orientation
+    assert decode_pillow(image).size == (32, 24)
+
+
+def test_an_image_is_decoded_at_the_size_that_is_wanted() -> None:
+    for mode in ("JPEG", "PNG", "WEBP", "TIFF"):
+        sniffed = sniff(data := corpus.encode(mode))
+        assert sniffed is not None
+        found = decode_image(
+            data, mime_type=sniffed.mime_type, max_pixels=10_000, path=PATH, wanted=lambda h, w: (h // 2, w // 4)
+        )
+        assert (found.size, tuple(found.pixels.shape), found.pixels.dtype) == ((32, 24), (3, 12, 8), torch.uint8)
+
+
+def test_a_png_may_hold_any_amount_of_metadata() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("note", "x" * 200_000_000, zip=True)
+    data = corpus.encode("PNG", pnginfo=info, icc_profile=b"x" * 5_000_000)
+    assert torch.equal(decode(data)[0], decode(corpus.PNG)[0])
+
+
+@pytest.mark.parametrize(
+    ("sigma", "smooth", "expected"), [(0.1, False, "JPEG 95"), (0.05, False, "JPEG 98"), (0.02, True, "PNG")]
 )
-def test_fit_gives_the_edge_its_length(height: int, width: int, side: int, edge: str, enlarge: bool) -> None:
-    pixels = torch.rand(3, height, width)
-    fitted = fit(pixels, side=side, edge=edge, enlarge=enlarge)
-    pick = max if edge == "longest" else min
-    before, after = pick(height, width), pick(fitted.shape[1:])
-    assert after == (side if before > side or enlarge else before)
-    assert 0 <= fitted.min() <= fitted.max() <= 1
-    if before == after:
-        assert fitted is pixels
+def test_the_smallest_encoding_that_keeps_the_noise_is_chosen(sigma: float, smooth: bool, expected: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    picture = torch.linspace(0.3, 0.7, 96).expand(3, 96, 96)
+    noise = sigma * torch.randn(3, 96, 96, generator=generator)
+    if smooth:
+        noise = functional.avg_pool2d(noise[None], 5, 1, 2, count_include_pad=False)[0]
+    encoding = choose_encoding(picture + noise, picture)
+    assert encoding == expected
+    delivered, _ = decode(encode_image(picture + noise, encoding).data)
+    tolerance = 0.05 if expected == "PNG" else 0.02  # eight bits are all that there is
+    assert (delivered - picture).std() / noise.std() == pytest.approx(1, abs=tolerance)
+
+
+def test_an_error_names_no_object_in_memory() -> None:
+    for data in (corpus.PNG[:60], corpus.JPEG[:40], corpus.encode("GIF")[:20], corpus.encode("TIFF")[:30]):
+        with pytest.raises(MediaError) as caught:
+            decode(data)
+        assert "0x" not in str(caught.value)
+
+
+def test_resizing_to_its_own_size_changes_nothing() -> None:
+    pixels = torch.rand(3, 6, 5)
+    assert resize(pixels, (6, 5)) is pixels
+    assert resize(pixels, (12, 4)).shape == (3, 12, 4)

@@ -1,5 +1,8 @@
 import base64
+import enum
 import io
+import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ from smoothguard_guardrail.errors import (
     MediaLimitError,
     UnsupportedMediaError,
 )
-from smoothguard_guardrail.media import PreparedRequest, prepare
+from smoothguard_guardrail.media import PreparedRequest, prepare, render_medium
+from smoothguard_guardrail.media.image import encode_png
 from tests.media import corpus
 from tests.media.corpus import CASES, Case
 
@@ -34,7 +38,8 @@ def render(prepared: PreparedRequest, *, as_tensors: bool = False) -> list[BaseM
         (m.tensor + 0.1 * torch.randn(m.tensor.shape, generator=generator)).clamp(low[m.kind], 1)
         for m in prepared.media
     ]
-    return prepared.render(noisy, as_tensors=as_tensors)
+    pairs = zip(prepared.media, noisy, strict=True)
+    return prepared.render([render_medium(medium, values, as_tensors=as_tensors) for medium, values in pairs])
 
 
 def one(block: object) -> list[BaseMessage]:
@@ -81,7 +86,7 @@ def test_rendered_media_are_found_again_in_the_same_places(case: Case) -> None:
 def test_the_callers_messages_are_neither_changed_nor_shared(case: Case) -> None:
     before = corpus.flatten(case.messages)
     prepared = ready(case.messages, "pass")
-    outcomes = [prepared.clean(), render(prepared), render(prepared, as_tensors=True)]
+    outcomes = [prepared.unchanged(), render(prepared), render(prepared, as_tensors=True)]
     for outcome in outcomes:
         assert [type(message) for message in outcome] == [type(message) for message in case.messages]
         for message, original in zip(outcome, case.messages, strict=True):
@@ -95,11 +100,11 @@ def test_the_callers_messages_are_neither_changed_nor_shared(case: Case) -> None
     assert corpus.flatten(case.messages) == before
 
 
-def test_the_clean_request_equals_the_original() -> None:
+def test_a_request_without_media_equals_the_original() -> None:
     for case in CASES:
         objects = (Image.Image, np.ndarray, torch.Tensor)  # have no equality
         if not any(isinstance(part, objects) for part in leaves(case.messages)):
-            assert ready(case.messages, "pass").clean() == plain(case.messages), case.name
+            assert ready(case.messages, "pass").unchanged() == plain(case.messages), case.name
 
 
 def plain(messages: list[BaseMessage]) -> list[BaseMessage]:
@@ -127,11 +132,9 @@ def leaves(node: object) -> list[object]:
 
 
 def test_extra_keys_survive_and_declared_types_match_the_new_bytes() -> None:
-    block = rendered(
-        {"type": "image_url", "image_url": {"url": corpus.PNG_URI, "detail": "low"}, "cache_control": {"type": "x"}}
-    )
+    block = rendered({"type": "image_url", "image_url": {"url": corpus.PNG_URI, "detail": "low"}, "title": "A cat"})
     assert block["image_url"]["detail"] == "low"
-    assert block["cache_control"] == {"type": "x"}
+    assert block["title"] == "A cat"
     assert block["image_url"]["url"].startswith("data:image/png;base64,")
     jpeg = base64.b64encode(corpus.JPEG).decode()
     assert rendered({"type": "image", "base64": jpeg, "mime_type": "image/jpeg"})["mime_type"] == "image/png"
@@ -187,17 +190,17 @@ def test_text_around_a_data_uri_is_kept() -> None:
 
 def test_dropped_blocks_leave_valid_content() -> None:
     video = {"type": "video", "base64": corpus.MP464}
-    [message] = ready(one(video), "drop").clean()
+    [message] = ready(one(video), "drop").unchanged()
     assert message.content == [{"type": "text", "text": "[attachment removed]"}]
-    [message] = ready(one({"video": {"format": "mp4", "source": {"bytes": corpus.MP4}}}), "drop").clean()
+    [message] = ready(one({"video": {"format": "mp4", "source": {"bytes": corpus.MP4}}}), "drop").unchanged()
     assert message.content == [{"text": "[attachment removed]"}]
-    [message] = ready([HumanMessage([{"type": "text", "text": "x"}, video])], "drop").clean()
+    [message] = ready([HumanMessage([{"type": "text", "text": "x"}, video])], "drop").unchanged()
     assert message.content == [{"type": "text", "text": "x"}]
     uri = f"data:application/pdf;base64,{corpus.PDF64}"
-    [message] = ready([HumanMessage(f"see {uri} there")], "drop").clean()
+    [message] = ready([HumanMessage(f"see {uri} there")], "drop").unchanged()
     assert message.content == "see [attachment removed] there"
     call = ToolMessage(corpus.URL, tool_call_id="1", additional_kwargs={"type": "computer_call_output"})
-    [message] = ready([call], "drop").clean()
+    [message] = ready([call], "drop").unchanged()
     assert message.content == "[attachment removed]"
 
 
@@ -243,7 +246,7 @@ def test_a_damaged_medium_is_an_error_under_every_policy() -> None:
         ready([HumanMessage(f"log: {broken}")])
     assert ready([HumanMessage(f"log: {broken}")], "pass").records[0].kind == "image"
     garbled = "data:image/png;base64," + "A=" * 400
-    assert ready([HumanMessage(garbled)], "drop").clean()[0].content == "[attachment removed]"
+    assert ready([HumanMessage(garbled)], "drop").unchanged()[0].content == "[attachment removed]"
 
 
 def test_deep_and_circular_nesting_is_refused() -> None:
@@ -254,25 +257,68 @@ def test_deep_and_circular_nesting_is_refused() -> None:
 
 
 def test_objects_that_hide_media_are_unknown() -> None:
-    for hidden in (io.BytesIO(corpus.PNG), {corpus.PNG_URI}, HumanMessage(corpus.PNG_URI)):
+    namespace = SimpleNamespace(inside=[HumanMessage(corpus.PNG_URI)])
+    for hidden in (io.BytesIO(corpus.PNG), {corpus.PNG_URI}, HumanMessage(corpus.PNG_URI), namespace):
         [record] = ready([HumanMessage("x", additional_kwargs={"extra": hidden})], "drop").records
         assert (record.kind, record.action) == ("unknown", "dropped")
     assert ready([HumanMessage("x", additional_kwargs={"parsed": HumanMessage("x"), "tags": {"a"}})]).records == ()
 
 
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Node:
+    def __init__(self, parent: object = None) -> None:
+        self.parent, self.child = parent, parent or Node(self)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Colour.RED, Colour, Node(), logging.getLogger("x"), open, np.zeros(768, np.float32), torch.zeros(4, 768)],
+    ids=["enum", "class", "circle", "logger", "function", "vector", "matrix"],
+)
+def test_what_no_adapter_sends_is_no_reason_to_refuse(value: object) -> None:
+    message = AIMessage("x", additional_kwargs={"extra": value, "parsed": [{"inside": value}]})
+    assert ready([message]).records == ()
+    called = AIMessage("", tool_calls=[{"name": "f", "args": {"a": value}, "id": "1"}])
+    assert ready([called]).records == ()
+
+
+@pytest.mark.parametrize("key", ["uuid", "id", "mediaHash", "cache_key", "sha256", "cache_control", "etag"])
+def test_no_name_of_the_original_stays_beside_the_bytes_of_a_copy(key: str) -> None:
+    inner = {"url": corpus.PNG_URI, key: "x", "extras": {key: "x", "kept": 1}}
+    block = rendered({"type": "image_url", "image_url": inner, key: {"type": "x"}})
+    assert block["image_url"].keys() == {"url", "extras"}
+    assert (block["image_url"]["extras"], block.keys()) == ({"kept": 1}, {"type", "image_url"})
+    on_a_text = rendered({"type": "text", "text": "x", "image_url": {"url": corpus.PNG_URI}, key: "x"})
+    assert on_a_text.keys() == {"type", "text", "image_url"}
+    call = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "image", "base64": corpus.PNG64, key: "x"}]}
+    result = rendered(call)
+    assert (result["tool_use_id"], key in result["content"][0]) == ("t", False)
+
+
+def test_a_generated_medium_that_its_provider_keeps_is_not_taken_for_its_bytes() -> None:
+    block = {"type": "image", "base64": corpus.PNG64, "mime_type": "image/png"}
+    with pytest.raises(UnsupportedMediaError, match="file id"):
+        ready([AIMessage([block | {"id": "ig_123"}])])
+    assert ready([AIMessage([block | {"id": "lc_123"}])]).records[0].action == "perturbed"
+    assert ready([HumanMessage([block | {"id": "ig_123"}])]).records[0].action == "perturbed"
+
+
 def test_artifacts_are_kept() -> None:
     artifact = object()
-    [message] = ready([ToolMessage("x", tool_call_id="1", artifact=artifact)]).clean()
+    [message] = ready([ToolMessage("x", tool_call_id="1", artifact=artifact)]).unchanged()
     assert message.artifact is artifact
 
 
 def test_tensors_of_the_wrong_shape_are_refused() -> None:
     prepared = ready(one({"type": "image", "base64": corpus.PNG64}))
-    with pytest.raises(InputError, match="expected 1 tensors"):
-        prepared.render([], as_tensors=False)
+    with pytest.raises(InputError, match="expected 1 media"):
+        prepared.render([])
     with pytest.raises(InputError, match="shape"):
-        prepared.render([torch.zeros(1, 8, 8)], as_tensors=False)
-    [message] = prepared.render([torch.zeros(3, 8, 9)], as_tensors=False)
+        render_medium(prepared.media[0], torch.zeros(1, 8, 8), as_tensors=False)
+    [message] = prepared.render([render_medium(prepared.media[0], torch.zeros(3, 8, 9), as_tensors=False)])
     assert ready([message]).records[0].size == (9, 8)
 
 
@@ -292,16 +338,17 @@ def test_allowed_files_are_read_once_and_become_bytes(tmp_path) -> None:
     ]
     prepared = prepare([HumanMessage(blocks)], MediaConfig(remote=remote))
     file.unlink()
-    uri = f"data:image/png;base64,{corpus.PNG64}"
-    [message] = prepared.clean()
+    png = base64.b64encode(encode_png(prepared.media[0].tensor)).decode()
+    uri = f"data:image/png;base64,{png}"
+    [message] = prepared.render([render_medium(medium, medium.tensor, as_tensors=False) for medium in prepared.media])
     assert message.content == [
-        {"type": "image", "base64": corpus.PNG64, "mime_type": "image/png"},
-        {"type": "image", "base64": corpus.PNG64, "mime_type": "image/png"},
-        {"type": "image", "source_type": "base64", "data": corpus.PNG64, "mime_type": "image/png"},
+        {"type": "image", "base64": png, "mime_type": "image/png"},
+        {"type": "image", "base64": png, "mime_type": "image/png"},
+        {"type": "image", "source_type": "base64", "data": png, "mime_type": "image/png"},
         {"type": "image_url", "image_url": {"url": uri, "detail": "low"}},
-        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": corpus.PNG64}},
-        {"inlineData": {"mimeType": "image/png", "data": corpus.PNG64}},
-        {"type": "media", "mime_type": "image/png", "data": corpus.PNG64},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png}},
+        {"inlineData": {"mimeType": "image/png", "data": png}},
+        {"type": "media", "mime_type": "image/png", "data": png},
         {"type": "image", "image": uri},
     ]
     assert not corpus.arrives_unperturbed(render(prepared))

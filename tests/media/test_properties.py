@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from PIL import Image
 
 from smoothguard_guardrail.config import MediaConfig, MediaLimits
-from smoothguard_guardrail.media import PreparedRequest, prepare, scan
+from smoothguard_guardrail.media import Encoded, PreparedRequest, prepare, render_medium, scan
 from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.strings import find_spans
 from tests.media import corpus
@@ -66,7 +66,7 @@ def ready(request: list[BaseMessage], policy: str = "pass") -> PreparedRequest:
 
 
 def render(prepared: PreparedRequest) -> list[BaseMessage]:
-    return prepared.render([0.5 * medium.tensor for medium in prepared.media], as_tensors=False)
+    return prepared.render([render_medium(medium, 0.5 * medium.tensor, as_tensors=False) for medium in prepared.media])
 
 
 def masked(request: list[BaseMessage], guarded: set[str]) -> list[BaseMessage]:
@@ -74,7 +74,7 @@ def masked(request: list[BaseMessage], guarded: set[str]) -> list[BaseMessage]:
     rewriter = Rewriter()
     for found in scan(request):
         if found.path in guarded and found.form not in ("url", "path", "file_id", "unknown", "object"):
-            rewriter.write(found, b"mask", "image/png")
+            rewriter.write(found, Encoded(b"mask", "image/png"))
     return rewriter.apply(request)
 
 
@@ -94,7 +94,7 @@ copyreg.pickle(memoryview, lambda view: (memoryview, (view.tobytes(),)))  # type
 def test_the_callers_objects_are_never_changed_nor_shared(request: list[BaseMessage]) -> None:
     before = copy.deepcopy(request)
     prepared = ready(request)
-    outcomes = [prepared.clean(), render(prepared)]
+    outcomes = [prepared.unchanged(), render(prepared)]
     assert request == before
     theirs = set().union(*(containers(message.__dict__) for message in request))
     for outcome in outcomes:
@@ -131,7 +131,7 @@ def test_no_original_is_left_if_all_that_cannot_be_guarded_is_dropped(request: l
 def test_rendering_twice_gives_the_same(request: list[BaseMessage]) -> None:
     prepared = ready(request, "drop")
     assert render(prepared) == render(prepared)
-    assert prepared.clean() == prepared.clean()
+    assert prepared.unchanged() == prepared.unchanged()
 
 
 @settings(max_examples=200, deadline=None)

@@ -17,7 +17,7 @@ from PIL import Image
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.config import MediaConfig
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, UnsupportedMediaError
-from smoothguard_guardrail.media import prepare
+from smoothguard_guardrail.media import prepare, render_medium
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.media_input import decode_block, mono_waveform
 from smoothguard_guardrail.models.prompting import MessageReader
@@ -133,8 +133,8 @@ def test_media_in_every_dialect_reach_the_model_as_the_guard_decodes_them(case: 
     assert len(conversation.audio) == len(audio)
     assert all(map(torch.equal, conversation.images, images))
     assert all(map(np.array_equal, conversation.audio, audio))
-    tensors = [each.tensor for each in prepared.media]
-    replaced = reader()(prepared.render(tensors, as_tensors=True))
+    blocks = [render_medium(each, each.tensor, as_tensors=True) for each in prepared.media]
+    replaced = reader()(prepared.render(blocks))
     assert replaced.turns == conversation.turns
 
 

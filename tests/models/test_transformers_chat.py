@@ -31,6 +31,7 @@ from smoothguard_guardrail.errors import (
     MediaFetchError,
     UnsupportedMediaError,
 )
+from smoothguard_guardrail.media import resize
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from tests.models import families, tiny
 
@@ -200,23 +201,32 @@ def test_an_agent_runs_on_it(llava: ChatTransformersMultimodal) -> None:
     assert state["messages"][-1].content == llava.invoke(ask("What do you see?", medium(llava, 0))).content
 
 
-def test_sizes_are_what_the_processor_does(tmp_path: Path) -> None:
-    sizes = {}
+def test_what_reaches_the_model_has_the_sd_that_was_asked_for(tmp_path: Path) -> None:
+    """Noise of the guard's own making, at every family's size and aspect ratios up to 32:1."""
+    rates = {}
     for name, build in BUILDERS.items():
         loaded = ChatTransformersMultimodal.from_pretrained(str(build(tmp_path / name)), device="cpu")
-        sizes[name] = (loaded.image_size, loaded.sampling_rate, loaded.accepts_tensors)
-    assert sizes == {
-        "llava": (48, None, True),
-        "qwen2_vl": (None, None, True),
-        "idefics3": (None, None, True),
-        "qwen2_audio": (None, 16_000, True),
-        "gemma3": (28, None, True),
-        "internvl": (None, None, True),  # its processor cuts wide images into tiles
-        "llava_next": (None, None, True),
-        "qwen2_5_vl": (None, None, True),
-        "qwen3_vl": (None, None, True),
-        "smolvlm": (None, None, True),
-    }
+        rates[name] = loaded.sampling_rate
+        if not loaded.engine.takes_images:
+            continue
+        for height, width in ((64, 64), (40, 40), (90, 160), (600, 200), (300, 400), (16, 512), (1024, 32)):
+            size = loaded.image_input_size(height, width)
+            picture = 0.4 + 0.2 * resize(torch.rand(3, 4, 4), size)
+            noise = torch.randn(picture.shape).clamp(-3, 3) * 0.02 / loaded.image_noise_gain(*size)
+            shown = [
+                loaded.engine.encode([loaded.engine.read(ask("What?", {"type": "image", "image": image}))])
+                for image in ((picture + noise), picture, torch.ones_like(picture), torch.zeros_like(picture))
+            ]
+            noisy, clean, white, black = (inputs["pixel_values"].double() for inputs in shown)
+            is_image = (white - black).abs() > 1e-3
+            left = ((noisy - clean) / (white - black))[is_image].square().mean().sqrt()
+            assert float(left) == pytest.approx(0.02, rel=0.05), (name, height, width, size)
+    assert rates == {name: 16_000 if name == "qwen2_audio" else None for name in BUILDERS}
+
+
+def test_fixed_sizes_are_found(tmp_path: Path) -> None:
+    gemma = ChatTransformersMultimodal.from_pretrained(str(BUILDERS["gemma3"](tmp_path / "gemma3")), device="cpu")
+    assert {gemma.image_input_size(*size) for size in ((64, 64), (300, 40), (20, 600), (1, 1))} == {(28, 28)}
 
 
 def test_every_way_to_write_an_image_gives_one_answer(llava: ChatTransformersMultimodal) -> None:
@@ -469,7 +479,8 @@ def test_a_pil_backed_processor_answers_too(tmp_path: Path) -> None:
     )
     model = AutoModelForImageTextToText.from_pretrained(str(tmp_path))
     plain = ChatTransformersMultimodal(hf_model=model, processor=processor, max_new_tokens=5)
-    assert plain.image_size == 48
+    assert plain.image_input_size(48, 48) == loaded.image_input_size(48, 48) == (48, 48)
+    assert plain.image_input_size(100, 200) == loaded.image_input_size(100, 200) == (48, 48)
     block = {"type": "image", "image": random_image(0, 48, 48)}
     pixels = [each.engine.encode([each.engine.read(ask("What?", block))])["pixel_values"] for each in (plain, loaded)]
     assert torch.allclose(pixels[0], pixels[1], atol=0.02)

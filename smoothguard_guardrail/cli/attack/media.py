@@ -54,11 +54,12 @@ def read_medium(path: Path) -> InputMedium:
     sniffed = sniff(data)
     mime_type, limits, where = sniffed and sniffed.mime_type, MediaLimits(), str(path)
     if mime_type in AUDIO_FORMATS:
-        waveform, rate = audio.decode_audio(data, mime_type=mime_type, max_seconds=limits.max_seconds, path=where)
-        return InputMedium(kind="audio", tensor=waveform, sampling_rate=rate, notes=())
+        heard = audio.decode_audio(data, mime_type=mime_type, max_seconds=limits.max_seconds, path=where)
+        return InputMedium(kind="audio", tensor=heard.waveform, sampling_rate=heard.sampling_rate, notes=())
     if mime_type not in IMAGE_FORMATS:
         raise InputError(f"{path}: expected an image or audio file of a known format")
-    pixels, notes = image.decode_image(data, mime_type=mime_type, max_pixels=limits.max_pixels, path=where)
+    decoded = image.decode_image(data, mime_type=mime_type, max_pixels=limits.max_pixels, path=where)
+    pixels, notes = decoded.unit, decoded.notes
     levels = pixels.mul(_LEVELS).round_().div_(_LEVELS)
     if not bool((levels - pixels).abs().max() < 1e-6):
         notes = (*notes, "rounded to 8 bits")

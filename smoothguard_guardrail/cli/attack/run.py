@@ -26,10 +26,10 @@ from smoothguard_guardrail.cli.attack.record import (
     model_record,
 )
 from smoothguard_guardrail.core.model_info import ModelInfo
-from smoothguard_guardrail.core.request_perturber import GuardView
+from smoothguard_guardrail.core.model_input import GuardView
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.media.image import encode_image
+from smoothguard_guardrail.media.image import encode_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +83,7 @@ def run(
     targets = [prompt.target or answer for prompt, answer in zip(job.prompts, before, strict=True)]
     objective = make_objective(model, medium, questions, targets)
     view = (
-        GuardView(config=job.guard, model_info=ModelInfo.of(model))
+        GuardView(config=job.guard, model_info=ModelInfo.find(model))
         if job.guard and job.settings.through_guard
         else None
     )
@@ -102,7 +102,7 @@ def run(
     )
     seconds = time.perf_counter() - clock
     media, rate = result.images[0].cpu(), medium.sampling_rate
-    write_atomic(job.paths.medium, encode_image(media) if rate is None else wav_bytes(media[0], rate))
+    write_atomic(job.paths.medium, encode_png(media) if rate is None else wav_bytes(media[0], rate))
     saved = read_medium(job.paths.medium)
     settings = job.settings.as_used(attack)
     losses = measure(objective, [each.tensor.to(device) for each in (medium, saved)], len(questions), attack)

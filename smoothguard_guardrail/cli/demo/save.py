@@ -80,7 +80,7 @@ def _noisy_copies(model: BaseChatModel, config: SmoothGuardConfig, outcome: Outc
     """Return noisy copies that the guard made for this request, as (height, width, 3) in [0, 1]."""
     prepared = prepare([outcome.picture.message()], config.media.override(on_unsupported="error"))
     seed = outcome.result.seed or 0
-    perturber = RequestPerturber(prepared, config=config, model_info=ModelInfo.of(model), seed=seed)
+    perturber = RequestPerturber(prepared, config=config, model_info=ModelInfo.find(model), seed=seed)
     requests = perturber.render(0, NUM_COPIES + config.include_clean)
     blocks: list[Any] = [request[0].content[0] for request in requests[int(config.include_clean) :]]
     return [np.asarray(block["image"].permute(1, 2, 0), dtype=np.float64) for block in blocks]

@@ -1,0 +1,33 @@
+"""One pool of threads for the CPU work of all requests: as many as there are cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import lru_cache
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@lru_cache(maxsize=1)
+def cpu_pool() -> Executor:
+    """Return the pool. Every thread keeps buffers of its own, so more threads would only cost memory."""
+    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="smoothguard-cpu")
+
+
+os.register_at_fork(after_in_child=cpu_pool.cache_clear)  # threads do not survive a fork
+
+
+def cpu_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Apply a function to every item, in the pool and in this thread; a thread of the pool may call it too.
+
+    Example:
+        >>> cpu_map(str, [1, 2])
+        ['1', '2']
+    """
+    futures = [(item, cpu_pool().submit(function, item)) for item in items]
+    # Whatever no thread has begun is done here: waiting for it could mean waiting for oneself.
+    return [function(item) if future.cancel() else future.result() for item, future in futures]
