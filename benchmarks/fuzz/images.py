@@ -1,21 +1,17 @@
-"""Damaged, lying and oversized images and audio for `benchmarks.fuzz`; the same generator gives the same bytes."""
+"""Damaged, lying and oversized images."""
 
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
-from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 import numpy as np
-import soundfile
 from PIL import Image, PngImagePlugin
 
-Case = tuple[str, bytes]
-"""What was done, in a few words, and the bytes."""
+from benchmarks.fuzz.damage import Case, damaged, flip
 
 MODES = {
     "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I"),
@@ -27,30 +23,6 @@ MODES = {
 }
 SIDES = (1, 2, 3, 7, 17, 33, 64, 127, 300, 641)
 TIFF_COMPRESSIONS = (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4", "zstd", "lzma")
-SUBTYPES = {
-    "WAV": (
-        "PCM_U8",
-        "PCM_16",
-        "PCM_24",
-        "PCM_32",
-        "FLOAT",
-        "DOUBLE",
-        "ULAW",
-        "ALAW",
-        "IMA_ADPCM",
-        "MS_ADPCM",
-        "GSM610",
-        "G721_32",
-        "NMS_ADPCM_16",
-    ),
-    "WAVEX": ("PCM_16", "FLOAT"),
-    "RF64": ("PCM_16", "DOUBLE"),
-    "FLAC": ("PCM_S8", "PCM_16", "PCM_24"),
-    "OGG": ("VORBIS", "OPUS"),
-    "MP3": ("MPEG_LAYER_III",),
-}
-RATES = (1, 7, 8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000, 192_001, 2**31 - 1)
-INTEGERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 def hostile_image(rng: Random) -> Case:
@@ -58,69 +30,7 @@ def hostile_image(rng: Random) -> Case:
     if rng.random() < 0.002:
         return rng.choice((_flat_image, _many_scans, _many_frames, _text_bomb))(rng)
     name, data = _image(rng)
-    return _damaged(name, data, rng, (_declare_size, _break_exif), lambda: _image(rng)[1], _seal_png)
-
-
-def hostile_audio(rng: Random) -> Case:
-    """Return one piece of audio, mostly damaged."""
-    if rng.random() < 0.002:
-        return rng.choice((_silence, _repeated))(rng)
-    name, data = _bare_wav(rng) if rng.random() < 0.3 else _audio(rng)
-    return _damaged(name, data, rng, (_declare_length, _add_id3), lambda: _audio(rng)[1], _seal_ogg)
-
-
-def _damaged(
-    name: str,
-    data: bytes,
-    rng: Random,
-    own: Sequence[Callable[[bytes, Random], bytes]],
-    other: Callable[[], bytes],
-    seal: Callable[[bytes], bytes],
-) -> Case:
-    """Damage a medium up to three times, then repair its checksums half of the time, so that damage gets further."""
-
-    def splice(data: bytes, rng: Random) -> bytes:
-        piece, at = other(), rng.randrange(len(data) + 1)
-        start = rng.randrange(len(piece) + 1)
-        return data[:at] + piece[start : start + rng.choice((16, 256, 10**6))] + data[at:]
-
-    notes = [name]
-    for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
-        damage = rng.choice((_flip, _flip, _truncate, _set_integer, _set_integer, _move, splice, *own))
-        data = damage(data, rng)
-        notes.append(damage.__name__.strip("_"))
-    if len(notes) > 1 and rng.random() < 0.5:
-        data = seal(data)
-    return " ".join(notes), data
-
-
-def _flip(data: bytes, rng: Random) -> bytes:
-    changed = bytearray(data)
-    end = min(len(data), rng.choice((64, 512, len(data))))
-    for _ in range(rng.choice((1, 1, 3, 30)) if end else 0):
-        changed[rng.randrange(end)] ^= 1 << rng.randrange(8)
-    return bytes(changed)
-
-
-def _truncate(data: bytes, rng: Random) -> bytes:
-    return data[: rng.randrange(len(data) + 1)]
-
-
-def _set_integer(data: bytes, rng: Random) -> bytes:
-    """Overwrite a number in the header, or anywhere, with an extreme one."""
-    size = rng.choice((1, 2, 4))
-    number = (rng.choice(INTEGERS) & (1 << 8 * size) - 1).to_bytes(size, rng.choice(("little", "big")))
-    at = rng.randrange(min(len(data), rng.choice((64, 256, 10**9))) + 1)
-    return data[:at] + number + data[at + size :]
-
-
-def _move(data: bytes, rng: Random) -> bytes:
-    """Cut a piece out, and put it elsewhere or nowhere, or twice."""
-    start = rng.randrange(len(data) + 1)
-    piece = data[start : start + rng.choice((1, 16, 300, 5_000))]
-    rest = data[:start] + data[start + len(piece) :]
-    at = rng.randrange(len(rest) + 1)
-    return rest[:at] + piece * rng.choice((0, 1, 2, 50)) + rest[at:]
+    return damaged(name, data, rng, (_declare_size, _break_exif), lambda: _image(rng)[1], _seal_png)
 
 
 def _image(rng: Random) -> Case:
@@ -199,7 +109,7 @@ def _exif(rng: Random) -> bytes:
     exif[0x0112] = rng.choice((0, 1, 3, 5, 6, 8, 9, 65_535))
     exif[0x010E] = "A" * rng.choice((1, 60_000))
     data = exif.tobytes()
-    return _flip(data, rng) if rng.random() < 0.5 else data
+    return flip(data, rng) if rng.random() < 0.5 else data
 
 
 def _break_exif(data: bytes, rng: Random) -> bytes:
@@ -278,104 +188,3 @@ def _text_bomb(rng: Random) -> Case:
     for _ in range(rng.choice((1, 20))):
         info.add(name, head + packed)
     return f"PNG {name.decode()} bomb", _save(Image.new("RGB", (9, 9)), "PNG", {"pnginfo": info})
-
-
-def _audio(rng: Random) -> Case:
-    form = rng.choice(list(SUBTYPES))
-    subtype, rate = rng.choice(SUBTYPES[form]), rng.choice(RATES)
-    channels = rng.choice((1, 1, 2, 2, 3, 6, 8, 9, 64))
-    shape = (rng.choice((0, 1, 2, 100, 5_000, 30_000)), channels)
-    values = np.random.default_rng(rng.getrandbits(64)).uniform(-1.2, 1.2, shape)
-    if subtype in ("FLOAT", "DOUBLE") and values.size and rng.random() < 0.5:
-        values.flat[:: rng.choice((1, 3))] = rng.choice((np.nan, np.inf, -np.inf, 1e300, 1e-310))
-    endian = rng.choice(("FILE", "BIG")) if form == "WAV" else "FILE"
-    for shown, hertz, kind, order in ((values, rate, subtype, endian), (values[:, :1], 16_000, subtype, "FILE")):
-        file = io.BytesIO()
-        try:
-            soundfile.write(file, shown, hertz, format=form, subtype=kind, endian=order)
-            break
-        except (soundfile.LibsndfileError, ValueError, TypeError):  # there is no such combination
-            continue
-    return f"{form} {subtype} {hertz} Hz {shown.shape[1]} ch", file.getvalue()
-
-
-def _bare_wav(rng: Random) -> Case:
-    """A WAV written by hand, so that its header may say anything."""
-    tag, bits = rng.choice(
-        ((1, 8), (1, 16), (1, 24), (1, 32), (3, 32), (3, 64), (6, 8), (7, 8), (17, 4), (2, 4), (49, 0))
-    )
-    if rng.random() < 0.2:
-        tag, bits = rng.randrange(65_536), rng.choice((0, 1, 7, 12, 33, 65_535))
-    channels = rng.choice((0, 1, 2, 3, 8, 9, 1_024, 65_535))
-    rate = rng.choice((0, *RATES, 2**32 - 1))
-    payload = rng.randbytes(rng.choice((0, 1, 3, 1_000, 40_000)))
-    align = rng.choice((channels * bits // 8, 0, 1, 65_535)) & 0xFFFF
-    header = struct.pack("<HHIIHH", tag, channels, rate, rate * align & 0xFFFFFFFF, align, bits)
-    chunks = b"fmt " + struct.pack("<I", 16) + header
-    chunks += b"LIST" + struct.pack("<I", 9) + b"INFOISFT\0\0" if rng.random() < 0.2 else b""
-    chunks += b"data" + struct.pack("<I", rng.choice((len(payload), 0, 0xFFFFFFFF, 0x7FFFFFFF))) + payload
-    size = rng.choice((len(chunks) + 4, 0, 0xFFFFFFFF))
-    return f"bare WAV tag {tag} {bits} bit", b"RIFF" + struct.pack("<I", size) + b"WAVE" + chunks
-
-
-def _declare_length(data: bytes, rng: Random) -> bytes:
-    """Set the lengths in the header to nothing or to everything."""
-    size = rng.choice((b"\0" * 8, b"\xff" * 8, b"\xff\xff\xff\x7f" * 2, b"\x01\0\0\0" * 2))
-    if data[:4] == b"fLaC":
-        return data[:21] + bytes([data[21] & 0xF0 | size[0] & 0xF]) + size[:4] + data[26:]
-    if data[:4] == b"OggS":
-        at = data.rfind(b"OggS")
-        return data[: at + 6] + size + data[at + 14 :]
-    for name in (b"RIFF", b"data", b"fact", b"ds64"):
-        at = data.find(name)
-        if at >= 0 and rng.random() < 0.6:
-            data = data[: at + 4] + size[:4] + data[at + 8 :]
-    return data
-
-
-def _add_id3(data: bytes, rng: Random) -> bytes:
-    size = rng.choice((0, 100, 5_000))
-    declared = rng.choice((size.to_bytes(4, "big"), b"\x7f\x7f\x7f\x7f", b"\xff\xff\xff\xff"))
-    return b"ID3\x04\0\0" + declared + rng.randbytes(size) + data
-
-
-def _seal_ogg(data: bytes) -> bytes:
-    """Give every page of an Ogg its checksum."""
-    if data[:4] != b"OggS":
-        return data
-    pages = []
-    for page in re.split(b"(?=OggS)", data):
-        checksum = 0
-        for byte in page[:22] + bytes(4) + page[26:]:
-            checksum = checksum << 8 & 0xFFFFFFFF ^ _OGG_TABLE[checksum >> 24 ^ byte]
-        pages.append(page[:22] + struct.pack("<I", checksum) + page[26:])
-    return b"".join(pages)
-
-
-def _ogg_entry(value: int) -> int:
-    value <<= 24
-    for _ in range(8):
-        value = value << 1 & 0xFFFFFFFF ^ (0x04C11DB7 if value >> 31 else 0)
-    return value
-
-
-_OGG_TABLE = [_ogg_entry(value) for value in range(256)]
-
-
-def _silence(rng: Random) -> Case:
-    """As many samples as are allowed, or more, in a small file."""
-    rate, channels = rng.choice(((48_000, 2), (96_000, 1), (12_000, 8), (8_000, 1)))
-    seconds = rng.choice((599, 601))
-    file = io.BytesIO()
-    soundfile.write(file, np.zeros((seconds * rate, channels), np.int16), rate, format="FLAC")
-    return f"FLAC of {seconds} s {rate} Hz {channels} ch", file.getvalue()
-
-
-def _repeated(rng: Random) -> Case:
-    """A short file whose content is repeated up to the limit on bytes, its lengths unknown."""
-    while True:
-        name, data = _audio(rng)
-        if len(data) > 2_000:
-            break
-    times = rng.choice((20 * 2**20, 2**20)) // len(data)
-    return f"{name} {times} times", _declare_length(data, rng) + data[len(data) // 2 :] * times
