@@ -19,7 +19,8 @@ KNOWN = ("message holds an address: ", "warns: ", "writes to stderr: ")
 def checked(kind: str, count: int) -> list[Outcome]:
     reset_peak()
     resident = peak_memory()
-    return [check.check(f"{kind}/{index}", 0, LIMITS, resident=resident) for index in range(count)]
+    keys = [f"{kind}/{index}" for index in range(count)]
+    return [check.check(key, make_case(key, 0), LIMITS, resident=resident) for key in keys]
 
 
 @pytest.mark.parametrize(("kind", "count"), [("image", 60), ("audio", 30)])

@@ -48,6 +48,8 @@ def hostile_audio(rng: Random) -> Case:
 def _audio(rng: Random) -> Case:
     form = rng.choice(list(SUBTYPES))
     subtype, rate = rng.choice(SUBTYPES[form]), rng.choice(RATES if rng.random() < 0.3 else (8_000, 44_100, 48_000))
+    if form == "OGG":
+        rate = min(rate, 192_001)  # libsndfile 1.2.2 crashes when it writes more
     channels = rng.choice((1, 1, 1, 2, 2, 2, 3, 6, 8, 9, 64))
     shape = (rng.choice((0, 1, 2, 100, 5_000, 30_000)), channels)
     values = np.random.default_rng(rng.getrandbits(64)).uniform(-1.2, 1.2, shape)

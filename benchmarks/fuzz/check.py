@@ -65,21 +65,26 @@ class Outcome:
 def make_case(key: str, seed: int) -> Case:
     """Return the case of a key; it depends on nothing else than the seed."""
     rng = Random(f"{seed}/{key}")  # noqa: S311
-    return hostile_image(rng) if key.startswith("image/") else hostile_audio(rng)
+    with caught_stderr([]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return hostile_image(rng) if key.startswith("image/") else hostile_audio(rng)
 
 
-def check(key: str, seed: int, limits: Limits, *, resident: float) -> Outcome:
+def first_bytes(data: bytes) -> str:
+    """Return the first bytes in hex."""
+    return data[:24].hex(" ", 4)
+
+
+def check(key: str, case: Case, limits: Limits, *, resident: float) -> Outcome:
     """Send one case through the guard's path; return how it ended and what is wrong with that.
 
     Args:
         key: Names the case.
-        seed: Of all cases.
+        case: Its description and bytes.
         limits: What it may take.
         resident: Memory of the process before its first case, in MiB.
     """
-    with caught_stderr([]), warnings.catch_warnings():  # making the case is not under test
-        warnings.simplefilter("ignore")
-        made, data = make_case(key, seed)
+    made, data = case
     kind = key.partition("/")[0]
     block = {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": f"{kind}/png"}
     reset_peak()
@@ -97,7 +102,7 @@ def check(key: str, seed: int, limits: Limits, *, resident: float) -> Outcome:
     return Outcome(
         key=key,
         made=made,
-        head=data[:24].hex(" ", 4),
+        head=first_bytes(data),
         size=len(data),
         ended=ended,
         failures=tuple(failures),

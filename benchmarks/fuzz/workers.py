@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from benchmarks.fuzz.check import Limits, Outcome, check, make_case, peak_memory, reset_peak
+from benchmarks.fuzz.check import Limits, Outcome, check, first_bytes, make_case, peak_memory, reset_peak
 
 
 def work(connection: Connection, seed: int, limits: Limits) -> None:
@@ -20,7 +20,10 @@ def work(connection: Connection, seed: int, limits: Limits) -> None:
     reset_peak()
     resident = peak_memory()
     while True:
-        connection.send(check(connection.recv(), seed, limits, resident=resident))
+        key = connection.recv()
+        made, data = make_case(key, seed)
+        connection.send((made, first_bytes(data), len(data)))
+        connection.send(check(key, (made, data), limits, resident=resident))
 
 
 class Worker:
@@ -35,8 +38,10 @@ class Worker:
         connection, process = self.started()
         start = time.perf_counter()
         connection.send(key)
+        made, head, size = "lost while it was made", "", 0
         try:
-            if connection.poll(min(self._limits.seconds, 3_600) + 30):  # making the case takes time too
+            made, head, size = connection.recv()
+            if connection.poll(min(2 * self._limits.seconds, 3_600)):
                 outcome: Outcome = connection.recv()
                 return outcome
             failure = "hangs"
@@ -45,11 +50,7 @@ class Worker:
             failure = f"crashes with exit code {process.exitcode}"
         seconds = time.perf_counter() - start
         self.close()
-        made, data = make_case(key, self._seed)
-        head = data[:24].hex(" ", 4)
-        return Outcome(
-            key=key, made=made, head=head, size=len(data), ended="lost", failures=(failure,), seconds=seconds
-        )
+        return Outcome(key=key, made=made, head=head, size=size, ended="lost", failures=(failure,), seconds=seconds)
 
     def started(self) -> tuple[Connection, multiprocessing.process.BaseProcess]:
         """Return the pipe and the process, started if there is none."""
@@ -60,6 +61,7 @@ class Worker:
             self._process.start()
             there.close()
             self._connection.send("image/0")  # imports, and the first use of everything
+            self._connection.recv()
             self._connection.recv()
         return self._connection, self._process
 
