@@ -32,11 +32,16 @@ def report(outcomes: Sequence[Outcome]) -> None:
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         for failure in outcome.failures:
-            groups.setdefault(re.sub(r"0x[0-9a-f]+|[0-9.,]+", "N", failure)[:75], []).append(outcome)
+            groups.setdefault(_kind_of(failure), []).append(outcome)
     for failure, failed in sorted(groups.items(), key=lambda group: -len(group[1])):
         print(f"{len(failed):8,}  {failure!r}")
         for outcome in sorted(failed, key=lambda one: one.size)[:3]:
             print(f"{'':10}{_name(outcome)}, {outcome.size:,} bytes: {outcome.head}")
+
+
+def _kind_of(failure: str) -> str:
+    """Return a failure without its numbers and details: `writes to stderr: ZIPDecode`."""
+    return ": ".join(re.sub(r"0x[0-9a-f]+|[0-9.,]+", "N", failure).split(": ")[:2])[:100]
 
 
 def _name(outcome: Outcome) -> str:

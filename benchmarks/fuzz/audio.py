@@ -56,10 +56,10 @@ def _audio(rng: Random) -> Case:
     if subtype in ("FLOAT", "DOUBLE") and values.size and rng.random() < 0.5:
         values.flat[:: rng.choice((1, 3))] = rng.choice((np.nan, np.inf, -np.inf, 1e300, 1e-310))
     endian = rng.choice(("FILE", "BIG")) if form == "WAV" else "FILE"
-    for shown, hertz, kind, order in ((values, rate, subtype, endian), (values[:, :1], 16_000, subtype, "FILE")):
+    for shown, hertz, order in ((values, rate, endian), (values[:, :1], 16_000, "FILE")):
         file = io.BytesIO()
         try:
-            soundfile.write(file, shown, hertz, format=form, subtype=kind, endian=order)
+            soundfile.write(file, shown, hertz, format=form, subtype=subtype, endian=order)
             break
         except (soundfile.LibsndfileError, ValueError, TypeError):  # there is no such combination
             continue

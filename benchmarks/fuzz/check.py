@@ -39,6 +39,7 @@ class Limits:
     """What one case may take."""
 
     seconds: float = 20.0
+    """Of processor time."""
     mib: float = 2_048.0
     """Resident memory above that of the fresh process."""
 
@@ -89,16 +90,16 @@ def check(key: str, case: Case, limits: Limits, *, resident: float) -> Outcome:
     block = {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": f"{kind}/png"}
     reset_peak()
     failures: list[str] = []
-    start = time.perf_counter()
+    start = time.process_time()
     with caught_stderr(failures), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         ended = _send([HumanMessage([block])], failures) if data else "empty"
-    seconds, mib = time.perf_counter() - start, peak_memory() - resident
+    seconds, mib = time.process_time() - start, peak_memory() - resident
     if seconds > limits.seconds:
         failures.append(f"takes {seconds:.0f} s")
     if mib > limits.mib:
         failures.append(f"takes {mib:,.0f} MiB")
-    failures += {f"warns: {warning.category.__name__}: {warning.message}" for warning in warned}
+    failures += {f"warns of {warning.category.__name__}: {warning.message}" for warning in warned}
     return Outcome(
         key=key,
         made=made,

@@ -37,11 +37,11 @@ class Worker:
         """Check one case; the death of the process, or too long a silence, is its failure."""
         connection, process = self.started()
         start = time.perf_counter()
-        connection.send(key)
         made, head, size = "lost while it was made", "", 0
         try:
+            connection.send(key)
             made, head, size = connection.recv()
-            if connection.poll(min(2 * self._limits.seconds, 3_600)):
+            if connection.poll(min(3 * self._limits.seconds, 3_600)):
                 outcome: Outcome = connection.recv()
                 return outcome
             failure = "hangs"
