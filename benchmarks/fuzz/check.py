@@ -12,6 +12,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -99,7 +100,7 @@ def check(key: str, case: Case, limits: Limits, *, resident: float) -> Outcome:
         failures.append(f"takes {seconds:.0f} s")
     if mib > limits.mib:
         failures.append(f"takes {mib:,.0f} MiB")
-    failures += {f"warns of {warning.category.__name__}: {warning.message}" for warning in warned}
+    failures += sorted({f"warns of {warning.category.__name__}: {warning.message}" for warning in warned})
     return Outcome(
         key=key,
         made=made,
@@ -142,27 +143,22 @@ def _flaws(message: str) -> Iterator[str]:
         yield "is long"
 
 
-class caught_stderr:  # noqa: N801
-    """Adds what is written to stderr, by libraries in C too, to the failures."""
-
-    def __init__(self, failures: list[str]) -> None:
-        self._failures = failures
-
-    def __enter__(self) -> None:
+@contextmanager
+def caught_stderr(failures: list[str]) -> Iterator[None]:
+    """Add the first line that is written to stderr, by libraries in C too, to the failures."""
+    with tempfile.TemporaryFile() as file:
         sys.stderr.flush()
-        self._file = tempfile.TemporaryFile()
-        self._stderr = os.dup(2)
-        os.dup2(self._file.fileno(), 2)
-
-    def __exit__(self, *_: object) -> None:
-        sys.stderr.flush()
-        os.dup2(self._stderr, 2)
-        os.close(self._stderr)
-        self._file.seek(0)
-        text = self._file.read(2_000).decode(errors="replace")
-        self._file.close()
-        if text:
-            self._failures.append(f"writes to stderr: {text.splitlines()[0]}")
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+        file.seek(0)
+        if text := file.read(2_000).decode(errors="replace"):
+            failures.append(f"writes to stderr: {text.splitlines()[0]}")
 
 
 def reset_peak() -> None:
