@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks.fuzz.check import Limits, Outcome, make_case
 from benchmarks.fuzz.workers import run
@@ -28,6 +29,8 @@ def report(outcomes: Sequence[Outcome]) -> None:
         print(title)
         for outcome in sorted(outcomes, key=chosen)[-5:][::-1]:
             print(f"  {outcome.seconds:6.2f} s {outcome.mib:7,.0f} MiB  {outcome.size:10,} bytes  {_name(outcome)}")
+    first, last = (median(outcome.mib for outcome in part) for part in (outcomes[:100], outcomes[-100:]))
+    print(f"memory  {first:,.0f} MiB in the first hundred cases, {last:,.0f} MiB in the last, by median")
     print(f"failed  {sum(bool(outcome.failures) for outcome in outcomes):,}")
     groups: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
