@@ -31,6 +31,7 @@ from smoothguard_guardrail.errors import (
     QuorumError,
     SmoothGuardError,
 )
+from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 
 _STATUS_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
@@ -69,7 +70,7 @@ class ApiError(Exception):
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
         body = {"error": error} | ({"smoothguard": self.record} if self.record else {})
-        return JSONResponse(body, self.status, self.headers)
+        return SafeJSONResponse(body, self.status, self.headers)
 
 
 class UpstreamError(Exception):

@@ -24,6 +24,7 @@ from pydantic import RootModel, ValidationError
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.errors import ApiError, UpstreamError, describe_problems, is_model_error
+from smoothguard_guardrail.serving.json_text import make_readable, readable
 from smoothguard_guardrail.serving.public_record import public_output
 
 if TYPE_CHECKING:
@@ -98,13 +99,13 @@ def chain_router(
 
 
 async def read_json(request: Request) -> Any:
-    """Return the JSON of the body. It is cached, so later readers get it too.
+    """Return the JSON of the body, with U+FFFD for lone surrogates. It is cached, so later readers get it too.
 
     Raises:
         ApiError: If the body is not JSON.
     """
     try:
-        return await request.json()
+        return make_readable(await request.json())
     except (ValueError, RecursionError):
         raise ApiError(400, "invalid_request", "the body must be JSON that is not nested too deeply") from None
 
@@ -126,7 +127,7 @@ def _served(
             if is_guard and is_model_error(error):
                 raise UpstreamError from error
             raise
-        return public_output(output, settings.record)
+        return readable(public_output(output, settings.record))
 
     input_type: Any = Messages if is_guard else chain.get_input_schema()
     output_type: Any = AIMessage if is_guard else chain.get_output_schema()

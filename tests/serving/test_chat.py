@@ -136,9 +136,10 @@ class ListeningChatModel(StreamingChatModel):
 @pytest.mark.parametrize("model", [ListeningChatModel], indirect=True)
 def test_parameters_reach_the_model(serve: Serve, model: ListeningChatModel) -> None:
     ignored = {"seed": 1, "user": "me", "n": 1, "presence_penalty": 0.0, "store": False, "metadata": {"a": "b"}}
-    given = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 5, "stop": "END"}
-    ask(serve(), [{"role": "user", "content": "Hi."}], **given, **ignored)
-    assert model.heard == [{"stop": ["END"], "temperature": 0.5, "top_p": 0.9, "max_new_tokens": 5}]
+    same = {"temperature": 0.5, "top_p": 0.9, "frequency_penalty": 0.7, "logit_bias": {"5": 1.0}}
+    given = {"reasoning_effort": "low", "max_tokens": 5, "stop": "END"}
+    ask(serve(), [{"role": "user", "content": "Hi."}], **same, **given, **ignored)
+    assert model.heard == [same | {"reasoning_effort": "low", "stop": ["END"], "max_new_tokens": 5}]
 
 
 @pytest.mark.parametrize("model", [ListeningChatModel], indirect=True)
@@ -176,7 +177,13 @@ def _tool_answer(call: str) -> dict[str, str]:
         ({"temperature": 9}, "temperature"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
-        ({"frequency_penalty": 1.0}, "frequency_penalty"),
+        ({"frequency_penalty": 9}, "frequency_penalty"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
+        ({"response_format": {"type": "grammar"}}, "response_format"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"functions": [{"name": "f", "parameters": {}}]}, "functions"),
         ({"extra_body": {"smoothguard": {"num_samples": 1}}}, "smoothguard"),
         ({"extra_body": {"config": {"configurable": {"sigma": 0}}}}, "config"),
         ({"extra_body": {"num_samples": 1}}, "num_samples"),
