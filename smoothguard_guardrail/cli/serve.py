@@ -55,7 +55,10 @@ def serve(
     on_failure: Annotated[
         Literal["error", "refuse"], typer.Option(help="What LangServe routes return if the guard or the model fails.")
     ] = "error",
-    record: Annotated[Literal["full", "verdict"], typer.Option(help="What clients see of the vote.")] = "full",
+    record: Annotated[
+        Literal["verdict", "full"],
+        typer.Option(help="What clients see of the vote; full helps attackers by trial and error."),
+    ] = "verdict",
     safety_log: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Append one JSON line per guarded call to this file.")
     ] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from smoothguard_guardrail.serving.json_text import json_text, readable
+from smoothguard_guardrail.serving.public_record import fingerprint_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +69,13 @@ class ChatResponse:
         return _event({**self._head("chat.completion.chunk"), "choices": [choice], **extra})
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": fingerprint_of(self.record),
+        }
 
     def _content(self) -> dict[str, Any]:
         answer = self.result.answer

@@ -16,11 +16,11 @@ from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.chat_messages import request_messages
 from smoothguard_guardrail.serving.chat_request import parse_request
 from smoothguard_guardrail.serving.chat_response import ChatResponse
-from smoothguard_guardrail.serving.errors import ApiError, UpstreamError, is_model_error
+from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, UpstreamError, is_model_error
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 from smoothguard_guardrail.serving.langserve_routes import read_json
 from smoothguard_guardrail.serving.model_arguments import model_arguments
-from smoothguard_guardrail.serving.public_record import public_record
+from smoothguard_guardrail.serving.public_record import public_record, verdict_headers
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler
@@ -60,7 +60,8 @@ def chat_router(
             result = await guard.aguard(request_messages(chat_request.messages), config, **arguments)
         except AbstainedError as error:
             record = public_record(error.result.to_metadata(), settings.record)
-            raise ApiError(422, "abstained", str(error), record=record) from error
+            headers = verdict_headers(record)
+            raise ApiError(422, "abstained", ABSTAINED, record=record, headers=headers) from error
         except Exception as error:
             if is_model_error(error):
                 raise UpstreamError from error
@@ -74,11 +75,14 @@ def chat_router(
             record=record,
             is_refusal=result.verdict == "abstained" and result.action == "refused",
         )
+        headers = verdict_headers(record)
         if not chat_request.stream:
-            return SafeJSONResponse(response.completion())
+            return SafeJSONResponse(response.completion(), headers=headers)
         include_usage = bool(chat_request.stream_options and chat_request.stream_options.include_usage)
         chunks = response.chunks(include_usage=include_usage)
-        return StreamingResponse(chunks, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        return StreamingResponse(
+            chunks, media_type="text/event-stream", headers=headers | {"cache-control": "no-store"}
+        )
 
     return router
 

@@ -36,6 +36,10 @@ from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 _STATUS_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
+ABSTAINED = "the answers disagree; ask in another way or send another medium"
+"""What clients learn of an abstention: the agreement would help attackers by trial and error."""
+
+
 class ApiError(Exception):
     """A failure as clients see it.
 
@@ -96,7 +100,7 @@ def to_api_error(error: Exception) -> ApiError:
     if isinstance(error, InputError):
         return ApiError(400, "invalid_request", str(error))
     if isinstance(error, AbstainedError):
-        return ApiError(422, "abstained", str(error))
+        return ApiError(422, "abstained", ABSTAINED)
     if isinstance(error, QuorumError):
         message = f"the model must answer at least {error.required} calls, it answered {error.successes}; try again"
         return ApiError(502, "upstream_error", message)

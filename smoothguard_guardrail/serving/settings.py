@@ -41,9 +41,9 @@ class ServerSettings(BaseModel):
     output is text or a message."""
     refusal_text: str = REFUSAL_TEXT
     """The answer with `on_failure="refuse"`."""
-    record: Literal["full", "verdict"] = "full"
-    """What clients see: the record of the guarded call, or only its verdict, which helps attackers by trial and error
-    less."""
+    record: Literal["verdict", "full"] = "verdict"
+    """What clients see of a guarded call: its verdict and action, or the whole record. The agreement in the whole
+    record is a score that attackers by trial and error can climb: only for clients that you trust."""
 
     @field_validator("api_keys")
     @classmethod

@@ -121,7 +121,7 @@ def test_null_and_empty_parameters_are_not_given(serve: Serve, model: ListeningC
 @pytest.mark.parametrize("model", [ListeningChatModel], indirect=True)
 def test_unknown_parameters_are_ignored_and_noted(serve: Serve, model: ListeningChatModel) -> None:
     webui = {"chat_id": "1", "session_id": "2", "features": {"web_search": False}, "num_ctx": 4096}
-    url = serve(record="verdict")
+    url = serve()
     assert complete(url, **webui)["smoothguard"]["ignored_parameters"] == sorted(webui)
     assert model.heard == [{"stop": None}]
 

@@ -35,7 +35,7 @@ def wire(picture: str) -> list[dict[str, Any]]:
 
 
 def test_guard_answers_invoke_batch_and_stream(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
-    remote: Any = RemoteRunnable(f"{serve()}/guards/scripted")
+    remote: Any = RemoteRunnable(f"{serve(record='full')}/guards/scripted")
     answer = remote.invoke(question(picture))
     assert isinstance(answer, AIMessage)
     assert answer.content == "A grey square."
