@@ -18,9 +18,9 @@ from smoothguard_guardrail.serving.chat_request import parse_request
 from smoothguard_guardrail.serving.chat_response import ChatResponse
 from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, UpstreamError, is_model_error
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
-from smoothguard_guardrail.serving.langserve_routes import read_json
 from smoothguard_guardrail.serving.model_arguments import model_arguments
 from smoothguard_guardrail.serving.public_record import public_record, verdict_headers
+from smoothguard_guardrail.serving.read_json import read_json
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler

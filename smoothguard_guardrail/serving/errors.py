@@ -69,12 +69,15 @@ class ApiError(Exception):
         self.headers = headers
         self.record = record
 
-    def response(self) -> JSONResponse:
-        """Return the HTTP response."""
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
         error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
-        body = {"error": error} | ({"smoothguard": self.record} if self.record else {})
-        return SafeJSONResponse(body, self.status, self.headers)
+        return {"error": error} | ({"smoothguard": self.record} if self.record else {})
+
+    def response(self) -> JSONResponse:
+        """Return the HTTP response."""
+        return SafeJSONResponse(self.body(), self.status, self.headers)
 
 
 class UpstreamError(Exception):
