@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -33,6 +34,8 @@ from smoothguard_guardrail.errors import (
 )
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 
+_OBJECT = re.compile(r"<[^<>]*\bat 0x[0-9a-fA-F]+[^<>]*>|\b0x[0-9a-fA-F]{6,}\b")
+_MAX_MESSAGE = 500
 _STATUS_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
@@ -72,7 +75,7 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
+        error = {"message": _OBJECT.sub("(object)", str(self)), "type": kind, "param": self.param, "code": self.code}
         return {"error": error} | ({"smoothguard": self.record} if self.record else {})
 
     def response(self) -> JSONResponse:
@@ -99,9 +102,9 @@ def to_api_error(error: Exception) -> ApiError:
             400, "media_error", f"{error.path}: the URL is not allowed or cannot be fetched; send the bytes instead"
         )
     if isinstance(error, MediaError):
-        return ApiError(400, "media_error", str(error))
+        return ApiError(400, "media_error", public_text(error))
     if isinstance(error, InputError):
-        return ApiError(400, "invalid_request", str(error))
+        return ApiError(400, "invalid_request", public_text(error))
     if isinstance(error, AbstainedError):
         return ApiError(422, "abstained", ABSTAINED)
     if isinstance(error, QuorumError):
@@ -112,6 +115,24 @@ def to_api_error(error: Exception) -> ApiError:
     if isinstance(error, TimeoutError):
         return ApiError(504, "timeout", "the request took too long; try again or ask for less")
     return ApiError(500, "internal_error", "internal error")
+
+
+def public_text(error: Exception) -> str:
+    """Return the message of one of our errors without what a library said, and without the `repr` of an object.
+
+    Example:
+        >>> public_text(ValueError("the image cannot be decoded: bad <_io.BytesIO object at 0x7f1ed42c6250>"))
+        'the image cannot be decoded: bad (object)'
+    """
+    text = str(error)
+    cause = error.__cause__
+    while cause is not None:
+        if not type(cause).__module__.startswith("smoothguard_guardrail") and len(str(cause)) > 3:
+            text = text.replace(str(cause), "").rstrip(" :;,(")
+        cause = cause.__cause__
+    if isinstance(error, MediaError) and text == error.path:
+        text = f"{text}: the medium cannot be read"
+    return _OBJECT.sub("(object)", text)[:_MAX_MESSAGE] or "the request cannot be read"
 
 
 def handle_framework_errors(app: FastAPI) -> None:
