@@ -6,6 +6,7 @@
 | a medium cannot be guarded (`MediaError`) | 400 | `media_error` |
 | no API key, or a wrong one | 401 | `invalid_api_key` |
 | no such model | 404 | `model_not_found` |
+| the body took too long to arrive | 408 | `body_timeout` |
 | the body is over the limit | 413 | `body_too_large` |
 | the answers disagree and `on_abstain="raise"` | 422 | `abstained` |
 | too many requests at once | 429 | `overloaded` |
