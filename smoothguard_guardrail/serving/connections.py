@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -36,18 +35,18 @@ def connection_protocol(settings: ServerSettings) -> type[H11Protocol]:
         >>> connection_protocol(ServerSettings()).__name__
         'BoundedProtocol'
     """
-    open_connections: Counter[str] = Counter()
+    open_connections: _Connections = {}
 
     class BoundedProtocol(_BoundedProtocol):
         bounds = settings
-        connections_by_client = open_connections
+        by_client = open_connections
 
     return BoundedProtocol
 
 
 class _BoundedProtocol(H11Protocol):
     bounds: ServerSettings
-    connections_by_client: Counter[str]
+    by_client: _Connections
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,19 +59,29 @@ class _BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._client_key = _client_key(self.client)
-        if self._client_key is not None:
-            self.connections_by_client[self._client_key] += 1
-            if self.connections_by_client[self._client_key] > self.bounds.max_connections_per_client:
-                self._end(_TOO_MANY)
-                return
         self._watch()
+        if self._client_key is not None:
+            self._enter(self.by_client.setdefault(self._client_key, {}))
+
+    def _enter(self, same_client: dict[_BoundedProtocol, None]) -> None:
+        """Count this connection; above the limit end the oldest without a whole request, or else this one."""
+        if len(same_client) >= self.bounds.max_connections_per_client:
+            unfinished = (each for each in same_client if each._waits_for == "headers")
+            ended = next(unfinished, self)
+            ended._end(_TOO_MANY)
+            if ended is self:
+                return
+        same_client[self] = None
+
+    def _leave(self) -> None:
+        if self._client_key is not None and (same_client := self.by_client.get(self._client_key)) is not None:
+            same_client.pop(self, None)
+            if not same_client:
+                del self.by_client[self._client_key]
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel()
-        if self._client_key is not None:
-            self.connections_by_client[self._client_key] -= 1
-            if not self.connections_by_client[self._client_key]:
-                del self.connections_by_client[self._client_key]
+        self._leave()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -123,8 +132,13 @@ class _BoundedProtocol(H11Protocol):
 
     def _end(self, response: bytes) -> None:
         self._cancel()
+        self._leave()
         self.transport.write(response)
         self.transport.close()
+
+
+_Connections = dict[str, dict[_BoundedProtocol, None]]
+"""Open connections by client, oldest first."""
 
 
 def _client_key(client: tuple[str, int] | None) -> str | None:

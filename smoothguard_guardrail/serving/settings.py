@@ -37,7 +37,8 @@ class ServerSettings(BaseModel):
     body_timeout: float = Field(default=60.0, gt=0)
     """Seconds in which a client must send the body of a request; more is a 408, and closes the connection."""
     max_connections_per_client: int = Field(default=100, ge=1)
-    """Largest number of open connections from one IPv4 address or one IPv6 network of 64 bits; one more is a 429.
+    """Largest number of open connections from one IPv4 address or one IPv6 network of 64 bits. One more ends the oldest
+    that has not sent the headers of a request, or is itself a 429.
     Behind a proxy all clients have the proxy's address: set it as high as the proxy's own limit."""
     max_batch: int = Field(default=32, ge=1)
     """Largest number of inputs in one LangServe batch."""
