@@ -172,7 +172,7 @@ def serve(clients: int) -> None:
     from smoothguard_guardrail.cli import app, loading
 
     loading.load_model = lambda name, *, device="auto": EchoModel()
-    app(["serve", "--model", "test:echo", "--port", "0", "--max-concurrency", str(clients)])
+    app(["serve", "--model", "test:echo", "--port", "0", "--max-concurrency", str(clients), "--record", "full"])
 
 
 def report(tally: Tally, memory: list[float], *, before: float, seconds: float, clients: int) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from chains.visual_question_answering import build_chain
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
-from smoothguard_guardrail.serving import ServerSettings, create_app
+from smoothguard_guardrail.serving import ServerSettings, connection_protocol, create_app
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -67,8 +67,9 @@ def main(arguments: list[str]) -> None:
     from smoothguard_guardrail.models.reference import reference_path
 
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()), local_files_only=True)
-    app = build_app(model, SmoothGuardConfig.reference(), name="reference")
-    uvicorn.run(app, port=int(arguments[0]) if arguments else 8000)
+    settings = ServerSettings(on_failure="refuse")
+    app = build_app(model, SmoothGuardConfig.reference(), name="reference", settings=settings)
+    uvicorn.run(app, port=int(arguments[0]) if arguments else 8000, http=connection_protocol(settings))
 
 
 if __name__ == "__main__":

@@ -51,11 +51,23 @@ def serve(
     max_concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests; one more is a 429.")] = 16,
     max_body_mb: Annotated[float, typer.Option(min=0.001, help="MiB of one request; more is a 413.")] = 32.0,
     request_timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request; more is a 504.")] = 120.0,
+    header_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds in which a client must send headers; more closes the connection.")
+    ] = 10.0,
+    body_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds in which a client must send a body; more is a 408.")
+    ] = 60.0,
+    max_connections_per_client: Annotated[
+        int, typer.Option(min=1, help="Open connections from one address; one more is a 429.")
+    ] = 100,
     shutdown_timeout: Annotated[int, typer.Option(min=0, help="Seconds that running requests get at shutdown.")] = 30,
     on_failure: Annotated[
         Literal["error", "refuse"], typer.Option(help="What LangServe routes return if the guard or the model fails.")
     ] = "error",
-    record: Annotated[Literal["full", "verdict"], typer.Option(help="What clients see of the vote.")] = "full",
+    record: Annotated[
+        Literal["verdict", "full"],
+        typer.Option(help="What clients see of the vote; full helps attackers by trial and error."),
+    ] = "verdict",
     safety_log: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Append one JSON line per guarded call to this file.")
     ] = None,
@@ -80,6 +92,9 @@ def serve(
             max_concurrency=max_concurrency,
             max_body_bytes=int(max_body_mb * 2**20),
             request_timeout=request_timeout,
+            header_timeout=header_timeout,
+            body_timeout=body_timeout,
+            max_connections_per_client=max_connections_per_client,
             on_failure=on_failure,
             record=record,
         )
@@ -92,7 +107,7 @@ def serve(
             media={"remote": _remote(allow_urls, allowed_host)},
         )
         app = _app(model, name or served_name(model), config, settings, _callbacks(safety_log))
-        _run(app, host=host, port=port, shutdown_timeout=shutdown_timeout)
+        _run(app, settings, host=host, port=port, shutdown_timeout=shutdown_timeout)
 
 
 def served_name(model: str) -> str:
@@ -114,11 +129,20 @@ def _app(model: str, name: str, config: Any, settings: ServerSettings, callbacks
     return create_app({name: guard}, settings=settings, callbacks=callbacks)
 
 
-def _run(app: Any, *, host: str, port: int, shutdown_timeout: int) -> None:
+def _run(app: Any, settings: ServerSettings, *, host: str, port: int, shutdown_timeout: int) -> None:
     import uvicorn
 
+    from smoothguard_guardrail.serving import connection_protocol
+
     # On SIGTERM and SIGINT uvicorn takes no new connections and finishes running requests.
-    uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=shutdown_timeout, server_header=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        http=connection_protocol(settings),
+        timeout_graceful_shutdown=shutdown_timeout,
+        server_header=False,
+    )
 
 
 def _api_keys(variable: str) -> tuple[Any, ...]:

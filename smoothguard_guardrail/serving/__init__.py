@@ -17,6 +17,7 @@ except ImportError as _error:
     raise MissingDependencyError(_error.name or "fastapi", "serve") from _error
 
 from smoothguard_guardrail.serving.app import create_app
+from smoothguard_guardrail.serving.connections import connection_protocol
 from smoothguard_guardrail.serving.settings import ServerSettings
 
-__all__ = ["ServerSettings", "create_app"]
+__all__ = ["ServerSettings", "connection_protocol", "create_app"]

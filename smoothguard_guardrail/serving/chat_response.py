@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from smoothguard_guardrail.serving.json_text import json_text, readable
+from smoothguard_guardrail.serving.public_record import fingerprint_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from langchain_core.messages import AIMessage
     from langchain_core.messages.ai import UsageMetadata
 
     from smoothguard_guardrail.result import GuardResult
@@ -18,8 +22,6 @@ if TYPE_CHECKING:
 _FINISH_REASONS = {
     "length": "length",
     "max_tokens": "length",
-    "tool_calls": "tool_calls",
-    "tool_use": "tool_calls",
     "content_filter": "content_filter",
     "refusal": "content_filter",
     "safety": "content_filter",
@@ -43,7 +45,7 @@ class ChatResponse:
         """Return one `chat.completion`."""
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "refusal": None, **self._content()},
+            "message": {"role": "assistant", **self._content()},
             "logprobs": None,
             "finish_reason": self._finish_reason(),
         }
@@ -54,7 +56,7 @@ class ChatResponse:
         """Yield `chat.completion.chunk` server-sent events; the record is on the last chunk with a choice."""
         content = self._content()
         calls = content.pop("tool_calls", None)
-        yield self._chunk({"role": "assistant", "content": content["content"]})
+        yield self._chunk({"role": "assistant", **content})
         if calls:
             yield self._chunk({"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]})
         yield self._chunk({}, finish_reason=self._finish_reason(), smoothguard=self.record)
@@ -67,29 +69,29 @@ class ChatResponse:
         return _event({**self._head("chat.completion.chunk"), "choices": [choice], **extra})
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": fingerprint_of(self.record),
+        }
 
     def _content(self) -> dict[str, Any]:
         answer = self.result.answer
-        calls = [
-            {
-                "id": call["id"] or f"call_{uuid4().hex}",
-                "type": "function",
-                "function": {"name": call["name"], "arguments": json.dumps(call["args"], ensure_ascii=False)},
-            }
-            for call in answer.tool_calls
-        ]
-        text = str(answer.text)
-        return {"content": text if text or not calls else None} | ({"tool_calls": calls} if calls else {})
+        calls, refusal, text = _tool_calls(answer), _refusal(answer), str(answer.text)
+        content = text if text or not (calls or refusal) else None
+        return {"content": content, "refusal": refusal} | ({"tool_calls": calls} if calls else {})
 
     def _finish_reason(self) -> str:
         if self.is_refusal:
             return "content_filter"
-        if self.result.answer.tool_calls:
-            return "tool_calls"
-        metadata = self.result.answer.response_metadata
-        reason = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop").lower()
-        return _FINISH_REASONS.get(reason, "stop")
+        answer = self.result.answer
+        metadata = answer.response_metadata
+        given = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop").lower()
+        reason = _FINISH_REASONS.get(given, "stop")
+        is_cut_off = reason == "length" and answer.invalid_tool_calls
+        return "tool_calls" if (answer.tool_calls or answer.invalid_tool_calls) and not is_cut_off else reason
 
     def _usage(self) -> dict[str, int] | None:
         usage: UsageMetadata | None = self.result.usage
@@ -102,5 +104,39 @@ class ChatResponse:
         }
 
 
+def _tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
+    """Return the tool calls; those that LangChain could not read with the text that the model wrote."""
+    calls = [*answer.tool_calls, *answer.invalid_tool_calls]
+    return [
+        {
+            "id": call["id"] or f"call_{uuid4().hex}",
+            "type": "function",
+            "function": {"name": call["name"] or "", "arguments": _written(call["args"])},
+        }
+        for call in calls
+    ]
+
+
+def _written(arguments: Any) -> str:
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else json.dumps(readable(arguments), ensure_ascii=False, default=str)
+
+
+def _refusal(answer: AIMessage) -> str | None:
+    """Return the provider's refusal, from a field or from blocks of the answer."""
+    field_text = answer.additional_kwargs.get("refusal")
+    if isinstance(field_text, str) and field_text:
+        return field_text
+    blocks = [block for block in answer.content if isinstance(block, dict)]
+    values = [block.get("value") if block.get("type") == "non_standard" else block for block in blocks]
+    texts = [
+        value.get("refusal") or value.get("text")
+        for value in values
+        if isinstance(value, dict) and value.get("type") == "refusal"
+    ]
+    return "".join(text for text in texts if isinstance(text, str)) or None
+
+
 def _event(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
+    return f"data: {json_text(data)}\n\n"

@@ -6,6 +6,7 @@
 | a medium cannot be guarded (`MediaError`) | 400 | `media_error` |
 | no API key, or a wrong one | 401 | `invalid_api_key` |
 | no such model | 404 | `model_not_found` |
+| the body took too long to arrive | 408 | `body_timeout` |
 | the body is over the limit | 413 | `body_too_large` |
 | the answers disagree and `on_abstain="raise"` | 422 | `abstained` |
 | too many requests at once | 429 | `overloaded` |
@@ -16,6 +17,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -31,8 +33,15 @@ from smoothguard_guardrail.errors import (
     QuorumError,
     SmoothGuardError,
 )
+from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 
+_OBJECT = re.compile(r"<[^<>]*\bat 0x[0-9a-fA-F]+[^<>]*>|\b0x[0-9a-fA-F]{6,}\b")
+_MAX_MESSAGE = 500
 _STATUS_CODES = {401: "invalid_api_key", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+ABSTAINED = "the answers disagree; ask in another way or send another medium"
+"""What clients learn of an abstention: the agreement would help attackers by trial and error."""
 
 
 class ApiError(Exception):
@@ -64,12 +73,15 @@ class ApiError(Exception):
         self.headers = headers
         self.record = record
 
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body."""
+        kind = "server_error" if self.status >= 500 else "invalid_request_error"
+        error = {"message": _OBJECT.sub("(object)", str(self)), "type": kind, "param": self.param, "code": self.code}
+        return {"error": error} | ({"smoothguard": self.record} if self.record else {})
+
     def response(self) -> JSONResponse:
         """Return the HTTP response."""
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
-        body = {"error": error} | ({"smoothguard": self.record} if self.record else {})
-        return JSONResponse(body, self.status, self.headers)
+        return SafeJSONResponse(self.body(), self.status, self.headers)
 
 
 class UpstreamError(Exception):
@@ -91,11 +103,11 @@ def to_api_error(error: Exception) -> ApiError:
             400, "media_error", f"{error.path}: the URL is not allowed or cannot be fetched; send the bytes instead"
         )
     if isinstance(error, MediaError):
-        return ApiError(400, "media_error", str(error))
+        return ApiError(400, "media_error", public_text(error))
     if isinstance(error, InputError):
-        return ApiError(400, "invalid_request", str(error))
+        return ApiError(400, "invalid_request", public_text(error))
     if isinstance(error, AbstainedError):
-        return ApiError(422, "abstained", str(error))
+        return ApiError(422, "abstained", ABSTAINED)
     if isinstance(error, QuorumError):
         message = f"the model must answer at least {error.required} calls, it answered {error.successes}; try again"
         return ApiError(502, "upstream_error", message)
@@ -104,6 +116,24 @@ def to_api_error(error: Exception) -> ApiError:
     if isinstance(error, TimeoutError):
         return ApiError(504, "timeout", "the request took too long; try again or ask for less")
     return ApiError(500, "internal_error", "internal error")
+
+
+def public_text(error: Exception) -> str:
+    """Return the message of one of our errors without what a library said, and without the `repr` of an object.
+
+    Example:
+        >>> public_text(ValueError("the image cannot be decoded: bad <_io.BytesIO object at 0x7f1ed42c6250>"))
+        'the image cannot be decoded: bad (object)'
+    """
+    text = str(error)
+    cause = error.__cause__
+    while cause is not None:
+        if not type(cause).__module__.startswith("smoothguard_guardrail") and len(str(cause)) > 3:
+            text = text.replace(str(cause), "").rstrip(" :;,(")
+        cause = cause.__cause__
+    if isinstance(error, MediaError) and text == error.path:
+        text = f"{text}: the medium cannot be read"
+    return _OBJECT.sub("(object)", text)[:_MAX_MESSAGE] or "the request cannot be read"
 
 
 def handle_framework_errors(app: FastAPI) -> None:

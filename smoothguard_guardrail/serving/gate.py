@@ -55,7 +55,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         start = time.perf_counter()
-        exchange = _Exchange(receive, send, self._settings.max_body_bytes)
+        exchange = _Exchange(receive, send, self._settings)
         try:
             self._check(scope)
             if scope["method"] == "POST":
@@ -144,12 +144,13 @@ class Gate:
 class _Exchange:
     """One request and its response: counts received bytes and records the status."""
 
-    def __init__(self, receive: Receive, send: Send, max_bytes: int) -> None:
+    def __init__(self, receive: Receive, send: Send, settings: ServerSettings) -> None:
         self.id = uuid4().hex
         self.status: int | None = None
         self._receive = receive
         self._send = send
-        self._max_bytes = max_bytes
+        self._max_bytes = settings.max_body_bytes
+        self._body_deadline = asyncio.get_running_loop().time() + settings.body_timeout
         self._received = 0
         self._is_complete = asyncio.Event()
         self.on_response_end: list[Callable[[], None]] = []
@@ -186,11 +187,15 @@ class _Exchange:
             async with asyncio.timeout(_DRAIN_SECONDS):
                 while not self._is_complete.is_set() and self._received - start <= self._max_bytes:
                     await self._next()
-        except TimeoutError:
+        except (TimeoutError, ApiError):
             pass
 
     async def _next(self) -> Message:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout_at(None if self._is_complete.is_set() else self._body_deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise ApiError(408, "body_timeout", "the body must arrive faster; send fewer or smaller media") from None
         self._received += len(message.get("body", b""))
         if message["type"] != "http.request" or not message.get("more_body", False):
             self._is_complete.set()

@@ -1,13 +1,13 @@
 """LangServe routes of one chain, reduced to what is safe: no sample leaves the server, clients configure nothing.
 
-`invoke` and `batch` are LangServe's own. `stream` and `stream_log`, which the playground uses, send the result of an
-`invoke`: there is no answer before the vote, and this way a failure still has an HTTP status.
+`invoke` and `batch` are LangServe's own, but an input that fails in a batch fails alone. `stream` and `stream_log`,
+which the playground uses, send the result of an `invoke`: there is no answer before the vote, and this way a failure
+still has an HTTP status.
 `stream_events`, feedback, trace links and configuration in URLs do not exist.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import logging
@@ -17,14 +17,19 @@ from typing import TYPE_CHECKING, Any, get_args
 from fastapi import APIRouter, Request, Response
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.prompt_values import ChatPromptValueConcrete, StringPromptValue
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
-from langchain_core.runnables.config import get_config_list
+from langchain_core.runnables import Runnable
 from langserve import APIHandler
-from pydantic import RootModel, ValidationError
+from pydantic import RootModel
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.errors import ApiError, UpstreamError, describe_problems, is_model_error
+from smoothguard_guardrail.serving.errors import (
+    UpstreamError,
+    is_model_error,
+)
+from smoothguard_guardrail.serving.json_text import readable
+from smoothguard_guardrail.serving.langserve_batch import BatchRunnable, answer_batch
 from smoothguard_guardrail.serving.public_record import public_output
+from smoothguard_guardrail.serving.read_json import read_json
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler
@@ -61,9 +66,7 @@ def chain_router(
 
     @router.post("/batch")
     async def batch(request: Request) -> Response:
-        _check_batch(await read_json(request), served, settings.max_batch)
-        answer: Response = await handler.batch(request)
-        return answer
+        return await answer_batch(request, handler, served, settings.max_batch)
 
     @router.post("/stream")
     async def stream(request: Request) -> Response:
@@ -97,18 +100,6 @@ def chain_router(
     return router
 
 
-async def read_json(request: Request) -> Any:
-    """Return the JSON of the body. It is cached, so later readers get it too.
-
-    Raises:
-        ApiError: If the body is not JSON.
-    """
-    try:
-        return await request.json()
-    except (ValueError, RecursionError):
-        raise ApiError(400, "invalid_request", "the body must be JSON that is not nested too deeply") from None
-
-
 def _served(
     path: str, chain: Runnable[Any, Any], settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
 ) -> Runnable[Any, Any]:
@@ -126,31 +117,12 @@ def _served(
             if is_guard and is_model_error(error):
                 raise UpstreamError from error
             raise
-        return public_output(output, settings.record)
+        return readable(public_output(output, settings.record))
 
     input_type: Any = Messages if is_guard else chain.get_input_schema()
     output_type: Any = AIMessage if is_guard else chain.get_output_schema()
-    served = _Served(answer, name=path).with_types(input_type=input_type, output_type=output_type)
+    served = BatchRunnable(answer, name=path).with_types(input_type=input_type, output_type=output_type)
     return served.with_config(max_concurrency=settings.batch_concurrency)
-
-
-class _Served(RunnableLambda[Any, Any]):
-    """Cancels the rest of a batch at its first failure, so that nothing runs after the response."""
-
-    async def abatch(self, inputs: list[Any], config: Any = None, **kwargs: Any) -> list[Any]:
-        configs = get_config_list(config, len(inputs))
-        slots = asyncio.Semaphore((configs[0].get("max_concurrency") or len(inputs)) if configs else 1)
-
-        async def answer(given: Any, its_config: RunnableConfig) -> Any:
-            async with slots:
-                return await self.ainvoke(given, its_config)
-
-        tasks = [asyncio.ensure_future(answer(*pair)) for pair in zip(inputs, configs, strict=True)]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
 
 
 def _refusal(chain: Runnable[Any, Any], text: str) -> Callable[[], Any] | None:
@@ -162,22 +134,6 @@ def _refusal(chain: Runnable[Any, Any], text: str) -> Callable[[], Any] | None:
     if any(inspect.isclass(member) and issubclass(member, BaseMessage) for member in members):
         return lambda: AIMessage(content=text)
     return None
-
-
-def _check_batch(body: Any, served: Runnable[Any, Any], limit: int) -> None:
-    inputs = body.get("inputs") if isinstance(body, dict) else None
-    if not isinstance(inputs, list):
-        raise ApiError(422, "invalid_request", "inputs must be a list", param="inputs")
-    if len(inputs) > limit:
-        raise ApiError(
-            413, "batch_too_large", f"inputs must have at most {limit} items, got {len(inputs)}", param="inputs"
-        )
-    schema: Any = served.input_schema
-    for each in inputs:
-        try:
-            schema.model_validate(each)
-        except ValidationError as error:
-            raise ApiError(422, "invalid_request", describe_problems(error.errors()), param="inputs") from None
 
 
 def _patches(answer: dict[str, Any], path: str) -> list[list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The part of the guard's record that clients may see: no texts of samples, no messages of exceptions."""
+"""The part of the guard's record that clients may see: the verdict, or all but texts of samples and of exceptions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ def public_record(record: Mapping[str, Any], detail: Literal["full", "verdict"])
 
     Args:
         record: From `GuardResult.to_metadata`.
-        detail: All of it, or only the verdict.
+        detail: Only the verdict and the action, or all of it. Agreement and clusters are a score that an attacker by
+            trial and error can climb.
     """
     if detail == "verdict":
-        return {"verdict": record["verdict"]}
+        return {name: record[name] for name in ("verdict", "action")}
     samples = []
     for sample in record.get("samples", ()):
         public = {name: value for name, value in sample.items() if name != "text"}
@@ -27,6 +28,21 @@ def public_record(record: Mapping[str, Any], detail: Literal["full", "verdict"])
             public["error"] = str(public["error"]).partition(":")[0]
         samples.append(public)
     return {**record, "samples": samples}
+
+
+def verdict_headers(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the response headers that hold the verdict, for clients that keep no fields of the body."""
+    return {f"x-smoothguard-{name}": str(record[name]) for name in ("verdict", "action")}
+
+
+def fingerprint_of(record: Mapping[str, Any]) -> str:
+    """Return the verdict as a `system_fingerprint`, the only string that LangChain's `ChatOpenAI` keeps by default.
+
+    Example:
+        >>> fingerprint_of({"verdict": "passed", "action": "answered"})
+        'smoothguard:passed:answered'
+    """
+    return f"{KEY}:{record['verdict']}:{record['action']}"
 
 
 def public_output(value: Any, detail: Literal["full", "verdict"]) -> Any:

@@ -32,6 +32,14 @@ class ServerSettings(BaseModel):
     """Seconds after which clients should retry a 429."""
     request_timeout: float = Field(default=120.0, gt=0)
     """Time limit of one request in seconds, upload included; more is a 504."""
+    header_timeout: float = Field(default=10.0, gt=0)
+    """Seconds in which a client must send the headers of a request; more closes the connection."""
+    body_timeout: float = Field(default=60.0, gt=0)
+    """Seconds in which a client must send the body of a request; more is a 408, and closes the connection."""
+    max_connections_per_client: int = Field(default=100, ge=1)
+    """Largest number of open connections from one IPv4 address or one IPv6 network of 64 bits. One more ends the oldest
+    that has not sent the headers of a request, or is itself a 429.
+    Behind a proxy all clients have the proxy's address: set it as high as the proxy's own limit."""
     max_batch: int = Field(default=32, ge=1)
     """Largest number of inputs in one LangServe batch."""
     batch_concurrency: int = Field(default=4, ge=1)
@@ -41,9 +49,9 @@ class ServerSettings(BaseModel):
     output is text or a message."""
     refusal_text: str = REFUSAL_TEXT
     """The answer with `on_failure="refuse"`."""
-    record: Literal["full", "verdict"] = "full"
-    """What clients see: the record of the guarded call, or only its verdict, which helps attackers by trial and error
-    less."""
+    record: Literal["verdict", "full"] = "verdict"
+    """What clients see of a guarded call: its verdict and action, or the whole record. The agreement in the whole
+    record is a score that attackers by trial and error can climb: only for clients that you trust."""
 
     @field_validator("api_keys")
     @classmethod

@@ -43,7 +43,7 @@ def test_listens_on_loopback_and_answers_under_the_models_name(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "log.jsonl"
-    knobs = ["--num-samples", "3", "--preset", "default", "--record", "verdict", "--safety-log", str(log)]
+    knobs = ["--num-samples", "3", "--preset", "default", "--safety-log", str(log)]
     result = runner.invoke(app, ["serve", "--model", "hf:models/some-model/", *knobs])
     assert (result.exit_code, result.output) == (0, "")
     (run,) = runs
@@ -52,7 +52,7 @@ def test_listens_on_loopback_and_answers_under_the_models_name(
         body = {"model": "some-model", "messages": about_picture(grey_png())}
         answer = post(f"{url_of(server)}/v1/chat/completions", json=body).json()
     assert answer["choices"][0]["message"]["content"] == "A grey square."
-    assert answer["smoothguard"] == {"verdict": "passed"}
+    assert answer["smoothguard"] == {"verdict": "passed", "action": "answered"}
     assert 0 < len(scripted.received) <= 3
     assert '"verdict":"passed"' in log.read_text()
 

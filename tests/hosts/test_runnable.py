@@ -34,6 +34,7 @@ from smoothguard_guardrail import (
     SmoothGuardRunnable,
     UnsupportedMediaError,
 )
+from smoothguard_guardrail.errors import MediaError
 from smoothguard_guardrail.media import scan
 from smoothguard_guardrail.result import Stance
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel, WordEmbeddings
@@ -307,11 +308,17 @@ async def test_chains_batches_and_streams() -> None:
         assert len(model.received) == 4 * 7
 
 
-def test_batches_can_return_exceptions() -> None:
+async def test_bad_request_in_a_batch_fails_alone() -> None:
     guard = guarded(ScriptedChatModel(script=["cat"]))
-    good, bad = guard.batch([question(), 7], return_exceptions=True)  # type: ignore[list-item]
-    assert good.content == "cat"
-    assert isinstance(bad, InputError)
+    inputs: list[Any] = [question(), 7, [HumanMessage([{"type": "unknown"}])], "Hi."]
+    batch = guard.batch(inputs, return_exceptions=True)
+    for answers in (batch, await guard.abatch(inputs, return_exceptions=True)):
+        first, not_messages, no_medium, last = answers
+        assert [first.content, last.content] == ["cat", "cat"]
+        assert isinstance(not_messages, InputError)
+        assert isinstance(no_medium, MediaError)
+    with pytest.raises(InputError):
+        guard.batch(inputs[:2])
 
 
 async def test_retries_and_fallbacks() -> None:

@@ -23,9 +23,9 @@ post = partial(httpx.post, timeout=60)
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[uvicorn.Server]:
+def running(app: FastAPI, **options: Any) -> Iterator[uvicorn.Server]:
     """Run a server in a thread until the block ends, and let it finish what is under way."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=20))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=20, **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started and thread.is_alive():

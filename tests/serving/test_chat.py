@@ -37,7 +37,7 @@ def verdict(completion: Any) -> dict[str, Any]:
 
 def test_image_is_guarded_and_usage_adds_up(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.script = [AIMessage("A grey square.", usage_metadata=USAGE, response_metadata={"finish_reason": "length"})]
-    completion = ask(serve(), about_picture(picture))
+    completion = ask(serve(record="full"), about_picture(picture))
     (choice,) = completion.choices
     assert (choice.message.role, choice.message.content) == ("assistant", "A grey square.")
     assert choice.finish_reason == "length"
@@ -56,7 +56,7 @@ def test_image_is_guarded_and_usage_adds_up(serve: Serve, model: AsyncScriptedCh
 
 def test_audio_is_guarded(serve: Serve, model: AsyncScriptedChatModel, recording: str) -> None:
     part = {"type": "input_audio", "input_audio": {"data": recording, "format": "wav"}}
-    completion = ask(serve(), [{"role": "user", "content": [part]}])
+    completion = ask(serve(record="full"), [{"role": "user", "content": [part]}])
     assert verdict(completion)["media"][0]["kind"] == "audio"
     sent = [messages[0].content_blocks[0]["base64"] for messages in model.received]  # type: ignore[typeddict-item]
     assert len(set(sent)) == 4
@@ -78,7 +78,7 @@ def test_a_text_only_request_is_asked_once(serve: Serve, model: AsyncScriptedCha
 
 def test_stream_contains_only_the_elected_answer(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     model.script = ["A grey square.", "Send me your password.", "A grey square.", "A grey square."]
-    url = serve()
+    url = serve(record="full")
     with client(url) as asked:
         parameters: Any = {"model": "scripted", "messages": about_picture(picture), "stream": True}
         chunks = list(asked.chat.completions.create(**parameters, stream_options={"include_usage": True}))
@@ -136,9 +136,10 @@ class ListeningChatModel(StreamingChatModel):
 @pytest.mark.parametrize("model", [ListeningChatModel], indirect=True)
 def test_parameters_reach_the_model(serve: Serve, model: ListeningChatModel) -> None:
     ignored = {"seed": 1, "user": "me", "n": 1, "presence_penalty": 0.0, "store": False, "metadata": {"a": "b"}}
-    given = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 5, "stop": "END"}
-    ask(serve(), [{"role": "user", "content": "Hi."}], **given, **ignored)
-    assert model.heard == [{"stop": ["END"], "temperature": 0.5, "top_p": 0.9, "max_new_tokens": 5}]
+    same = {"temperature": 0.5, "top_p": 0.9, "frequency_penalty": 0.7, "logit_bias": {"5": 1.0}}
+    given = {"reasoning_effort": "low", "max_tokens": 5, "stop": "END"}
+    ask(serve(), [{"role": "user", "content": "Hi."}], **same, **given, **ignored)
+    assert model.heard == [same | {"reasoning_effort": "low", "stop": ["END"], "max_new_tokens": 5}]
 
 
 @pytest.mark.parametrize("model", [ListeningChatModel], indirect=True)
@@ -176,7 +177,13 @@ def _tool_answer(call: str) -> dict[str, str]:
         ({"temperature": 9}, "temperature"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
         ({"logprobs": True}, "logprobs"),
-        ({"frequency_penalty": 1.0}, "frequency_penalty"),
+        ({"frequency_penalty": 9}, "frequency_penalty"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
+        ({"response_format": {"type": "grammar"}}, "response_format"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+        ({"functions": [{"name": "f", "parameters": {}}]}, "functions"),
         ({"extra_body": {"smoothguard": {"num_samples": 1}}}, "smoothguard"),
         ({"extra_body": {"config": {"configurable": {"sigma": 0}}}}, "config"),
         ({"extra_body": {"num_samples": 1}}, "num_samples"),
@@ -250,14 +257,37 @@ def test_a_raised_abstention_is_a_422_with_the_record(
     assert "Three." not in caught.value.response.text
 
 
-def test_the_record_can_be_reduced_to_the_verdict(serve: Serve, picture: str) -> None:
-    assert verdict(ask(serve(record="verdict"), about_picture(picture))) == {"verdict": "passed"}
+def test_clients_see_the_verdict_and_the_action_only(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+    url = serve()
+    assert verdict(ask(url, about_picture(picture))) == {"verdict": "passed", "action": "answered"}
+    model.script = ["One.", "Two.", "Three.", "Four."]
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        ask(serve(config={"min_agreement": 0.9, "on_abstain": "raise"}), about_picture(picture))
+    assert caught.value.response.json()["smoothguard"]["verdict"] == "abstained"
+    assert "agreement" not in caught.value.response.text
+    assert "0.25" not in caught.value.response.text
+
+
+def test_chat_openai_has_the_verdict_on_its_message(serve: Serve, picture: str) -> None:
+    url = serve()
+    with httpx.Client() as http:
+        options: dict[str, Any] = {"base_url": f"{url}/v1", "api_key": "none", "http_client": http}
+        chat = ChatOpenAI(model="scripted", **options)
+        messages = [chat.invoke(about_picture(picture)), *chat.stream(about_picture(picture))]
+        whole: Any = messages[1]
+        for chunk in messages[2:]:
+            whole += chunk
+        for message in (messages[0], whole):
+            assert message.response_metadata["system_fingerprint"] == "smoothguard:passed:answered"
+        with_headers = ChatOpenAI(model="scripted", include_response_headers=True, **options)
+        for message in (with_headers.invoke("Hi."), next(iter(with_headers.stream("Hi.")))):
+            assert message.response_metadata["headers"]["x-smoothguard-verdict"] == "skipped"
 
 
 def test_failed_and_losing_samples_stay_inside(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
     failure = RuntimeError("key sk-secret at 10.0.0.7 refused")
     model.script = ["A grey square.", "The launch code is 0000.", failure, "A grey square."]
-    url = serve(config={"record_samples": True})
+    url = serve(config={"record_samples": True}, record="full")
     completion = ask(url, about_picture(picture))
     told = completion.model_dump_json()
     assert verdict(completion)["samples"][2]["error"] == "RuntimeError"

@@ -35,7 +35,7 @@ def wire(picture: str) -> list[dict[str, Any]]:
 
 
 def test_guard_answers_invoke_batch_and_stream(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
-    remote: Any = RemoteRunnable(f"{serve()}/guards/scripted")
+    remote: Any = RemoteRunnable(f"{serve(record='full')}/guards/scripted")
     answer = remote.invoke(question(picture))
     assert isinstance(answer, AIMessage)
     assert answer.content == "A grey square."
@@ -185,21 +185,54 @@ def test_batch_has_a_limit_and_is_checked_first(serve: Serve, model: AsyncScript
     assert model.peak_concurrency == 1
 
 
-def test_batch_ends_with_its_first_failure(serve: Serve) -> None:
+def test_input_that_fails_in_a_batch_fails_alone(serve: Serve, model: AsyncScriptedChatModel, picture: str) -> None:
+    url = serve(chains={"pictures": build_chain(model)})
+    film = [{"type": "human", "content": [{"type": "x"}]}]
+    answer = post(f"{url}/guards/scripted/batch", json={"inputs": [wire(picture), film, {"no": 1}, "Hi."]})
+    first, unsupported, invalid, last = answer.json()["output"]
+    assert [first["content"], last["content"]] == ["A grey square."] * 2
+    assert unsupported["error"]["code"] == "media_error"
+    assert "messages[0].content[0]" in unsupported["error"]["message"]
+    assert invalid["error"]["code"] == "invalid_request"
+    assert len(answer.json()["metadata"]["run_ids"]) == 4
+    remote: Any = RemoteRunnable(f"{url}/guards/scripted")
+    guarded, failed = remote.batch([question(picture), [HumanMessage([{"type": "x"}])]])
+    assert (guarded.content, failed["error"]["code"]) == ("A grey square.", "media_error")
+    good = {"image": picture, "mime_type": "image/png", "question": "What is it?"}
+    texts = RemoteRunnable(f"{url}/chains/pictures").batch([good, good | {"image": "AAAA"}])  # type: ignore[var-annotated]
+    assert (texts[0], texts[1]["error"]["code"]) == ("A grey square.", "media_error")
+
+
+def test_model_that_fails_on_one_input_of_a_batch(serve: Serve, model: AsyncScriptedChatModel) -> None:
+    def reply(messages: Any) -> str:
+        if messages[0].text == "bad":
+            raise RuntimeError("key sk-secret refused")
+        return "Hello."
+
+    model.script = reply
+    url = f"{serve()}/guards/scripted/batch"
+    answer = post(url, json={"inputs": ["bad", "Hi."]})
+    failed, told = answer.json()["output"]
+    assert (failed["error"]["code"], told["content"]) == ("upstream_error", "Hello.")
+    assert "secret" not in answer.text
+    assert post(url, json={"inputs": ["bad", "bad"]}).status_code == 502
+    assert post(url, json={"inputs": []}).json()["output"] == []
+
+
+def test_timeout_ends_all_of_a_batch(serve: Serve) -> None:
     ended: list[str] = []
 
     async def one(text: str) -> str:
         try:
-            await asyncio.sleep(0 if text == "bad" else 30)
-            raise ValueError(text)
+            await asyncio.sleep(0 if text == "fast" else 30)
+            return text
         finally:
             ended.append(text)
 
-    url = serve(chains={"one": RunnableLambda(one)}, batch_concurrency=2)
-    answer = post(f"{url}/chains/one/batch", json={"inputs": ["slow", "bad", "never"]})
-    assert answer.status_code == 500
-    assert post(f"{url}/chains/one/batch", json={"inputs": []}).json()["output"] == []
-    assert sorted(ended) == ["bad", "slow"]
+    url = serve(chains={"one": RunnableLambda(one)}, batch_concurrency=2, request_timeout=0.5)
+    answer = post(f"{url}/chains/one/batch", json={"inputs": ["slow", "fast", "slow", "never"]})
+    assert answer.status_code == 504
+    assert sorted(ended) == ["fast", "slow", "slow"]
 
 
 def test_form_accepts_images_and_audio(
