@@ -172,7 +172,8 @@ def serve(clients: int) -> None:
     from smoothguard_guardrail.cli import app, loading
 
     loading.load_model = lambda name, *, device="auto": EchoModel()
-    app(["serve", "--model", "test:echo", "--port", "0", "--max-concurrency", str(clients), "--record", "full"])
+    limits = ["--max-concurrency", str(clients), "--max-connections-per-client", str(2 * clients + 10)]
+    app(["serve", "--model", "test:echo", "--port", "0", *limits, "--record", "full"])
 
 
 def report(tally: Tally, memory: list[float], *, before: float, seconds: float, clients: int) -> None:

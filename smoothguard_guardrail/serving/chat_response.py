@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from langchain_core.messages import ToolCall
+
 from smoothguard_guardrail.serving.json_text import json_text, readable
 from smoothguard_guardrail.serving.public_record import fingerprint_of
 
@@ -91,7 +93,7 @@ class ChatResponse:
         given = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop").lower()
         reason = _FINISH_REASONS.get(given, "stop")
         is_cut_off = reason == "length" and answer.invalid_tool_calls
-        return "tool_calls" if (answer.tool_calls or answer.invalid_tool_calls) and not is_cut_off else reason
+        return "tool_calls" if _tool_calls(answer) and not is_cut_off else reason
 
     def _usage(self) -> dict[str, int] | None:
         usage: UsageMetadata | None = self.result.usage
@@ -105,8 +107,11 @@ class ChatResponse:
 
 
 def _tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
-    """Return the tool calls; those that LangChain could not read with the text that the model wrote."""
+    """Return the tool calls; those that LangChain did not read with the text that the model wrote."""
     calls = [*answer.tool_calls, *answer.invalid_tool_calls]
+    legacy = answer.additional_kwargs.get("function_call")
+    if not calls and isinstance(legacy, dict):
+        calls = [ToolCall(name=legacy.get("name", ""), args=legacy.get("arguments", ""), id=None)]
     return [
         {
             "id": call["id"] or f"call_{uuid4().hex}",

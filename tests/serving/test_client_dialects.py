@@ -74,6 +74,13 @@ def test_tool_call_that_is_not_json_reaches_the_client_as_written(
     assert [delta["tool_calls"] for delta in stream(url) if "tool_calls" in delta] == [[{"index": 0, **told}]]
 
 
+def test_function_call_of_an_older_model_is_a_tool_call(serve: Serve, model: AsyncScriptedChatModel) -> None:
+    model.script = [AIMessage("", additional_kwargs={"function_call": {"name": "f", "arguments": '{"a": 1}'}})]
+    (choice,) = complete(serve())["choices"]
+    assert choice["message"]["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
+    assert choice["finish_reason"] == "tool_calls"
+
+
 def test_finish_reason_tells_of_tool_calls_only_with_some(serve: Serve, model: AsyncScriptedChatModel) -> None:
     model.script = [AIMessage("Hi.", response_metadata={"finish_reason": "tool_calls"})]
     assert complete(serve())["choices"][0]["finish_reason"] == "stop"
