@@ -5,6 +5,7 @@ from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.attacks import EOTPGD, PGD
+from smoothguard_guardrail.config import MediaLimits
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView
 from smoothguard_guardrail.media.image import decode_image
@@ -16,7 +17,7 @@ from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 def main() -> None:
     picture = next(picture for picture in load_demo().pictures if picture.original and picture.secret)
     data = (DEMO_DIR / str(picture.original)).read_bytes()
-    clean = decode_image(data, mime_type="image/png", max_pixels=10**6, path=str(picture.original)).unit
+    clean = decode_image(data, mime_type="image/png", limits=MediaLimits(), path=str(picture.original)).unit
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
     config = SmoothGuardConfig.reference()
     guard = SmoothGuardRunnable(model, config)

@@ -174,10 +174,16 @@ class MediaLimits(_Settings):
 
     max_bytes: int = Field(default=20 * 2**20, gt=0)
     """Encoded bytes of one medium."""
-    max_pixels: int = Field(default=50_000_000, gt=0)
+    max_pixels: int = Field(default=25_000_000, gt=0)
     """Width times height of one image."""
+    max_decoding_mib: int = Field(default=200, gt=0)
+    """Memory in MiB that decoding one image may take, as estimated from its pixels and format."""
+    max_total_pixels: int = Field(default=100_000_000, gt=0)
+    """Sum of the pixels of all images in one request."""
     max_seconds: float = Field(default=600.0, gt=0)
     """Duration of one audio file."""
+    max_total_seconds: float = Field(default=600.0, gt=0)
+    """Sum of the durations of all audio files in one request."""
     max_count: int = Field(default=16, gt=0)
     """Media in one request."""
 

@@ -6,6 +6,7 @@ lose their handlers or an error says so, but no token of a sample reaches a user
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from importlib import import_module
@@ -92,6 +93,13 @@ def blocks_event_loop(model: BaseChatModel) -> bool:
     """Return whether a chat model's async calls are its sync calls on the event loop's default executor."""
     kind = type(model)
     return kind._agenerate is BaseChatModel._agenerate and kind._astream is BaseChatModel._astream
+
+
+def call_parameters(model: BaseChatModel) -> set[str]:
+    """Return the names of the parameters that a chat model's calls and bindings take."""
+    kind = type(model)
+    methods = (kind._generate, kind._agenerate, kind.bind_tools, kind.bind)
+    return {name for method in methods for name in inspect.signature(method).parameters}
 
 
 def map_configurable_defaults(model: Runnable[Any, Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> Any:

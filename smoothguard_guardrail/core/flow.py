@@ -118,6 +118,7 @@ class Guard:
             requests = yield Compute(function=clock.timed("perturb", partial(render, first, wave)))
             with clock.stage("model"):
                 outcomes = yield CallModel(requests=requests, first_index=first)
+            del requests  # before the next ones are made: they may be large
             votes.add(outcomes)
             yield Compute(function=clock.timed("vote", votes.count))
             wave = self._next_wave(votes)

@@ -28,6 +28,8 @@ MAX_ASPECT = 32
 # Pages longer than this many times their width are cut into bands where the model is unknown.
 _LONG_PAGE = 2.0
 _BAND_OVERLAP = 64
+# They are not shrunk further than to this share to fit into `MAX_PIXELS`.
+_LEGIBLE = 0.8
 # Noise is not made stronger than this many times to make up for what a processor takes away: it would be clipped.
 _MOST_AMPLIFIED = 2.5
 
@@ -66,8 +68,7 @@ class ModelInput:
         if resolution != "auto":
             return _fit(height, width, resolution)
         if self.model_info.image_input_size is None:
-            side = AUTO_RESOLUTION * max(1.0, self._bands_of(height, width))
-            return _bounded(*_fit(height, width, side))
+            return self._unknown_size(height, width)
         if max(height, width) > MAX_ASPECT * min(height, width):
             raise MediaLimitError(
                 f"is {width} x {height} pixels, more than {MAX_ASPECT} times as long as wide: set `image.resolution`",
@@ -129,10 +130,18 @@ class ModelInput:
             sigma = snr_sigma(waveform, self.config.audio.snr_db or 0.0)
         return GaussianNoise(sigma, bounds=(-1.0, 1.0))
 
-    def _bands_of(self, height: int, width: int) -> float:
-        """Return how many squares a long page is long; 1 for any other image."""
-        aspect = max(height, width) / min(height, width)
-        return aspect if aspect > _LONG_PAGE and max(height, width) > AUTO_RESOLUTION else 1.0
+    def _unknown_size(self, height: int, width: int) -> tuple[int, int]:
+        longest, shortest = max(height, width), min(height, width)
+        if longest <= AUTO_RESOLUTION or longest <= _LONG_PAGE * shortest:
+            return _fit(height, width, AUTO_RESOLUTION)
+        size = _scaled(height, width, min(1.0, AUTO_RESOLUTION / shortest))
+        bounded = _bounded(*size)
+        if bounded[0] < _LEGIBLE * size[0]:
+            raise MediaLimitError(
+                f"is {width} x {height} pixels, too long to be sent legibly: cut it, or set `image.resolution`",
+                path="image",
+            )
+        return bounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

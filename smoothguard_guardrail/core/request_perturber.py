@@ -28,8 +28,9 @@ from smoothguard_guardrail.result import Medium
 
 # Values that are perturbed at once: larger media are perturbed a few copies at a time.
 _CHUNK_VALUES = 6_000_000
+_PART = 2**20
 # Bytes of the encoded copies that are held at once; see `RequestPerturber.max_wave`.
-_BYTES_IN_FLIGHT = 96 * 2**20
+_BYTES_IN_FLIGHT = 64 * 2**20
 _BYTES_PER_PIXEL = 4.0
 _BYTES_PER_SAMPLE = 2.7
 
@@ -73,7 +74,7 @@ class RequestPerturber:
         per_value = {"image": _BYTES_PER_PIXEL / 3, "audio": _BYTES_PER_SAMPLE}
         pairs = zip(self._prepared.media, self._originals, strict=True)
         num_bytes = sum(per_value[medium.kind] * values.numel() for medium, values in pairs)
-        return max(2, int(_BYTES_IN_FLIGHT / max(1.0, num_bytes)))
+        return max(1, int(_BYTES_IN_FLIGHT / max(1.0, num_bytes)))
 
     def render(self, first_index: int, count: int) -> list[list[BaseMessage]]:
         """Return the requests of samples `first_index` to `first_index + count - 1`.
@@ -86,7 +87,10 @@ class RequestPerturber:
         if not num_noisy:
             return clean
         copies = [self._perturbed(index, first_index, num_noisy) for index in range(len(self._originals))]
-        return clean + [self._prepared.render(list(media)) for media in zip(*copies, strict=True)]
+        requests = clean
+        for _ in range(num_noisy):  # what is written into its request is let go of
+            requests.append(self._prepared.render([rendered.pop(0) for rendered in copies]))
+        return requests
 
     def clean(self) -> list[BaseMessage]:
         """Return the request with media that are decoded, resized and encoded as noisy copies are, without noise."""
@@ -161,9 +165,8 @@ class RequestPerturber:
                     copies = name_errors(f"{medium.kind} perturber", custom)(batch.clone(), generator=generator)
                     _check_batch(copies, batch.shape, 0.0 if medium.kind == "image" else -1.0)
                     copies = copies.to(self._device, torch.float32)
-                # One copy at a time: the differences of all of them would take as much memory again.
-                changes += [float((copy - original).square().mean()) for copy in copies]
-            if min(changes) == 0:
+                changes += [_mean_square(copy, original) for copy in copies]
+            if custom is not None and min(changes) == 0:
                 raise AdapterError(
                     f"{medium.record.path}: the {medium.kind} perturber returned a copy unchanged, which would be"
                     " unguarded: make it change every copy"
@@ -199,6 +202,12 @@ class RequestPerturber:
         if medium.kind == "image":
             return self._input.image_perturber((original.shape[-2], original.shape[-1]))
         return self._input.audio_perturber(original)
+
+
+def _mean_square(copy: torch.Tensor, original: torch.Tensor) -> float:
+    """Return the mean square of a change, part by part: the whole difference would take as much memory again."""
+    parts = zip(*(torch.split(each.reshape(-1), _PART) for each in (copy, original)), strict=True)
+    return sum(float((after - before).square().sum(dtype=torch.float64)) for after, before in parts) / copy.numel()
 
 
 def _check_batch(batch: Any, shape: Sequence[int], low: float) -> None:

@@ -236,8 +236,7 @@ def read_image(path: Path) -> torch.Tensor:
     sniffed = sniff(data)
     if sniffed is None or sniffed.mime_type not in IMAGE_FORMATS:
         raise InputError(f"{path}: expected an image of a known format")
-    limit = MediaLimits().max_pixels
-    pixels = decode_image(data, mime_type=sniffed.mime_type, max_pixels=limit, path=str(path)).unit
+    pixels = decode_image(data, mime_type=sniffed.mime_type, limits=MediaLimits(), path=str(path)).unit
     return pixels.mul(_LEVELS).round_().div_(_LEVELS)
 
 

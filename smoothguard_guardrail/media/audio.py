@@ -22,6 +22,8 @@ MAX_RATE = 192_000
 """Highest sampling rate, in Hz."""
 _BLOCK = 2**18
 """Samples that are decoded at once."""
+_UNKNOWN_FRAMES = 2**36 - 1
+"""From this number of samples on, a header states nothing; it is the largest that FLAC can."""
 _VALUES_PER_SECOND = 96_000
 """Values per second over all channels that `max_seconds` allows for: it bounds memory."""
 
@@ -67,6 +69,7 @@ def decode_audio(
             _check(rate, channels, path)
             most = int(min(max_seconds * rate, max_seconds * _VALUES_PER_SECOND / channels))
             new_rate = None if wanted is None else wanted(rate)
+            sound.seekable = lambda: False  # soundfile seeks after every block, which fails where no length is stated
             blocks = _blocks(sound, most, max_seconds, path)
             if new_rate is None:
                 found = [torch.from_numpy(block.T) for block in blocks]
@@ -115,7 +118,7 @@ def _check(rate: int, channels: int, path: str) -> None:
 def _blocks(sound: Any, most: int, max_seconds: float, path: str) -> Iterator[NDArray[np.float32]]:
     """Read to the end block by block, (samples, channels): the length in a header may be wrong or missing."""
     total = 0
-    known = sound.frames if 0 <= sound.frames < 2**62 else 0
+    known = sound.frames if 0 <= sound.frames < _UNKNOWN_FRAMES else 0
     while known <= most and total <= most:
         block = sound.read(_BLOCK, dtype="float32", always_2d=True)
         if not len(block):
@@ -176,9 +179,12 @@ def encode_audio(waveform: torch.Tensor, sampling_rate: int) -> Encoded:
         waveform: Float (channels, samples) in [-1, 1], on any device.
         sampling_rate: In Hz.
     """
-    values = waveform.detach().clamp(-1, 1).mul(32_767).round_().to(torch.int16).cpu()
     buffer = io.BytesIO()
-    soundfile.write(buffer, values.T.contiguous().numpy(), sampling_rate, format="WAV", subtype="PCM_16")
+    form: Any = {"format": "WAV", "subtype": "PCM_16"}
+    with soundfile.SoundFile(buffer, "w", sampling_rate, waveform.shape[0], **form) as sound:
+        for part in torch.split(waveform.detach(), _BLOCK, dim=1):
+            values = part.clamp(-1, 1).mul_(32_767).round_().to(torch.int16).cpu()
+            sound.write(values.T.contiguous().numpy())
     return Encoded(buffer.getvalue(), "audio/wav")
 
 

@@ -97,7 +97,7 @@ class Collector:
                 Found(
                     kind=kind,
                     form="data_uri" if span.is_uri else "base64",
-                    value=text[span.start : span.stop],
+                    value=span.value,
                     leaf=at,
                     block=at,
                     replaceable=False,

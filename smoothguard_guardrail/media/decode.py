@@ -126,9 +126,7 @@ def _decode(
         )
         raise UnguardedError(unsupported, found, **facts)
     if sniffed.mime_type in IMAGE_FORMATS:
-        decoded = image.decode_image(
-            data, mime_type=sniffed.mime_type, max_pixels=limits.max_pixels, path=found.path, wanted=wanted
-        )
+        decoded = image.decode_image(data, mime_type=sniffed.mime_type, limits=limits, path=found.path, wanted=wanted)
         return _image(found, decoded, hints, facts)
     heard = audio.decode_audio(
         data,

@@ -17,10 +17,16 @@ from smoothguard_guardrail.media.formats import IMAGE_FORMATS, Encoded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from smoothguard_guardrail.config import MediaLimits
+
 _RUN_LENGTH = 3  # zlib.Z_RLE
 _JPEG_QUALITIES = (95, 98)
+_LARGEST_JPEG = 65_500
 _SD_TOLERANCE = 0.02
 """Largest relative change of the noise's standard deviation that an encoding may cause."""
+_JPEG_SCAN = b"\xff\xda"
+_MAX_SCANS = 200
+"""Every scan of a progressive JPEG goes over all of its pixels; encoders write about ten."""
 _SWAPPED = (5, 6, 7, 8)
 """EXIF orientations that swap height and width."""
 _FLIPPED = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}
@@ -47,30 +53,33 @@ class DecodedImage(NamedTuple):
 
 
 def decode_image(
-    data: bytes, *, mime_type: str, max_pixels: int, path: str, wanted: SizeRule | None = None
+    data: bytes, *, mime_type: str, limits: MediaLimits, path: str, wanted: SizeRule | None = None
 ) -> DecodedImage:
     """Decode an image: its first frame, turned upright, alpha composited on white.
 
     Args:
         data: The encoded image.
         mime_type: As sniffed from the bytes, a key of `IMAGE_FORMATS`.
-        max_pixels: Largest width times height; checked before the pixels are decoded.
+        limits: On pixels and on memory, checked before the pixels are decoded.
         path: Path of the block, for the error.
         wanted: The size to return it at, which saves memory; None: its own.
 
     Raises:
-        MediaLimitError: It has more than `max_pixels` pixels.
+        MediaLimitError: It is over a limit.
         MediaError: It is damaged.
     """
     kind = IMAGE_FORMATS[mime_type]
     try:
         with Image.open(io.BytesIO(without_metadata(data) if kind == "PNG" else data), formats=[kind]) as image:
-            _check_pixels(image.size, max_pixels, path)
+            _check_pixels(image.size, limits.max_pixels, path)
+            _check_memory(image, limits.max_decoding_mib, path)
+            if kind == "JPEG" and data.count(_JPEG_SCAN) > _MAX_SCANS:
+                raise MediaLimitError(f"has more than {_MAX_SCANS} scans", path=path)
             return decode_pillow(image, wanted)
     except MediaError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise MediaLimitError(f"has more than {max_pixels:,} pixels", path=path) from error
+        raise MediaLimitError(f"has more than {limits.max_pixels:,} pixels", path=path) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         raise MediaError(f"the image cannot be decoded: it begins like {kind}, but is damaged", path=path) from error
 
@@ -157,6 +166,21 @@ def _check_pixels(size: tuple[int, int], max_pixels: int, path: str) -> None:
         raise MediaError("has no pixels", path=path)
 
 
+def _check_memory(image: Image.Image, max_mib: int, path: str) -> None:
+    if image.format == "WEBP":
+        bytes_per_pixel = 20  # its decoder keeps two canvases
+    elif image.mode.startswith(("I", "F")):
+        bytes_per_pixel = 16
+    else:
+        bytes_per_pixel = 12 if image.has_transparency_data or image.mode == "CMYK" else 8
+    mib = image.width * image.height * bytes_per_pixel / 2**20
+    if mib > max_mib:
+        size = f"{image.width} x {image.height} {image.format} of mode {image.mode}"
+        raise MediaLimitError(
+            f"is a {size}: decoding takes about {mib:.0f} MiB, at most {max_mib} are allowed", path=path
+        )
+
+
 def encode_png(image: torch.Tensor) -> bytes:
     """Encode an image as PNG, with run-length coding for speed.
 
@@ -192,6 +216,8 @@ def choose_encoding(noisy: torch.Tensor, original: torch.Tensor) -> str:
         noisy: A noisy copy, float (3, height, width) in [0, 1].
         original: What the noise was added to.
     """
+    if max(noisy.shape) > _LARGEST_JPEG:
+        return "PNG"
     sd = float((noisy - original).square().mean().sqrt())
     for quality in _JPEG_QUALITIES:
         encoding = f"JPEG {quality}"

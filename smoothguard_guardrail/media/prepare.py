@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from langchain_core.messages import BaseMessage
 
-    from smoothguard_guardrail.config import MediaConfig
+    from smoothguard_guardrail.config import MediaConfig, MediaLimits
     from smoothguard_guardrail.media.found_medium import Found
     from smoothguard_guardrail.media.sizing import Sizing
     from smoothguard_guardrail.result import Medium
@@ -78,6 +78,27 @@ class PreparedRequest:
         return rewriter
 
 
+class _Budget:
+    """What the media of one request may take together: each was decoded before it counts, at its limit at most."""
+
+    def __init__(self, limits: MediaLimits) -> None:
+        self._limits = limits
+        self._pixels = 0
+        self._seconds = 0.0
+
+    def spend(self, medium: DecodedMedium) -> None:
+        width, height = medium.record.size or (0, 0)
+        self._pixels += width * height
+        self._seconds += medium.record.duration or 0.0
+        if self._pixels > self._limits.max_total_pixels:
+            most = f"{self._limits.max_total_pixels:,} pixels"
+        elif self._seconds > self._limits.max_total_seconds:
+            most = f"{self._limits.max_total_seconds:g} s"
+        else:
+            return
+        raise MediaLimitError(f"the request holds more than {most} up to here", path=medium.record.path)
+
+
 def render_medium(
     medium: DecodedMedium, values: torch.Tensor, *, as_tensors: bool, encoding: str = "PNG"
 ) -> RenderedMedium:
@@ -134,6 +155,7 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
     media: list[DecodedMedium] = []
     records: list[Medium] = []
     dropped: list[Found] = []
+    budget = _Budget(limits)
     for found in every:
         try:
             decoded = decode(found, copies, limits, config.remote, sizing)
@@ -145,6 +167,7 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
                 dropped.append(found)
         else:
             if decoded is not None:
+                budget.spend(decoded)
                 media.append(decoded)
                 records.append(decoded.record)
     return PreparedRequest(media=tuple(media), records=tuple(records), messages=copies, dropped=tuple(dropped))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.media.found_medium import Address, Found
 
-_LIMITS = MediaLimits(max_bytes=2**31, max_pixels=178_956_970, max_seconds=86_400.0)
+_LIMITS = MediaLimits(max_bytes=2**31, max_pixels=178_956_970, max_seconds=86_400.0, max_decoding_mib=2**14)
 """The caller of a model in this process is trusted; Pillow refuses larger images in any case."""
 _NO_REFERENCES = RemotePolicy()
 

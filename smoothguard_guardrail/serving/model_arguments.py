@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel, RunnableSequence
 
+from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail.errors import SmoothGuardError
 from smoothguard_guardrail.serving.chat_request import ChatRequest, ResponseFormat
 from smoothguard_guardrail.serving.errors import ApiError
@@ -97,14 +97,10 @@ def _format_arguments(wanted: ResponseFormat | None, model: Any) -> dict[str, An
 def _takes_response_format(model: Any) -> bool:
     if not isinstance(model, BaseChatModel):
         return False
-    kind = type(model)
-    methods = (kind._generate, kind._agenerate, kind.bind_tools, kind.bind)
-    if "response_format" in kind.model_fields or any(
-        "response_format" in inspect.signature(method).parameters for method in methods
-    ):
+    if "response_format" in type(model).model_fields or "response_format" in private_api.call_parameters(model):
         return True
     # A provider of its own that takes OpenAI's tools takes OpenAI's other parameters.
-    return kind.bind_tools is not BaseChatModel.bind_tools and not _declares(model)
+    return type(model).bind_tools is not BaseChatModel.bind_tools and not _declares(model)
 
 
 def _provider_format(wanted: ResponseFormat, model: Any) -> dict[str, Any]:

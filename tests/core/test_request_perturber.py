@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from smoothguard_guardrail import AdapterError, GuardComponents, ImageConfig, MediaLimitError, SmoothGuardConfig
+from smoothguard_guardrail.config import MediaLimits
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView, ModelInput
 from smoothguard_guardrail.core.provider_sizes import shortest_side
@@ -247,7 +248,7 @@ def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int
     facts, picture = sees(96, accepts_tensors=True), png(*size)
     requests = perturber(image_block(picture), model_info=facts, seed=5, **knobs).render(0, 3)
     shown = torch.stack([found.value for request in requests for found in scan(request)])
-    batch = decode_image(picture, mime_type="image/png", max_pixels=10**6, path="").unit.repeat(3, 1, 1, 1)
+    batch = decode_image(picture, mime_type="image/png", limits=MediaLimits(), path="").unit.repeat(3, 1, 1, 1)
     batch.requires_grad_()
     seen = GuardView(config=config_of(**knobs), model_info=facts)(batch, generator=make_generator(5, 0, 0))
     # The guard resizes in whole levels of 255.

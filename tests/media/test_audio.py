@@ -114,6 +114,14 @@ def test_a_wav_that_was_streamed_is_heard_to_its_end(size: int, extra: bytes) ->
     assert torch.equal(decode(streamed)[0], decode(corpus.WAV)[0])
 
 
+@pytest.mark.parametrize("total", [0, 2**36 - 1, 1_000_000])
+def test_a_flac_that_was_streamed_is_heard_to_its_end(total: int) -> None:
+    flac = corpus.record("FLAC")
+    stated = int.from_bytes(flac[21:26], "big") >> 36 << 36 | total
+    heard = decode(flac[:21] + stated.to_bytes(5, "big") + flac[26:], max_seconds=100.0)
+    assert torch.equal(heard[0], decode(flac)[0])
+
+
 @pytest.mark.parametrize(
     ("rate", "new_rate"), [(8_000, 8_000), (48_000, 16_000), (44_100, 16_000), (8_000, 16_000), (11_025, 9_999)]
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 from torch.nn import functional
 
+from smoothguard_guardrail.config import MediaLimits
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
 from smoothguard_guardrail.media.image import (
@@ -29,7 +30,7 @@ PATH = "messages[0].content[1]"
 def decode(data: bytes, max_pixels: int = 10_000) -> tuple[torch.Tensor, tuple[str, ...]]:
     sniffed = sniff(data)
     assert sniffed is not None
-    found = decode_image(data, mime_type=sniffed.mime_type, max_pixels=max_pixels, path=PATH)
+    found = decode_image(data, mime_type=sniffed.mime_type, limits=MediaLimits(max_pixels=max_pixels), path=PATH)
     return found.unit, found.notes
 
 
@@ -110,6 +111,14 @@ def test_pixels_are_counted_before_decoding() -> None:
         decode(corpus.PNG, max_pixels=32 * 24 - 1)
 
 
+def test_a_jpeg_of_many_scans_is_refused() -> None:
+    data = corpus.encode("JPEG", progressive=True)
+    at = data.rindex(b"\xff\xda")
+    with pytest.raises(MediaLimitError, match="more than 200 scans"):
+        decode(data[:at] + data[at:-2] * 300 + data[-2:])
+    decode(data)
+
+
 @pytest.mark.parametrize("mode", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP"])
 def test_truncated_images_are_errors(mode: str) -> None:
     data = corpus.encode(mode)
@@ -185,7 +194,9 @@ def test_orientations_are_those_of_pillow(orientation: int, size: tuple[int, int
     with Image.open(io.BytesIO(data)) as image:
         upright = ImageOps.exif_transpose(image)
     height, width = size or (upright.height, upright.width)
-    found = decode_image(data, mime_type="image/png", max_pixels=10_000, path=PATH, wanted=lambda *_: (height, width))
+    found = decode_image(
+        data, mime_type="image/png", limits=MediaLimits(), path=PATH, wanted=lambda *_: (height, width)
+    )
     expected = np.asarray(upright.resize((width, height), Image.Resampling.BICUBIC), dtype=np.int16)
     assert found.size == upright.size
     assert np.abs(found.pixels.permute(1, 2, 0).numpy() - expected).max() <= 1
@@ -205,7 +216,7 @@ def test_an_image_is_decoded_at_the_size_that_is_wanted() -> None:
         sniffed = sniff(data := corpus.encode(mode))
         assert sniffed is not None
         found = decode_image(
-            data, mime_type=sniffed.mime_type, max_pixels=10_000, path=PATH, wanted=lambda h, w: (h // 2, w // 4)
+            data, mime_type=sniffed.mime_type, limits=MediaLimits(), path=PATH, wanted=lambda h, w: (h // 2, w // 4)
         )
         assert (found.size, tuple(found.pixels.shape), found.pixels.dtype) == ((32, 24), (3, 12, 8), torch.uint8)
 

@@ -58,7 +58,7 @@ def read_medium(path: Path) -> InputMedium:
         return InputMedium(kind="audio", tensor=heard.waveform, sampling_rate=heard.sampling_rate, notes=())
     if mime_type not in IMAGE_FORMATS:
         raise InputError(f"{path}: expected an image or audio file of a known format")
-    decoded = image.decode_image(data, mime_type=mime_type, max_pixels=limits.max_pixels, path=where)
+    decoded = image.decode_image(data, mime_type=mime_type, limits=limits, path=where)
     pixels, notes = decoded.unit, decoded.notes
     levels = pixels.mul(_LEVELS).round_().div_(_LEVELS)
     if not bool((levels - pixels).abs().max() < 1e-6):
