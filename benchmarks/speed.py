@@ -6,6 +6,7 @@ machine's. A line says what a user would otherwise do, or what the guard itself 
 
 from __future__ import annotations
 
+import base64
 import io
 import subprocess
 import sys
@@ -16,7 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
 from PIL import Image
+from sklearn.cluster import KMeans
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.media.image import encode_png
@@ -69,6 +73,46 @@ def perturbing() -> Iterator[tuple[str, float, str, float]]:
     yield "PNG, run-length, 2 threads", best(encoder, 2), "PNG, Pillow's default, in series", best(pillow, 1)
 
 
+def guarding() -> Iterator[tuple[str, float, str, float]]:
+    """All of the guard but the model calls, against the pipeline that one would write first, at the same size."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(buffer, "PNG")
+    data = buffer.getvalue()
+    block = {"type": "image", "base64": base64.b64encode(data).decode()}
+    sent: dict[str, int] = {}
+    answers = ["A red circle.", "A blue square."]
+
+    def answer(messages: list[BaseMessage]) -> str:
+        sent["ours"] = sent.get("ours", 0) + len(str(messages[0].content))
+        return answers[0]
+
+    config = SmoothGuardConfig(num_samples=NUM_COPIES, early_stop=None)
+    guard = SmoothGuardRunnable(RunnableLambda(answer), config)
+    embedder = default_embedder()
+
+    def ours() -> None:
+        sent["ours"] = 0
+        guard.invoke([HumanMessage([{"type": "text", "text": "What is it?"}, block])])
+
+    def naive() -> None:
+        sent["naive"] = 0
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+        for _ in range(NUM_COPIES):
+            noisy = (pixels + 0.1 * torch.randn_like(pixels)).clamp(0, 1)
+            encoded = io.BytesIO()
+            array = np.asarray((noisy * 255).round().to(torch.uint8).permute(1, 2, 0))
+            Image.fromarray(array).save(encoded, "PNG")
+            sent["naive"] += len(base64.b64encode(encoded.getvalue()))
+        vectors = np.array(embedder.embed_documents([f"{answers[0]} {index}" for index in range(NUM_COPIES)]))
+        KMeans(2, n_init=10, random_state=0).fit(vectors)
+
+    seconds = best(ours, 3), best(naive, 1)
+    yield "guard beside the model, 10 copies", seconds[0], "naive: PNG, MiniLM, K-means", seconds[1]
+    yield "bytes sent (ms: kB)", sent["ours"] / 1e6, "naive, PNG", sent["naive"] / 1e6
+
+
 def asking() -> Iterator[tuple[str, float, str, float]]:
     """The model calls: one batch against one by one, and a remote model asked at once against in turn."""
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
@@ -110,7 +154,7 @@ def main() -> None:
     """Print every line."""
     print(f"{'':36}{'ms':>9}  {'against':36}{'ms':>9}{'ratio':>8}")
     with torch.inference_mode():
-        for part in (importing, perturbing, voting, asking):
+        for part in (importing, perturbing, guarding, voting, asking):
             for name, seconds, baseline, other in part():
                 ratio = seconds / other
                 print(f"{name:36}{seconds * 1e3:9.1f}  {baseline:36}{other * 1e3:9.1f}{ratio:8.2f}", flush=True)

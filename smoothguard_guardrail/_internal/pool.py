@@ -28,6 +28,11 @@ def cpu_map(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         >>> cpu_map(str, [1, 2])
         ['1', '2']
     """
-    futures = [(item, cpu_pool().submit(function, item)) for item in items]
+    waiting = dict(enumerate(items))
+
+    def take(index: int) -> R:  # by index: a cancelled task stays in the queue, and would keep its item alive
+        return function(waiting.pop(index))
+
+    futures = [(index, cpu_pool().submit(take, index)) for index in list(waiting)]
     # Whatever no thread has begun is done here: waiting for it could mean waiting for oneself.
-    return [function(item) if future.cancel() else future.result() for item, future in futures]
+    return [take(index) if future.cancel() else future.result() for index, future in futures]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import ipaddress
 import os
 from pathlib import Path
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 _PRESET_HELP = f"{presets.HELP} If not given: calibrated for `reference`, default for every other model."
 _ON_ABSTAIN_HELP = "If the answers disagree: answer anyway, answer with a refusal, or fail with 422."
 
-
+_M_ARENA_MAX = -8
+"""Of glibc's `mallopt`: the largest number of heaps."""
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -98,6 +100,7 @@ def serve(
             on_failure=on_failure,
             record=record,
         )
+        _use_one_heap()
         config = presets.chosen_config(
             model,
             preset,
@@ -127,6 +130,15 @@ def _app(model: str, name: str, config: Any, settings: ServerSettings, callbacks
 
     guard = SmoothGuardRunnable(loading.load_model(model), config=config)
     return create_app({name: guard}, settings=settings, callbacks=callbacks)
+
+
+def _use_one_heap() -> None:
+    """Make glibc keep one heap for all threads: each of their own would keep memory that was freed."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    mallopt(_M_ARENA_MAX, 1)
 
 
 def _run(app: Any, settings: ServerSettings, *, host: str, port: int, shutdown_timeout: int) -> None:

@@ -30,7 +30,7 @@ from smoothguard_guardrail.result import Medium
 _CHUNK_VALUES = 6_000_000
 _PART = 2**20
 # Bytes of the encoded copies that are held at once; see `RequestPerturber.max_wave`.
-_BYTES_IN_FLIGHT = 64 * 2**20
+_BYTES_IN_FLIGHT = 48 * 2**20
 _BYTES_PER_PIXEL = 4.0
 _BYTES_PER_SAMPLE = 2.7
 

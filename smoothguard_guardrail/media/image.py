@@ -133,10 +133,14 @@ def _pixels(image: Image.Image, size: tuple[int, int], notes: list[str]) -> torc
         return resize(_from_deep(image, notes), (size[1], size[0])).expand(3, -1, -1)
     if image.has_transparency_data:
         notes.append("alpha composited on white")
-        layer = _resized(image.convert("RGBA"), size)
+        layer = _resized(_of_mode(image, "RGBA"), size)
         image = Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer)
-    pixels = np.array(_resized(image.convert("RGB"), size))
+    pixels = np.array(_resized(_of_mode(image, "RGB"), size))
     return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def _of_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)  # Pillow copies an image that has the mode already
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -19,13 +19,14 @@ _MARGIN = 0.1
 """Share of a view that is left out at each border, where resizing filters see beyond the image."""
 _LARGEST_PATCH = 32
 _SMALLEST = 16
+_RISE = 0.99
 _EXACT = 0.005
 """A gain that differs from 1 by less is taken for 1."""
 _CONSISTENT = 0.002
 """Two lengths that differ by a smaller share are taken for the same."""
 
 
-class _Views(NamedTuple):
+class Views(NamedTuple):
     """What the model sees: several views of the image, in units of the image's own values."""
 
     values: torch.Tensor
@@ -56,29 +57,29 @@ class ImageInput:
         """
         if (scale := -(-_SMALLEST // min(height, width))) > 1:  # too few pixels for a slope
             return self._size(scale * height, scale * width)
-        columns, rows = torch.linspace(0, 1, width), torch.linspace(0, 1, height)
-        ramp = torch.stack(
-            [columns.expand(height, width), rows[:, None].expand(height, width), rows.new_ones(height, width)]
-        )
-        dither = torch.rand(ramp.shape, generator=torch.Generator().manual_seed(0)) / 255  # for those that round
-        views = self._views((ramp + dither).clamp_(0, 1))
+        # Across each ramp an offset of less than one level of 255, for processors that round to levels.
+        offset = torch.rand(max(height, width), generator=torch.Generator().manual_seed(0)) / 256
+        ramp = torch.ones(3, height, width)
+        ramp[0] = _RISE * torch.linspace(0, 1, width) + offset[:height, None]
+        ramp[1] = _RISE * torch.linspace(0, 1, height)[:, None] + offset[:width]
+        views = self.views(ramp)
         if views is None:
             return height, width
-        across = _finest(views.values[:, 0], views.is_image)
-        down = _finest(views.values[:, 1].mT, views.is_image.mT)
+        across = _finest(views.values[:, 0] / _RISE, views.is_image)
+        down = _finest(views.values[:, 1].mT / _RISE, views.is_image.mT)
         return _pixels(height, down), _pixels(width, across)
 
     def _gain(self, height: int, width: int) -> float:
         """Return the standard deviation at the model's input of white noise of 1 on an image of a size."""
         noise = _NOISE_SD * torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
-        views = self._views(0.5 + noise)
+        views = self.views(0.5 + noise)
         if views is None:
             return 1.0
         left = (views.values - 0.5).movedim(1, -1)[views.is_image].square().mean().sqrt()
         gain = float(left / noise.square().mean().sqrt())
         return 1.0 if abs(gain - 1) < _EXACT else gain
 
-    def _views(self, image: torch.Tensor) -> _Views | None:
+    def views(self, image: torch.Tensor) -> Views | None:
         """Return what the model sees of an image, undoing the normalization."""
         seen, white, black = (
             self._layout(self._encode(each)) for each in (image, torch.ones_like(image), torch.zeros_like(image))
@@ -89,7 +90,7 @@ class ImageInput:
         is_image = (span.abs() > 1e-3).all(dim=1)
         if not bool(is_image.any()):
             return None
-        return _Views((seen - black) / torch.where(span.abs() > 1e-3, span, torch.ones_like(span)), is_image)
+        return Views((seen - black) / torch.where(span.abs() > 1e-3, span, torch.ones_like(span)), is_image)
 
     def _layout(self, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor | None:
         """Return the pixels of the inputs as (num_views, 3, height, width); None if their layout is unknown."""
