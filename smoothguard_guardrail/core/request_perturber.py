@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -149,13 +150,21 @@ class RequestPerturber:
 
     def _perturbed(self, index: int, first_index: int, count: int) -> list[RenderedMedium]:
         """Return copies of a medium, each as it stands in its request."""
+        changes: list[float] = []
+        copies = self._copies(index, first_index, count, changes)
+        first = next(copies)
+        encoding = self._encoding(index, first)
+        rendered = self._rendered(index, chain([first], copies), encoding)
+        if self._noise_sd[index] is None:
+            self._noise_sd[index] = (sum(changes) / count) ** 0.5
+        return rendered
+
+    def _copies(self, index: int, first_index: int, count: int, changes: list[float]) -> Iterator[torch.Tensor]:
+        """Yield noisy copies of a medium, and append the mean square of each one's change to `changes`."""
         medium, original = self._prepared.media[index], self._unit(index).to(self._device)
         generator = make_generator(self._seed, index, first_index, device=self._device)
         custom = self._custom[medium.kind]
         chunk = count if custom else max(1, _CHUNK_VALUES // original.numel())
-        rendered: list[RenderedMedium] = []
-        changes: list[float] = []
-        encoding = ""
         for start in range(0, count, chunk):
             batch = original.expand(min(chunk, count - start), *original.shape)
             with torch.no_grad():
@@ -165,18 +174,14 @@ class RequestPerturber:
                     copies = name_errors(f"{medium.kind} perturber", custom)(batch.clone(), generator=generator)
                     _check_batch(copies, batch.shape, 0.0 if medium.kind == "image" else -1.0)
                     copies = copies.to(self._device, torch.float32)
-                changes += [_mean_square(copy, original) for copy in copies]
-            if custom is not None and min(changes) == 0:
+                found = [_mean_square(copy, original) for copy in copies]
+            if custom is not None and min(found) == 0:
                 raise AdapterError(
                     f"{medium.record.path}: the {medium.kind} perturber returned a copy unchanged, which would be"
                     " unguarded: make it change every copy"
                 )
-            copies = copies.cpu()
-            encoding = encoding or self._encoding(index, copies[0])
-            rendered += self._rendered(index, copies, encoding)
-        if self._noise_sd[index] is None:
-            self._noise_sd[index] = (sum(changes) / count) ** 0.5
-        return rendered
+            changes += found
+            yield from copies.cpu()
 
     def _encoding(self, index: int, noisy: torch.Tensor) -> str:
         """Return how the copies of a wave are encoded, tried on its first one."""
@@ -186,17 +191,21 @@ class RequestPerturber:
         )
         return choose_encoding(noisy, self._unit(index)) if encoded else "PNG"
 
-    def _rendered(self, index: int, copies: torch.Tensor, encoding: str = "PNG") -> list[RenderedMedium]:
+    def _rendered(self, index: int, copies: Iterable[torch.Tensor], encoding: str = "PNG") -> list[RenderedMedium]:
+        """Return copies as they stand in requests; they are encoded while the next ones are made."""
         medium, bands = self._prepared.media[index], self._bands[index]
         as_tensors = self._input.model_info.accepts_tensors
 
         def render(values: torch.Tensor) -> RenderedMedium:
             return render_medium(medium, values, as_tensors=as_tensors, encoding=encoding)
 
-        if len(bands) > 1:
-            along = 1 if copies.shape[-2] >= copies.shape[-1] else 2
-            return [cpu_map(render, [copy.narrow(along, a, b - a) for a, b in bands]) for copy in copies]
-        return [render(copy) for copy in copies] if as_tensors else cpu_map(render, copies)
+        def render_bands(copy: torch.Tensor) -> RenderedMedium:
+            along = 1 if copy.shape[1] >= copy.shape[2] else 2
+            return [render(copy.narrow(along, start, stop - start)) for start, stop in bands]
+
+        if as_tensors:
+            return [render(copy) for copy in copies]
+        return cpu_map(render_bands if len(bands) > 1 else render, copies)
 
     def _configured(self, medium: DecodedMedium, original: torch.Tensor) -> Perturber:
         if medium.kind == "image":

@@ -185,7 +185,7 @@ def encode_audio(waveform: torch.Tensor, sampling_rate: int) -> Encoded:
         for part in torch.split(waveform.detach(), _BLOCK, dim=1):
             values = part.clamp(-1, 1).mul_(32_767).round_().to(torch.int16).cpu()
             sound.write(values.T.contiguous().numpy())
-    return Encoded(buffer.getvalue(), "audio/wav")
+    return Encoded.of(buffer.getvalue(), "audio/wav")
 
 
 def decode_waveform(value: Any, *, sampling_rate: Any, max_seconds: float, path: str) -> DecodedAudio:

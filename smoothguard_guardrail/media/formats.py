@@ -7,6 +7,7 @@ To add an image or audio format, let `sniff` recognise its first bytes and name 
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from typing import NamedTuple
 
 IMAGE_FORMATS = {
@@ -48,10 +49,20 @@ class Sniffed(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """An encoded medium."""
+    """An encoded medium, as the base64 that almost every dialect takes."""
 
-    data: bytes
+    base64: str
     mime_type: str
+
+    @classmethod
+    def of(cls, data: bytes, mime_type: str) -> Encoded:
+        """Return encoded bytes."""
+        return cls(b64encode(data).decode("ascii"), mime_type)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes."""
+        return b64decode(self.base64)
 
 
 _PREFIXES: tuple[tuple[bytes, Sniffed], ...] = (

@@ -205,9 +205,9 @@ def encode_image(image: torch.Tensor, encoding: str) -> Encoded:
     picture = Image.fromarray(_to_bytes(image))
     if encoding == "PNG":
         picture.save(buffer, "PNG", compress_level=1, compress_type=_RUN_LENGTH)
-        return Encoded(buffer.getvalue(), "image/png")
+        return Encoded.of(buffer.getvalue(), "image/png")
     picture.save(buffer, "JPEG", quality=int(encoding.removeprefix("JPEG ")), subsampling="4:4:4")
-    return Encoded(buffer.getvalue(), "image/jpeg")
+    return Encoded.of(buffer.getvalue(), "image/jpeg")
 
 
 def choose_encoding(noisy: torch.Tensor, original: torch.Tensor) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +64,7 @@ class Rewriter:
 
     def write(self, found: Found, medium: Encoded) -> None:
         """Replace a medium by encoded bytes, update the declared media type, and remove what names the original."""
-        data, mime_type = medium
-        encoded = base64.b64encode(data).decode("ascii")
+        encoded, mime_type = medium
         uri = f"data:{mime_type};base64,{encoded}"
         if found.span is not None:
             self._spans[found.leaf].append((*found.span, uri if found.form == "data_uri" else encoded))
@@ -77,9 +75,14 @@ class Rewriter:
         if found.form in ("url", "path"):
             self._relocate(found.leaf, encoded, uri, mime_type)
             return
-        forms: dict[str, Any] = {"data_uri": uri, "base64": encoded, "bytes": data}
-        forms["base64_bytes"] = encoded.encode("ascii")
-        self._edits[found.leaf].append(lambda _: forms[found.form])
+        written: Any = encoded
+        if found.form == "data_uri":
+            written = uri
+        elif found.form == "bytes":
+            written = medium.data
+        elif found.form == "base64_bytes":
+            written = encoded.encode("ascii")
+        self._edits[found.leaf].append(lambda _: written)
         if not found.declared and found.form != "data_uri":
             key = found.leaf[-1]
             self._edits[found.leaf[:-1]].append(lambda node: _with_type(node, key, mime_type))

@@ -74,7 +74,7 @@ def masked(request: list[BaseMessage], guarded: set[str]) -> list[BaseMessage]:
     rewriter = Rewriter()
     for found in scan(request):
         if found.path in guarded and found.form not in ("url", "path", "file_id", "unknown", "object"):
-            rewriter.write(found, Encoded(b"mask", "image/png"))
+            rewriter.write(found, Encoded.of(b"mask", "image/png"))
     return rewriter.apply(request)
 
 
