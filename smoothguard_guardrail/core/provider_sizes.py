@@ -32,10 +32,15 @@ def tiles(height: int, width: int) -> Size:
     return _scaled(height, width, min(1.0, 768 / min(height, width)))
 
 
-def patches(height: int, width: int, *, side: int, most: int, box: int) -> Size:
-    """Shrink to fit into a square, then to a number of patches of a side."""
+def patches(height: int, width: int, *, most: int, box: int) -> Size:
+    """Shrink to fit into a square, then to a number of patches of 32 pixels, whole ones along one side."""
     height, width = fit_within(height, width, box=box)
-    return _scaled(height, width, min(1.0, math.sqrt(side * side * most / (height * width)) * (1 - side / box)))
+    if math.ceil(height / 32) * math.ceil(width / 32) <= most:
+        return height, width
+    scale = math.sqrt(32 * 32 * most / (height * width))
+    rows, columns = height * scale / 32, width * scale / 32
+    scale *= min(math.floor(rows) / rows, math.floor(columns) / columns)
+    return max(1, int(height * scale)), max(1, int(width * scale))
 
 
 def squash(height: int, width: int, *, side: int) -> Size:
@@ -99,11 +104,11 @@ _OLLAMA = "https://github.com/ollama/ollama, model/models"
 _TRANSFORMERS = "https://github.com/huggingface/transformers, image_processing_*.py"
 
 _ANTHROPIC = r"anthropic|bedrock|vertex"
-_LOCAL = r"chat-ollama|openai-compatible|huggingface|vllm|nvidia|bedrock"
+_LOCAL = r"chat-ollama|compatible|huggingface|vllm|nvidia|bedrock"
 RULES = (
     _Rule("openai|azure", r"gpt-4o|gpt-4\.1(?!-mini|-nano)|gpt-5(\.1)?(?![.\w]|-mini|-nano)|\bo[13]\b", tiles, _OPENAI),
-    _Rule("openai|azure", r"gpt-5\.[4-9]|gpt-[6-9]", partial(patches, side=32, most=2500, box=2048), _OPENAI),
-    _Rule("openai|azure", r"gpt-|\bo4", partial(patches, side=32, most=1536, box=2048), _OPENAI),
+    _Rule("openai|azure", r"gpt-5\.[4-9]|gpt-[6-9]", partial(patches, most=2500, box=2048), _OPENAI),
+    _Rule("openai|azure", r"gpt-|\bo4", partial(patches, most=1536, box=2048), _OPENAI),
     _Rule(
         _ANTHROPIC,
         r"claude-(opus|sonnet)-(4-[7-9]|[5-9])",
@@ -142,6 +147,6 @@ def documented_size(model: Any) -> Callable[[int, int], Size] | None:
         return None
     base_url = getattr(model, "openai_api_base", None) or ""
     if provider == "openai-chat" and base_url and "api.openai.com" not in str(base_url):
-        provider = "openai-compatible"  # vLLM, LM Studio, OpenRouter, ...
+        provider = "compatible"  # vLLM, LM Studio, OpenRouter, ...
     rules = (rule.size for rule in RULES if re.search(rule.provider, provider) and re.search(rule.model, name))
     return next(rules, None)

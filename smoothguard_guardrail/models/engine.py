@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.models.generation import Completion, GenerationStream, complete
 from smoothguard_guardrail.models.image_input import ImageInput
 from smoothguard_guardrail.models.prompting import Conversation, MessageReader, answer_ids, render
@@ -114,7 +114,9 @@ class Engine:
 
         Raises:
             ConfigurationError: An option asks for tools or a response format.
+            InputError: The prompt is longer than the model's positions.
         """
+        self._check_length(inputs["input_ids"].shape[1])
         options = dict(options)
         unsupported = [name for name in _UNSUPPORTED if options.pop(name, None)]
         if unsupported:
@@ -153,6 +155,15 @@ class Engine:
     def forward_names(self) -> frozenset[str]:
         """Names of the arguments that the model's `forward` takes."""
         return frozenset(inspect.signature(self.hf_model.forward).parameters)
+
+    def _check_length(self, num_tokens: int) -> None:
+        config = self.hf_model.config.get_text_config()
+        most = getattr(config, "max_position_embeddings", None)
+        if isinstance(most, int) and num_tokens >= most:
+            raise InputError(
+                f"the prompt has {num_tokens:,} tokens, with its images; the model takes {most:,}: shorten the history,"
+                " or send fewer or smaller images"
+            )
 
     def _processed(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:

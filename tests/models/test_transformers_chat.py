@@ -487,6 +487,14 @@ def test_a_pil_backed_processor_answers_too(tmp_path: Path) -> None:
     assert plain.generate_batch([ask("What?", block)])[0].content
 
 
+def test_a_prompt_longer_than_the_models_positions_is_refused(llava: ChatTransformersMultimodal) -> None:
+    most = llava.hf_model.config.get_text_config().max_position_embeddings
+    with pytest.raises(InputError, match=rf"tokens, with its images; the model takes {most:,}: shorten"):
+        llava.invoke([HumanMessage("word " * (most + 1))])
+    with pytest.raises(InputError, match="the model takes"):
+        list(llava.stream([HumanMessage("word " * (most + 1))]))
+
+
 def test_text_models_are_refused(tmp_path: Path) -> None:
     from transformers import LlamaConfig
 
