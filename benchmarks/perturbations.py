@@ -4,7 +4,7 @@ Every candidate is attacked through its own perturbation, by changes of single p
 which noise and low-pass filters do little about. The scenes are new: the presets were chosen on others, and the study
 uses others.
 
-Run: python -m benchmarks.perturbations, or with the names of some candidates. Half an hour on one core for six.
+Run: python -m benchmarks.perturbations, or with the names of some candidates. Half an hour on one core.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.evaluation.statistics import Rate
 from smoothguard_guardrail.media.image import encode_png
 
-SCENES = 90_000
+SCENES = 70_000
 """Seed of the scenes."""
 GRIDS = (None, 24)
 """Cells per axis of each attack's grid; None: every pixel is its own."""
 
 CANDIDATES: dict[str, dict[str, Any]] = {
     "shift 6": {},
+    "rotation 8, shift 6": {"max_rotation": 8.0},
+    "rotation 15, shift 6": {"max_rotation": 15.0},
+    "resize .9 to 1.1, shift 6": {"resize_range": (0.9, 1.1)},
     "resize .875": {"max_shift": 0, "resize_range": (0.875, 0.875)},
-    "resize .8": {"max_shift": 0, "resize_range": (0.8, 0.8)},
-    "resize .75 to 1": {"max_shift": 0, "resize_range": (0.75, 1.0)},
-    "resize .85 to 1, shift 6": {"resize_range": (0.85, 1.0)},
 }
 """Settings of images by name; all else is as in `SmoothGuardConfig.reference()`."""
 
