@@ -104,9 +104,12 @@ class ImageConfig(_Settings):
     low_pass: float = Field(default=0.0, ge=0)
     """Standard deviation in pixels of the Gaussian low-pass filter after the noise; 0 is off."""
     max_shift: int = Field(default=5, ge=0)
-    """Largest random shift in pixels along each axis; 0 is off."""
+    """Largest random shift in pixels along each axis; what leaves the image is lost. 0 is off."""
+    max_rotation: float = Field(default=0.0, ge=0, le=180)
+    """Largest random rotation in degrees; 0 is off."""
     resize_range: tuple[float, float] | None = None
-    """Smallest and largest factor of a random resize and back; None is off."""
+    """Smallest and largest factor of a random resize, placed at random in the old frame: up to 1 nothing is lost at the
+    edges. None is off."""
     resolution: Literal["auto"] | int | None = "auto"
     """Longest side in pixels at which noise is added. `auto`: the size that the model sees, where it is known (images
     more than 32 times as long as wide are then refused), otherwise at most 1024; None: the image's own."""

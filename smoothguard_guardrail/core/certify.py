@@ -192,10 +192,10 @@ class Certifier:
 
     def _require_plain_noise(self) -> None:
         image = self._config.image
-        if self._components.image_perturber is not None or image.max_shift or image.resize_range:
+        if self._components.image_perturber is not None or image.max_shift or image.max_rotation or image.resize_range:
             raise ConfigurationError(
                 "a noise certificate is about Gaussian noise alone: use a configuration with image.max_shift=0,"
-                " image.resize_range=None and no image_perturber of your own"
+                " image.max_rotation=0, image.resize_range=None and no image_perturber of your own"
             )
 
 

@@ -112,6 +112,7 @@ class ModelInput:
             sigma=tuple(each / max(gain, 1 / _MOST_AMPLIFIED) for each in sigma),
             low_pass=image.low_pass,
             max_shift=image.max_shift,
+            max_rotation=image.max_rotation,
             resize_range=image.resize_range,
         )
 

@@ -11,6 +11,7 @@ from smoothguard_guardrail.perturbations.noise import (
     channel_sigma,
     snr_sigma,
 )
+from smoothguard_guardrail.perturbations.rotation import RandomRotation
 from smoothguard_guardrail.perturbations.seeds import draw_seed, make_generator, resolve_device
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "GaussianNoise",
     "LowPass",
     "RandomResize",
+    "RandomRotation",
     "RandomShift",
     "build_perturber",
     "channel_sigma",

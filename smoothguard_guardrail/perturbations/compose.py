@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from smoothguard_guardrail.perturbations.geometry import RandomResize, RandomShift
 from smoothguard_guardrail.perturbations.low_pass import LowPass
 from smoothguard_guardrail.perturbations.noise import GaussianNoise
+from smoothguard_guardrail.perturbations.rotation import RandomRotation
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +43,10 @@ def build_perturber(
     sigma: float | Sequence[float],
     low_pass: float = 0.0,
     max_shift: int = 0,
+    max_rotation: float = 0.0,
     resize_range: tuple[float, float] | None = None,
 ) -> Compose:
-    """Return the image perturbation: resize, shift, noise, clip to [0, 1], low-pass; each can be off.
+    """Return the image perturbation: resize, rotation, shift, noise, clip to [0, 1], low-pass; each can be off.
 
     It takes and returns float32 (num_samples, 3, height, width) in [0, 1]. It is differentiable, so an adaptive attack
     differentiates through the same code. With everything off it returns its argument.
@@ -54,6 +56,7 @@ def build_perturber(
             `channel_sigma`).
         low_pass: Standard deviation of the low-pass kernel in pixels; 0 is off.
         max_shift: Largest random shift in pixels; 0 is off.
+        max_rotation: Largest random rotation in degrees; 0 is off.
         resize_range: Smallest and largest factor of the random resize; None is off.
 
     Raises:
@@ -65,10 +68,12 @@ def build_perturber(
         ['RandomShift', 'GaussianNoise', 'LowPass']
     """
     resize = () if resize_range is None else (RandomResize(*resize_range),)
-    shift, noise, smooth = RandomShift(max_shift), GaussianNoise(sigma), LowPass(low_pass)
+    rotation, shift = RandomRotation(max_rotation), RandomShift(max_shift)
+    noise, smooth = GaussianNoise(sigma), LowPass(low_pass)
     return Compose(
         (
             *resize,
+            *((rotation,) if max_rotation else ()),
             *((shift,) if max_shift else ()),
             noise,
             *((smooth,) if low_pass else ()),

@@ -14,7 +14,8 @@ from smoothguard_guardrail.errors import ConfigurationError
 class RandomShift:
     """Shifts every copy by a random number of whole pixels along each axis; edge pixels fill the gap.
 
-    Takes and returns (num_samples, channels, height, width). Differentiable.
+    What leaves the image is lost; `RandomResize` by factors up to 1 moves copies and loses nothing. Takes and returns
+    (num_samples, channels, height, width). Differentiable.
 
     Args:
         max_shift: Largest shift in pixels; shifts are uniform in [-max_shift, max_shift]. 0 is the identity.
@@ -51,7 +52,7 @@ class RandomShift:
 class RandomResize:
     """Resizes every copy by a random factor and places it at random on a canvas of the original size.
 
-    A smaller copy is padded with its own edge pixels; a larger one is cropped. Takes and returns
+    A smaller copy is padded with its own edge pixels, so all of it stays; a larger one is cropped. Takes and returns
     (num_samples, channels, height, width) in [0, 1]. Differentiable.
 
     Args:

@@ -101,7 +101,13 @@ def test_failed_calls_count_against_the_class() -> None:
 
 
 @pytest.mark.parametrize(
-    "config", [SmoothGuardConfig(), PLAIN.override(image={"resize_range": (0.9, 1.1)})], ids=["shift", "resize"]
+    "config",
+    [
+        SmoothGuardConfig(),
+        PLAIN.override(image={"max_rotation": 5}),
+        PLAIN.override(image={"resize_range": (0.9, 1.1)}),
+    ],
+    ids=["shift", "rotation", "resize"],
 )
 def test_a_noise_certificate_needs_noise_alone(config: SmoothGuardConfig) -> None:
     with pytest.raises(ConfigurationError, match="max_shift=0"):

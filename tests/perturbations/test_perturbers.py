@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from smoothguard_guardrail.perturbations import (
     GaussianNoise,
     LowPass,
     RandomResize,
+    RandomRotation,
     RandomShift,
     build_perturber,
     make_generator,
@@ -28,6 +30,7 @@ options = st.fixed_dictionaries(
         "sigma": st.sampled_from([0.0, 0.1, 0.5, (0.1, 0.0, 0.3)]),
         "low_pass": st.sampled_from([0.0, 1e-3, 0.8, 7.0]),
         "max_shift": st.sampled_from([0, 1, 30]),
+        "max_rotation": st.sampled_from([0.0, 8.0, 180.0]),
         "resize_range": st.sampled_from([None, (1.0, 1.0), (0.1, 0.9), (0.5, 2.0), (4.0, 4.0)]),
     }
 )
@@ -65,7 +68,7 @@ def test_gradient_reaches_the_image(size: tuple[int, int, int], options: dict) -
 
 
 def test_the_same_values_with_and_without_a_gradient() -> None:
-    perturb = build_perturber(sigma=0.2, low_pass=0.8, max_shift=2, resize_range=(0.8, 1.2))
+    perturb = build_perturber(sigma=0.2, low_pass=0.8, max_shift=2, max_rotation=10, resize_range=(0.8, 1.2))
     batch = pictures(3, 12, 9)
     plain = perturb(batch, generator=make_generator(4))
     tracked = perturb(batch.clone().requires_grad_(), generator=make_generator(4))
@@ -73,7 +76,7 @@ def test_the_same_values_with_and_without_a_gradient() -> None:
 
 
 def test_gradient_is_the_derivative() -> None:
-    perturb = build_perturber(sigma=0.01, low_pass=0.8, max_shift=1, resize_range=(0.7, 1.3))
+    perturb = build_perturber(sigma=0.01, low_pass=0.8, max_shift=1, max_rotation=20, resize_range=(0.7, 1.3))
     batch = (0.4 + 0.2 * pictures(2, 4, 5)).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: perturb(x, generator=make_generator(3)), (batch,))
 
@@ -97,7 +100,7 @@ def test_noise_has_the_given_sd(sigma: float | tuple[float, float, float]) -> No
 
 
 def test_copies_differ() -> None:
-    for perturb in (GaussianNoise(0.1), RandomShift(5), RandomResize(0.5, 1.0)):
+    for perturb in (GaussianNoise(0.1), RandomShift(5), RandomRotation(10), RandomResize(0.5, 1.0)):
         copies = perturb(pictures(6, 16, 16), generator=make_generator(0))
         assert len({copy.numpy().tobytes() for copy in copies}) > 1
 
@@ -124,6 +127,34 @@ def test_resize_places_at_random_and_keeps_flat_images_flat() -> None:
     assert len(places) > 10
 
 
+def test_rotation_keeps_distances_from_the_centre_and_flat_images_flat() -> None:
+    flat = torch.full((5, 3, 9, 7), 0.25)
+    assert torch.allclose(RandomRotation(180)(flat, generator=make_generator(0)), flat)
+    wide = torch.zeros(30, 3, 41, 61)
+    wide[:, :, 20, 45] = 1  # 15 pixels to the right of the centre
+    rows, columns = torch.arange(41.0) - 20, torch.arange(61.0) - 30
+    angles = []
+    for copy in RandomRotation(40)(wide, generator=make_generator(0)):
+        weights = copy[0] / copy[0].sum()
+        down, right = (weights.sum(1) * rows).sum(), (weights.sum(0) * columns).sum()
+        assert torch.hypot(down, right).item() == pytest.approx(15, abs=0.3)
+        angles.append(math.degrees(math.atan2(down, right)))
+    assert -41 < min(angles) < -20
+    assert 20 < max(angles) < 41
+
+
+@given(sizes, st.sampled_from([0.3, 0.8, 0.97]))
+@settings(deadline=None, max_examples=30)
+def test_a_smaller_copy_is_whole(size: tuple[int, int, int], factor: float) -> None:
+    batch = pictures(*size)
+    height, width = (max(1, round(side * factor)) for side in size[1:])
+    whole = F.interpolate(batch[:1], size=(height, width), mode="bilinear", align_corners=False, antialias=True)[0]
+    for copy in RandomResize(factor, factor)(batch, generator=make_generator(0)):
+        windows = copy.unfold(1, height, 1).unfold(2, width, 1)
+        differences = (windows - whole[:, None, None]).abs().amax(dim=(0, 3, 4))
+        assert differences.min() < 1e-6
+
+
 @given(st.integers(1, 12), st.sampled_from([0.3, 1.0, 2.5]))
 @settings(deadline=None)
 def test_low_pass_is_the_gaussian_of_a_reflected_image(size: int, sd: float) -> None:
@@ -138,8 +169,8 @@ def test_low_pass_is_the_gaussian_of_a_reflected_image(size: int, sd: float) -> 
 
 
 def test_order_is_geometry_noise_low_pass() -> None:
-    perturb = build_perturber(sigma=0.1, low_pass=1.0, max_shift=1, resize_range=(0.9, 1.1))
-    assert [type(part) for part in perturb.parts] == [RandomResize, RandomShift, GaussianNoise, LowPass]
+    perturb = build_perturber(sigma=0.1, low_pass=1.0, max_shift=1, max_rotation=5, resize_range=(0.9, 1.1))
+    assert [type(part) for part in perturb.parts] == [RandomResize, RandomRotation, RandomShift, GaussianNoise, LowPass]
     batch = pictures(2, 8, 8)
     by_hand, generator = batch, make_generator(5)
     for part in perturb.parts:
@@ -172,6 +203,9 @@ def test_composition_is_associative() -> None:
         {"sigma": 0.1, "low_pass": math.inf},
         {"sigma": 0.1, "max_shift": -1},
         {"sigma": 0.1, "max_shift": 1.5},
+        {"sigma": 0.1, "max_rotation": -1.0},
+        {"sigma": 0.1, "max_rotation": 181.0},
+        {"sigma": 0.1, "max_rotation": math.nan},
         {"sigma": 0.1, "resize_range": (0.0, 1.0)},
         {"sigma": 0.1, "resize_range": (1.2, 0.8)},
     ],

@@ -25,6 +25,8 @@ def heading(config: SmoothGuardConfig) -> RenderableType:
         parts.append(f"low-pass of sigma {config.image.low_pass:g} px")
     if config.image.max_shift:
         parts.append(f"shifts of up to {config.image.max_shift} px")
+    if config.image.max_rotation:
+        parts.append(f"rotations of up to {config.image.max_rotation:g} degrees")
     if config.image.resize_range:
         parts.append("resizes by {:g} to {:g}".format(*config.image.resize_range))
     clean = ", including the clean one" if config.include_clean else ""
