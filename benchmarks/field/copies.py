@@ -18,7 +18,7 @@ from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.media import resize
 
-Resolution = Literal["auto"] | int | None
+Resolution = Literal["auto", "legible"] | int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +74,13 @@ def add_grid_options(parser: argparse.ArgumentParser, *, resolutions: Sequence[R
 
 
 def resolution(text: str) -> Resolution:
-    """Read `auto`, `own` (the image's own size) or a number of pixels."""
-    return "auto" if text == "auto" else None if text == "own" else int(text)
+    """Read `auto`, `legible`, `own` (the image's own size) or a number of pixels."""
+    named: dict[str, Resolution] = {"auto": "auto", "legible": "legible", "own": None}
+    return named[text] if text in named else int(text)
 
 
 def winner(answers: Sequence[Hashable]) -> Hashable | None:
-    """Return what at least half of the copies answered, as the guard's vote does by default; None for no such answer."""
+    """Return what at least half of the copies answered, as the default vote does; None if there is none."""
     ranked = Counter(answers).most_common(2)
     tied = len(ranked) == 2 and ranked[0][1] == ranked[1][1]
     return None if tied or ranked[0][1] < len(answers) / 2 else ranked[0][0]

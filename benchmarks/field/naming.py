@@ -69,9 +69,7 @@ def answers(namer: Namer, setting: Setting, image: torch.Tensor, num_copies: int
     return namer.name(torch.stack(copies))
 
 
-def accuracy(
-    namer: Namer, setting: Setting, images: Sequence[Labelled], num_copies: int
-) -> tuple[Rate, Rate]:
+def accuracy(namer: Namer, setting: Setting, images: Sequence[Labelled], num_copies: int) -> tuple[Rate, Rate]:
     """Return how often single copies, and the vote over all copies, are named right."""
     named = [(answers(namer, setting, each.image, num_copies), each.labels) for each in images]
     single = Rate.of(answer in labels for found, labels in named for answer in found)

@@ -59,7 +59,9 @@ class Reader:
     def _text(self, band: torch.Tensor) -> str:
         command, encoded = [self._program(), "stdin", "stdout", "-l", "eng"], io.BytesIO()
         to_image(band).save(encoded, format="PPM")
-        done = subprocess.run(command, input=encoded.getvalue(), env=self._environment(), check=True, capture_output=True)  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command, input=encoded.getvalue(), env=self._environment(), check=True, capture_output=True
+        )
         return done.stdout.decode("utf-8", errors="replace")
 
     def _program(self) -> str:
@@ -79,8 +81,10 @@ class Reader:
 def majority(readings: Sequence[Counter[str]]) -> Counter[str]:
     """Return every token as often as at least half of the readings have it."""
     needed = math.ceil(len(readings) / 2)
-    tokens = {token for reading in readings for token in reading}
-    return Counter({token: sorted((reading[token] for reading in readings), reverse=True)[needed - 1] for token in tokens})
+    counts: dict[str, list[int]] = {}
+    for token in {token for reading in readings for token in reading}:
+        counts[token] = sorted((reading[token] for reading in readings), reverse=True)
+    return Counter({token: ranked[needed - 1] for token, ranked in counts.items()})
 
 
 def recall(reading: Counter[str], truth: Sequence[str]) -> float:
