@@ -218,10 +218,10 @@ class MediaConfig(_Settings):
 class SmoothGuardConfig(_Settings):
     """How the guard perturbs, asks and votes.
 
-    The default noise is what a real reader of text and a real namer of objects can take (`benchmarks/field`); images are
-    also shifted at random. An attacker who knows the guard takes stronger noise than an unknown model may bear, so
-    calibrate on yours. `paper()` is the published rule, `reference()` the choice for the shipped model, `text_safe()` that
-    for documents and screens.
+    The default noise is what a real reader of text and a real namer of objects can take (`benchmarks/field`). Images
+    are also shifted at random. An attacker who knows the guard takes stronger noise than an unknown model may bear, so
+    calibrate on yours. `paper()` is the published rule, `reference()` the choice for the shipped model, `text_safe()`
+    that for documents and screens.
 
     Example:
         >>> config = SmoothGuardConfig(num_samples=6, image=ImageConfig(max_shift=3))
@@ -319,9 +319,9 @@ class SmoothGuardConfig(_Settings):
     def text_safe(cls, **changes: Any) -> Self:
         """Return settings for documents and screens: less noise and, for unknown models, images of up to 2048 pixels.
 
-        Measured on screens of small text (`benchmarks/field`): with this sigma, the default's, a text recogniser lost at
-        most 2 points of the words of any screen, with 0.075 all words of one. The size is what lets it read text of 16
-        pixels and less. A provider that shrinks the images weakens the noise, so measure what it still stops.
+        Measured on screens of small text (`benchmarks/field`): with this sigma, the default's, a text recogniser lost
+        at most 2 points of the words of any screen, with 0.075 all words of one. The size is what lets it read text of
+        16 pixels and less. A provider that shrinks the images weakens the noise, so measure what it still stops.
 
         Args:
             **changes: Settings to change; a mapping changes the named settings of a group.
