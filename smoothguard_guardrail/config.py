@@ -17,6 +17,7 @@ from smoothguard_guardrail.errors import ConfigurationError
 REFUSAL_TEXT = "I can't give a reliable answer about this attachment."
 
 UnsupportedPolicy = Literal["error", "drop", "pass"]
+Resolution = Literal["auto", "legible"]
 
 
 class _Settings(BaseModel):
@@ -110,9 +111,10 @@ class ImageConfig(_Settings):
     resize_range: tuple[float, float] | None = None
     """Smallest and largest factor of a random resize, placed at random in the old frame: up to 1 nothing is lost at the
     edges. None is off."""
-    resolution: Literal["auto"] | int | None = "auto"
+    resolution: Resolution | int | None = "auto"
     """Longest side in pixels at which noise is added. `auto`: the size that the model sees, where it is known (images
-    more than 32 times as long as wide are then refused), otherwise at most 1024; None: the image's own."""
+    more than 32 times as long as wide are then refused), otherwise at most 1024; `legible`: the same, but otherwise at
+    most 2048; None: the image's own."""
 
     @field_validator("resize_range")
     @classmethod
@@ -123,7 +125,7 @@ class ImageConfig(_Settings):
 
     @field_validator("resolution")
     @classmethod
-    def _check_resolution(cls, value: Literal["auto"] | int | None) -> Literal["auto"] | int | None:
+    def _check_resolution(cls, value: Resolution | int | None) -> Resolution | int | None:
         if isinstance(value, int) and value < 8:
             raise ValueError("expected at least 8 pixels")
         return value
@@ -219,9 +221,10 @@ class MediaConfig(_Settings):
 class SmoothGuardConfig(_Settings):
     """How the guard perturbs, asks and votes.
 
-    By default the noise is in the published range, and images are also shifted at random: that is what withstood an
-    attacker who knows the guard in the study of the reference model. How strong each should be depends on the model, so
-    calibrate on yours. `paper()` is the published rule, `reference()` the choice for the shipped model.
+    The default noise is what a real reader of text and a real namer of objects can take (`benchmarks/field`). Images
+    are also shifted at random. An attacker who knows the guard takes stronger noise than an unknown model may bear, so
+    calibrate on yours. `paper()` is the published rule, `reference()` the choice for the shipped model, `text_safe()`
+    that for documents and screens.
 
     Example:
         >>> config = SmoothGuardConfig(num_samples=6, image=ImageConfig(max_shift=3))
@@ -233,7 +236,7 @@ class SmoothGuardConfig(_Settings):
     """Most model calls per guarded request, including the clean one."""
     include_clean: bool = False
     """Whether one of them sees the media unperturbed."""
-    sigma: float = Field(default=0.1, gt=0)
+    sigma: float = Field(default=0.05, gt=0)
     """Standard deviation of the Gaussian noise on images, in units of `noise_space`."""
     noise_space: Literal["pixel", "normalized"] = "pixel"
     """`pixel`: values in [0, 1]. `normalized`: values divided by the model's standard deviation per channel."""
@@ -314,6 +317,23 @@ class SmoothGuardConfig(_Settings):
             vote=VoteConfig(refusal_share=0.125),
         )
         return chosen.override(**changes)
+
+    @classmethod
+    def text_safe(cls, **changes: Any) -> Self:
+        """Return settings for documents and screens: less noise and, for unknown models, images of up to 2048 pixels.
+
+        Measured on screens of small text (`benchmarks/field`): with this sigma, the default's, a text recogniser lost
+        at most 2 points of the words of any screen, with 0.075 all words of one. The size is what lets it read text of
+        16 pixels and less. A provider that shrinks the images weakens the noise, so measure what it still stops.
+
+        Args:
+            **changes: Settings to change; a mapping changes the named settings of a group.
+
+        Example:
+            >>> SmoothGuardConfig.text_safe(num_samples=5).image.resolution
+            'legible'
+        """
+        return cls(sigma=0.05, image=ImageConfig(max_shift=5, resolution="legible")).override(**changes)
 
     @classmethod
     def from_file(cls, path: str | Path, **changes: Any) -> Self:

@@ -25,10 +25,10 @@ from smoothguard_guardrail import (
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.asking import config_of
 
-PRESETS = [SmoothGuardConfig(), SmoothGuardConfig.paper(), SmoothGuardConfig.reference()]
+PRESETS = [SmoothGuardConfig(), SmoothGuardConfig.paper(), SmoothGuardConfig.reference(), SmoothGuardConfig.text_safe()]
 
 
-@pytest.mark.parametrize("config", PRESETS, ids=["default", "paper", "reference"])
+@pytest.mark.parametrize("config", PRESETS, ids=["default", "paper", "reference", "text_safe"])
 def test_json_round_trip(config: SmoothGuardConfig) -> None:
     changed = config.override(
         image={"resize_range": (0.9, 1.1)},
@@ -51,7 +51,15 @@ def test_paper_is_the_published_rule() -> None:
     assert SmoothGuardConfig.paper(sigma=0.3).sigma == 0.3
 
 
+def test_presets_for_text_and_for_the_shipped_model_state_how_they_perturb() -> None:
+    text, reference = SmoothGuardConfig.text_safe(), SmoothGuardConfig.reference()
+    assert (text.sigma, text.image.max_shift, text.image.resolution) == (0.05, 5, "legible")
+    assert (reference.sigma, reference.image.max_shift, reference.image.resolution) == (0.3, 6, "auto")
+    assert text.vote == SmoothGuardConfig().vote
+
+
 def test_presets_take_changes() -> None:
+    assert SmoothGuardConfig.text_safe(image={"max_shift": 0}).image.resolution == "legible"
     assert SmoothGuardConfig.reference(num_samples=3).num_samples == 3
     paper = SmoothGuardConfig.paper(image={"max_shift": 2})
     assert (paper.image.max_shift, paper.vote.clusterer) == (2, "kmeans")
@@ -74,7 +82,7 @@ def test_the_number_of_refusals_that_win_is_stated() -> None:
 def test_override_validates_and_leaves_the_original() -> None:
     config = SmoothGuardConfig(num_samples=4, vote=VoteConfig(min_successes=4))
     assert config.override(sigma=0.3).sigma == 0.3
-    assert config.sigma == 0.1
+    assert config.sigma == 0.05
     with pytest.raises(ConfigurationError, match=r"vote.min_successes: expected at most num_samples \(3\), got 4"):
         config.override(num_samples=3)
     with pytest.raises(ConfigurationError, match="no_such_setting"):

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.config import SmoothGuardConfig
 
-Preset = Literal["default", "paper", "reference"]
-HELP = "`reference` (for the shipped model), `paper` (the published rule) or `default`."
+Preset = Literal["default", "paper", "reference", "text_safe"]
+HELP = "`reference` (shipped model), `text_safe` (documents and screens), `paper` (the published rule) or `default`."
 CONFIG_HELP = "JSON or TOML file of settings instead of a preset, such as `smoothguard calibrate` writes."
 
 
@@ -40,9 +40,10 @@ def chosen_config(
             raise ConfigurationError("expected --config or --preset, not both")
         return SmoothGuardConfig.from_file(file, **changes)
     preset = preset or ("reference" if model == "reference" else "default")
-    if preset == "paper":
-        return SmoothGuardConfig.paper(**changes)
-    return SmoothGuardConfig.reference(**changes) if preset == "reference" else SmoothGuardConfig().override(**changes)
+    if preset == "default":
+        return SmoothGuardConfig().override(**changes)
+    chosen: SmoothGuardConfig = getattr(SmoothGuardConfig, preset)(**changes)
+    return chosen
 
 
 def _without_none(changes: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from smoothguard_guardrail.perturbations import Compose, GaussianNoise, build_pe
 # Longest side in pixels where it is unknown what the model sees: providers shrink larger images, and shrinking after
 # the noise averages the noise away.
 AUTO_RESOLUTION = 1024
+# The same where small text must stay legible: a Full HD screen keeps its size.
+LEGIBLE_RESOLUTION = 2048
 # Sampling rate in Hz where it is unknown what the model hears; that of most models of speech.
 AUTO_SAMPLING_RATE = 16_000
 # Pixels at most, whatever the model would take: it bounds the memory of a request.
@@ -65,7 +67,7 @@ class ModelInput:
             return sides[0], sides[1]  # type: ignore[return-value]
         if hints.get("detail") == "low":
             height, width = _fit(height, width, 512)
-        if resolution != "auto":
+        if isinstance(resolution, int):
             return _fit(height, width, resolution)
         if self.model_info.image_input_size is None:
             return self._unknown_size(height, width)
@@ -83,7 +85,10 @@ class ModelInput:
         one.
         """
         longest = max(height, width)
-        if self.config.image.resolution != "auto" or self.model_info.image_input_size is not None:
+        resolution = self.config.image.resolution
+        if resolution is None or isinstance(resolution, int) or self.model_info.image_input_size is not None:
+            return [(0, longest)]
+        if longest <= self._unknown_resolution and longest <= _LONG_PAGE * min(height, width):
             return [(0, longest)]
         if longest <= AUTO_RESOLUTION or any(name in hints for name in ("resized_height", "resized_width")):
             return [(0, longest)]
@@ -131,10 +136,14 @@ class ModelInput:
             sigma = snr_sigma(waveform, self.config.audio.snr_db or 0.0)
         return GaussianNoise(sigma, bounds=(-1.0, 1.0))
 
+    @property
+    def _unknown_resolution(self) -> int:
+        return LEGIBLE_RESOLUTION if self.config.image.resolution == "legible" else AUTO_RESOLUTION
+
     def _unknown_size(self, height: int, width: int) -> tuple[int, int]:
         longest, shortest = max(height, width), min(height, width)
         if longest <= AUTO_RESOLUTION or longest <= _LONG_PAGE * shortest:
-            return _fit(height, width, AUTO_RESOLUTION)
+            return _fit(height, width, self._unknown_resolution)
         size = _scaled(height, width, min(1.0, AUTO_RESOLUTION / shortest))
         bounded = _bounded(*size)
         if bounded[0] < _LEGIBLE * size[0]:

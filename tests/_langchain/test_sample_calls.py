@@ -103,7 +103,7 @@ async def test_every_wave_is_a_call_of_its_own(call: str) -> None:
 @CALLS
 async def test_the_clean_copy_is_in_the_batch_without_noise(call: str) -> None:
     model = BatchedModel(script=["cat"])
-    await ask(guarded(model, num_samples=3, include_clean=True), call, question())
+    await ask(guarded(model, num_samples=3, include_clean=True, sigma=0.1), call, question())
     ((batch, _),) = model.batches
     shown = [messages[0].content[1]["image"] for messages in batch]
     assert [each.shape for each in shown] == [(3, 32, 32)] * 3

@@ -103,8 +103,11 @@ def test_recordings_get_their_ratio_or_their_sd() -> None:
         ((40, 20), sees(32), 16, (16, 8)),
         ((40, 20), ModelInfo(), 64, (40, 20)),
         ((2048, 1500), ModelInfo(), "auto", (1024, 750)),
+        ((1600, 1200), ModelInfo(), "legible", (1600, 1200)),
+        ((4000, 2400), ModelInfo(), "legible", (2048, 1229)),
+        ((400, 800), sees(32), "legible", (32, 64)),
     ],
-    ids=range(6),
+    ids=range(9),
 )
 def test_noise_is_made_at_the_resolution_that_the_model_sees(
     size: tuple[int, int], facts: ModelInfo, resolution: Any, seen: tuple[int, int]
@@ -112,6 +115,13 @@ def test_noise_is_made_at_the_resolution_that_the_model_sees(
     made = perturber(image_block(png(*size)), model_info=facts, resolution=resolution)
     assert pictures(made, 1)[0].shape == (seen[1], seen[0], 3)
     assert made.records()[0].perturbed_size == seen
+
+
+@pytest.mark.parametrize("resolution", ["auto", "legible"])
+def test_long_pages_go_in_the_same_bands_wherever_text_must_stay_legible(resolution: Any) -> None:
+    page = perturber(image_block(png(1280, 3000)), resolution=resolution)
+    assert [picture.shape for picture in pictures(page, 1)] == [(1024, 1024, 3)] * 3
+    assert page.records()[0].perturbed_size == (1024, 2400)
 
 
 def test_a_line_of_pixels_does_not_grow_to_gigabytes() -> None:

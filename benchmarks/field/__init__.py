@@ -1,0 +1,4 @@
+"""What the guard's perturbation costs a real reader of text and a real namer of objects.
+
+The models and images come from package registries at run time, into a cache folder; none is part of this project.
+"""
