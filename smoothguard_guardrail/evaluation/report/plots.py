@@ -183,7 +183,8 @@ def _draw_series(axes: Any, series: Series, number: int, gid: str) -> list[str]:
     ranges = [(point.x, *ends) for point, _ in known if isinstance(point.y, Rate) and (ends := interval(point.y))]
     if ranges:
         places, low, high = zip(*ranges, strict=True)
-        axes.fill_between(places, low, high, color=colour, alpha=0.1, linewidth=0)
+        if len(set(places)) > 1:  # one point has no band
+            axes.fill_between(places, low, high, color=colour, alpha=0.1, linewidth=0)
         axes.vlines(places, low, high, color=colour, linewidth=1.2, alpha=0.6)
     xs, values = [point.x for point, _ in known], [value for _, value in known]
     axes.plot(xs, values, color=colour, linestyle=line, linewidth=2)
