@@ -87,7 +87,7 @@ def guarding() -> Iterator[tuple[str, float, str, float]]:
         sent["ours"] = sent.get("ours", 0) + len(str(messages[0].content))
         return answers[0]
 
-    config = SmoothGuardConfig(num_samples=NUM_COPIES, early_stop=None)
+    config = SmoothGuardConfig(num_samples=NUM_COPIES, early_stop=None, sigma=0.1)
     guard = SmoothGuardRunnable(RunnableLambda(answer), config)
     embedder = default_embedder()
 
