@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from smoothguard_guardrail._internal.quiet import without_bars_for_local
 from smoothguard_guardrail._internal.torchvision import check_torchvision
 from smoothguard_guardrail.errors import ConfigurationError
 
@@ -71,7 +72,8 @@ def _load(
     target = pick_device(device)
     if dtype == "auto" and target.type == "cpu" and "device_map" not in model_kwargs:
         dtype = torch.float32
-    model = auto_class.from_pretrained(path_or_id, dtype=dtype, **where, **model_kwargs)
+    with without_bars_for_local(path_or_id):
+        model = auto_class.from_pretrained(path_or_id, dtype=dtype, **where, **model_kwargs)
     if "device_map" not in model_kwargs:
         model = model.to(target)
     return model.eval(), processor

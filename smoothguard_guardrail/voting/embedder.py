@@ -11,6 +11,7 @@ import numpy as np
 
 from smoothguard_guardrail._internal.files import file_sha256
 from smoothguard_guardrail._internal.once import load_once
+from smoothguard_guardrail._internal.quiet import without_bars_for_local
 from smoothguard_guardrail._internal.torchvision import check_torchvision
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 
@@ -51,7 +52,9 @@ def _load() -> Embedder:
     try:
         from langchain_huggingface import HuggingFaceEmbeddings
 
-        return HuggingFaceEmbeddings(model_name=HUB_MODEL if folder is None else str(folder), model_kwargs=options)
+        name = HUB_MODEL if folder is None else str(folder)
+        with without_bars_for_local(name):
+            return HuggingFaceEmbeddings(model_name=name, model_kwargs=options)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         check_torchvision(error)
         raise ConfigurationError(

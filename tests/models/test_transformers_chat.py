@@ -487,6 +487,15 @@ def test_a_pil_backed_processor_answers_too(tmp_path: Path) -> None:
     assert plain.generate_batch([ask("What?", block)])[0].content
 
 
+def test_loading_a_folder_draws_no_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    ChatTransformersMultimodal.from_pretrained(str(tiny.build_llava(tmp_path)))
+    assert "%|" not in capfd.readouterr().err
+    assert logging.is_progress_bar_enabled()
+
+
 def test_a_prompt_longer_than_the_models_positions_is_refused(llava: ChatTransformersMultimodal) -> None:
     most = llava.hf_model.config.get_text_config().max_position_embeddings
     with pytest.raises(InputError, match=rf"tokens, with its images; the model takes {most:,}: shorten"):
