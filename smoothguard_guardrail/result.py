@@ -82,6 +82,9 @@ class Medium(_Record):
     """Width and height in pixels as decoded; None for audio."""
     perturbed_size: tuple[int, int] | None = None
     """Width and height in pixels at which the noise was added."""
+    size_known_by: Literal["measurement", "documentation", "nothing"] | None = None
+    """How it was known at what size the model sees the image: measured by the model itself, documented by its provider,
+    or not at all; None for audio."""
     duration: float | None = None
     """Seconds; None for images."""
     noise_sd: float | None = None

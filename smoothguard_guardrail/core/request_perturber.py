@@ -111,7 +111,7 @@ class RequestPerturber:
         facts: dict[str, Any] = {"noise_sd": noise_sd}
         gain: float | None = 1.0
         if record.kind == "image":
-            facts["perturbed_size"] = (width, height)
+            facts |= {"perturbed_size": (width, height), "size_known_by": self._input.model_info.known_by}
             gain = self._input.image_gain(height, width)
         elif self._input.model_info.sampling_rate is None:
             gain = None

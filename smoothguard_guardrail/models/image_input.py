@@ -46,8 +46,8 @@ class ImageInput:
     def __init__(self, encode: Encode, *, patch_size: int | None = None) -> None:
         self._encode = encode
         self._patch_size = patch_size
-        self.size = lru_cache(maxsize=256)(self._size)
-        self.gain = lru_cache(maxsize=256)(self._gain)
+        self.size: Callable[[int, int], tuple[int, int]] = lru_cache(maxsize=256)(self._size)
+        self.gain: Callable[[int, int], float] = lru_cache(maxsize=256)(self._gain)
 
     def _size(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width of an image that the processor would take over pixel by pixel.

@@ -61,7 +61,7 @@ def test_the_size_is_found_through_what_wraps_a_model(wrap: Any) -> None:
         assert shown.shape == (64, 64, 3)
         assert shown.std() == pytest.approx(0.1, rel=0.05)  # twice as strong, since half arrives
     (medium,) = result.media
-    assert (medium.size, medium.perturbed_size) == ((320, 80), (64, 64))
+    assert (medium.size, medium.perturbed_size, medium.size_known_by) == ((320, 80), (64, 64), "measurement")
     assert medium.noise_sd == pytest.approx(0.1, rel=0.05)
     assert medium.effective_sd == pytest.approx(0.05, rel=0.05)
 
@@ -73,7 +73,7 @@ def test_a_provider_is_found_through_its_name_and_an_unknown_model_is_recorded_a
     assert ModelInput(config=SmoothGuardConfig(), model_info=found).image_gain(768, 1024) == 1.0
     unknown = guarded(ScriptedChatModel(script=["A cat."]), num_samples=2).guard(question())
     assert unknown.media[0].noise_sd is not None
-    assert unknown.media[0].effective_sd is None
+    assert (unknown.media[0].effective_sd, unknown.media[0].size_known_by) == (None, "nothing")
 
 
 @pytest.mark.parametrize(
