@@ -147,8 +147,8 @@ def resample(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:
 def _resampled(blocks: Iterable[NDArray[np.float32]], rate: int, new_rate: int) -> torch.Tensor:
     """Resample consecutive blocks of one channel without holding all of them at the old rate."""
     if rate == new_rate:
-        found = list(blocks)
-        return torch.from_numpy(np.concatenate(found)) if found else torch.zeros(0)
+        found = [torch.from_numpy(block) for block in blocks]
+        return torch.cat(found) if found else torch.zeros(0)
     from scipy.signal import firwin, resample_poly
 
     divisor = math.gcd(rate, new_rate)
@@ -169,7 +169,7 @@ def _resampled(blocks: Iterable[NDArray[np.float32]], rate: int, new_rate: int) 
     length = -(-(len(buffer) - margin) * up // down)
     piece = resample_poly(np.pad(buffer, (0, margin)), up, down, window=kernel)
     resampled.append(piece[skipped : skipped + length].astype(np.float32))
-    return torch.from_numpy(np.concatenate(resampled))
+    return torch.cat([torch.from_numpy(piece) for piece in resampled])  # unlike NumPy, lets other threads run
 
 
 def encode_audio(waveform: torch.Tensor, sampling_rate: int) -> Encoded:

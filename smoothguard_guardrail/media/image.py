@@ -24,6 +24,8 @@ _JPEG_QUALITIES = (95, 98)
 _LARGEST_JPEG = 65_500
 _TRIED = 512
 """Side in pixels of the part of a copy on which encodings are tried."""
+_DECODED_AT_ONCE = 4096
+"""Bytes that Pillow decodes in one go, during which no other thread runs; flat images expand a thousandfold."""
 _SD_TOLERANCE = 0.02
 """Largest relative change of the noise's standard deviation that an encoding may cause."""
 _JPEG_SCAN = b"\xff\xda"
@@ -75,6 +77,7 @@ def decode_image(
         with Image.open(io.BytesIO(without_metadata(data) if kind == "PNG" else data), formats=[kind]) as image:
             _check_pixels(image.size, limits.max_pixels, path)
             _check_memory(image, limits.max_decoding_mib, path)
+            image.decodermaxblock = _DECODED_AT_ONCE
             if kind == "JPEG" and data.count(_JPEG_SCAN) > _MAX_SCANS:
                 raise MediaLimitError(f"has more than {_MAX_SCANS} scans", path=path)
             return decode_pillow(image, wanted)
