@@ -169,6 +169,11 @@ class VoteConfig(_Settings):
     refusal_text: str = REFUSAL_TEXT
     """The answer where `on_abstain` is `refuse` and the elected answer is not a refusal itself."""
 
+    @property
+    def embeds(self) -> bool:
+        """Whether votes embed the answers."""
+        return self.rule == "sentiment" or self.clusterer != "meaning"
+
     def refusals_needed(self, num_answers: int) -> int:
         """Return how many refusals of this number of answers win, whatever the others say."""
         return at_least(self.refusal_share, num_answers)

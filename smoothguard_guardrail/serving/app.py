@@ -65,7 +65,7 @@ def create_app(
     chains = chains or {}
     settings = settings or ServerSettings()
     _check(guards, chains)
-    needs_embedder = bool(chains) or any(guard.components.embedder is None for guard in guards.values())
+    needs_embedder = any(guard.components.embedder is None and guard.config.vote.embeds for guard in guards.values())
     metrics = Metrics()
     handlers = [PrometheusHandler(metrics), *callbacks]
     app = FastAPI(
@@ -138,11 +138,12 @@ def _lifespan(settings: ServerSettings, needs_embedder: bool) -> Any:
 
 
 async def _warm_up(app: FastAPI, needs_embedder: bool) -> None:
-    """Load the embedder before the first guarded call needs it."""
+    """Load what votes need before the first guarded call does: the embedder only where a vote embeds."""
     try:
+        await asyncio.to_thread(voting.classify_stances, ["ready"])
         if needs_embedder:
             await asyncio.to_thread(lambda: voting.default_embedder().embed_documents(["ready"]))
         app.state.ready = True
     except Exception:
-        _logger.exception("the embedder of answers cannot be loaded; the server stays not ready")
+        _logger.exception("what the vote needs cannot be loaded; the server stays not ready")
         app.state.ready = False

@@ -14,7 +14,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from smoothguard_guardrail import GuardComponents, SafetyLogHandler, SmoothGuardRunnable, voting
+from smoothguard_guardrail import GuardComponents, SafetyLogHandler, SmoothGuardConfig, SmoothGuardRunnable, voting
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.serving import ServerSettings, create_app, gate
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
@@ -229,7 +229,7 @@ def test_readiness_waits_for_the_embedder(model: AsyncScriptedChatModel, monkeyp
         return WordEmbeddings()
 
     monkeypatch.setattr(voting, "default_embedder", slow)
-    with running(create_app({"scripted": SmoothGuardRunnable(model)})) as server:
+    with running(create_app({"scripted": SmoothGuardRunnable(model, SmoothGuardConfig.paper())})) as server:
         url = url_of(server)
         assert get(f"{url}/readyz").json() == {"status": "starting"}
         assert get(f"{url}/healthz").json() == {"status": "ok"}
@@ -244,8 +244,10 @@ def test_a_server_without_its_embedder_never_becomes_ready(
         raise ConfigurationError("no weights")
 
     monkeypatch.setattr(voting, "default_embedder", missing)
-    with running(create_app({"scripted": SmoothGuardRunnable(model)})) as server:
+    with running(create_app({"scripted": SmoothGuardRunnable(model, SmoothGuardConfig.paper())})) as server:
         assert _becomes(url_of(server), "failed") == 503
+    with running(create_app({"scripted": SmoothGuardRunnable(model)})) as server:  # its vote embeds nothing
+        assert _becomes(url_of(server), "ready") == 200
 
 
 def _becomes(url: str, status: str) -> int:
