@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, NUM_COPIES, SCALES, Budget
@@ -25,11 +24,9 @@ from benchmarks.study.measure import Study
 from benchmarks.study.tasks import is_leak, is_right, target_of
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail._internal.files import write_atomic
-from smoothguard_guardrail.attacks import PGD
-from smoothguard_guardrail.attacks.problem import Problem, State
+from smoothguard_guardrail.attacks import PGD, LowFrequencyPGD
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView
-from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation.attacked_images import image_perturbation, read_image
 from smoothguard_guardrail.evaluation.cache import content_key
 from smoothguard_guardrail.evaluation.items import Item
@@ -50,49 +47,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "resize .875": {"max_shift": 0, "resize_range": (0.875, 0.875)},
 }
 """Settings of images by name; all else is as in `SmoothGuardConfig.reference()`."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LowFrequencyPGD(PGD):
-    """PGD on a coarse grid, enlarged bilinearly to the image's size: the change has no high frequencies.
-
-    Also takes the settings of `PGD`, except random starts.
-
-    Args:
-        grid: Cells along each axis.
-
-    Raises:
-        ConfigurationError: A number is out of range, or the norm is not `linf`.
-    """
-
-    grid: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.grid < 1 or self.norm != "linf" or self.epsilon is None or self.random_start:
-            raise ConfigurationError("expected grid >= 1, norm linf, an epsilon and no random start")
-
-    def _start(self, problem: Problem) -> State:
-        cells = problem.original.new_zeros((*problem.original.shape[:2], self.grid, self.grid))
-        return State.at(problem.original.clone(), velocity=cells, cells=cells)
-
-    def _next(self, problem: Problem, state: State, gradient: torch.Tensor | None) -> torch.Tensor:
-        if gradient is None:
-            return state.point
-        cells = state.extra["cells"].detach().requires_grad_()
-        with torch.enable_grad():
-            (pooled,) = torch.autograd.grad(_enlarged(cells, gradient), cells, gradient)
-        size = pooled.abs().mean(dim=(1, 2, 3), keepdim=True).clamp_min(torch.finfo(pooled.dtype).tiny)
-        velocity = self.momentum * state.extra["velocity"] + problem.sign * pooled / size
-        length = self.step_length * (max(0.1, 1 - (state.step - 1) / self.num_steps) if self.step_decay else 1)
-        epsilon = self.epsilon or 0.0
-        moved = (cells.detach() - length * velocity.sign()).clamp(-epsilon, epsilon)
-        state.extra |= {"velocity": velocity, "cells": moved}
-        return problem.original + _enlarged(moved, gradient)
-
-
-def _enlarged(cells: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(cells, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def attacked(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.attacks.ball import Ball, Norm
+    from smoothguard_guardrail.attacks.ball import Ball, Norm, Window
     from smoothguard_guardrail.attacks.base import Attack
     from smoothguard_guardrail.attacks.bpda import EightBit, StraightThrough
     from smoothguard_guardrail.attacks.eot_pgd import EOTPGD
+    from smoothguard_guardrail.attacks.low_frequency import LowFrequencyPGD
     from smoothguard_guardrail.attacks.objective import TargetLoss
     from smoothguard_guardrail.attacks.pgd import PGD
     from smoothguard_guardrail.attacks.problem import Objective, Transform
@@ -28,6 +29,7 @@ _MODULES = {
     "Ball": "ball",
     "EOTPGD": "eot_pgd",
     "EightBit": "bpda",
+    "LowFrequencyPGD": "low_frequency",
     "Norm": "ball",
     "Objective": "problem",
     "PGD": "pgd",
@@ -42,6 +44,7 @@ _MODULES = {
     "WaveformLoss": "waveform",
     "WaveformPGD": "waveform",
     "WaveformResult": "waveform",
+    "Window": "ball",
     "wav_bytes": "waveform",
 }
 
@@ -55,6 +58,7 @@ __all__ = [
     "AttackResult",
     "Ball",
     "EightBit",
+    "LowFrequencyPGD",
     "Norm",
     "Objective",
     "Space",
@@ -66,6 +70,7 @@ __all__ = [
     "WaveformLoss",
     "WaveformPGD",
     "WaveformResult",
+    "Window",
     "wav_bytes",
 ]
 

@@ -12,6 +12,8 @@ from smoothguard_guardrail.attacks.space import PIXELS, SLACK, Space
 from smoothguard_guardrail.errors import AdapterError, ConfigurationError
 
 Norm = Literal["linf", "l2"]
+Window = tuple[int, int, int, int]
+"""Top, left, height and width in pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +25,11 @@ class Ball:
             norm of the change of a whole medium (`l2`). None: only the space's bounds hold.
         norm: `linf` or `l2`.
         space: Bounds and levels.
+        window: The part of an image that may change: a patch; None: all of it.
 
     Raises:
-        ConfigurationError: epsilon is out of range, or the norm is unknown.
+        ConfigurationError: epsilon is out of range, the norm is unknown, or the window is empty or of another norm
+            or space.
 
     Example:
         >>> ball = Ball(epsilon=8 / 255)
@@ -37,8 +41,14 @@ class Ball:
     epsilon: float | None
     norm: Norm = "linf"
     space: Space = PIXELS
+    window: Window | None = None
 
     def __post_init__(self) -> None:
+        if self.window is not None:
+            if self.norm != "linf" or self.space is not PIXELS:
+                raise ConfigurationError("a window is for images and the norm 'linf'")
+            if min(self.window[:2]) < 0 or min(self.window[2:]) < 1:
+                raise ConfigurationError(f"a window is top, left, height and width in pixels, not {self.window}")
         if self.norm not in ("linf", "l2"):
             raise ConfigurationError(f"norm must be 'linf' or 'l2', not {self.norm!r}")
         limit = self.space.high - self.space.low if self.norm == "linf" else math.inf
@@ -52,6 +62,11 @@ class Ball:
 
     def check(self, original: torch.Tensor) -> None:
         """Raise a `ConfigurationError` unless every original's ball contains a medium that a file can hold."""
+        if self.window is not None:
+            top, left, height, width = self.window
+            if top + height > original.shape[-2] or left + width > original.shape[-1]:
+                size = f"{original.shape[-1]} x {original.shape[-2]}"
+                raise ConfigurationError(f"the window {self.window} does not fit an image of {size} pixels")
         if not self._contains(self.space.values(self._nearest(original)), original):
             bits, name = (self.space.num_levels - 1).bit_length(), self.space.name
             raise ConfigurationError(
@@ -65,6 +80,9 @@ class Ball:
         in_bounds = (levels >= -SLACK) & (levels <= self.space.num_levels - 1 + SLACK)
         if not (on_levels & in_bounds).all():
             raise AdapterError(f"the attack made values that no file of this {self.space.name} can hold")
+        moved = (media - self._within_window(media, original)).abs().max()
+        if float(moved) * self.space.levels_per_unit > 0.5 + SLACK:  # rounding the original moves it by half a level
+            raise AdapterError("the attack changed pixels outside its window")
         if not self._contains(media, original):
             largest = float(self.distance(media, original).max())
             raise AdapterError(f"the attack left its ball: distance {largest} is more than epsilon {self.epsilon}")
@@ -77,7 +95,7 @@ class Ball:
 
     def project(self, point: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
         """Return the nearest points in the balls, not rounded to levels."""
-        point = point.clamp(self.space.low, self.space.high)
+        point = self._within_window(point.clamp(self.space.low, self.space.high), original)
         if self.epsilon is None:
             return point
         delta = point - original
@@ -94,7 +112,8 @@ class Ball:
         """Return a point drawn uniformly from each ball (`l2`: then projected onto the bounds)."""
         chance: Any = {"generator": generator, "device": original.device}
         if self.epsilon is None:
-            return self.space.low + (self.space.high - self.space.low) * torch.rand(original.shape, **chance)
+            anywhere = self.space.low + (self.space.high - self.space.low) * torch.rand(original.shape, **chance)
+            return self._within_window(anywhere, original)
         if self.norm == "linf":
             noise = 2 * torch.rand(original.shape, **chance) - 1
             return self.project(original + noise * self.epsilon, original)
@@ -117,6 +136,7 @@ class Ball:
             ConfigurationError: There are none.
         """
         self.check(original)
+        media = self._within_window(media, original)
         if self.epsilon is None:
             return self.space.values(self._nearest(media))
         if self.norm == "linf":
@@ -127,6 +147,15 @@ class Ball:
         projected = self.project(media, original)
         reach = self.epsilon + self.tolerance / 2
         return torch.stack([self._round_l2(*each, reach) for each in zip(projected, original, strict=True)])
+
+    def _within_window(self, media: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+        """Return the media with the original's values outside the window."""
+        if self.window is None:
+            return media
+        top, left, height, width = self.window
+        inside = torch.zeros_like(original[:1, :1], dtype=torch.bool)
+        inside[..., top : top + height, left : left + width] = True
+        return torch.where(inside, media, original)
 
     def _contains(self, media: torch.Tensor, original: torch.Tensor) -> bool:
         if self.epsilon is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 
 import torch
 
-from smoothguard_guardrail.attacks.ball import Ball, Norm
+from smoothguard_guardrail.attacks.ball import Ball, Norm, Window
 from smoothguard_guardrail.attacks.checkpoint import Checkpoint, digest_of
 from smoothguard_guardrail.attacks.objective import TargetLoss
 from smoothguard_guardrail.attacks.problem import Evaluations, Objective, Problem, State, Transform
@@ -61,6 +61,7 @@ class Attack(ABC):
     num_draws: int = field(default=1, init=False)
     num_restarts: int = field(default=1, init=False)
     space: Space = field(default=PIXELS, init=False)
+    window: Window | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "num_draws", "num_restarts", "max_batch_size"):
@@ -75,7 +76,7 @@ class Attack(ABC):
     @property
     def ball(self) -> Ball:
         """What may change."""
-        return Ball(epsilon=self.epsilon, norm=self.norm, space=self.space)
+        return Ball(epsilon=self.epsilon, norm=self.norm, space=self.space, window=self.window)
 
     @property
     def draws_per_step(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from smoothguard_guardrail.attacks.ball import Window
 from smoothguard_guardrail.attacks.base import Attack
 from smoothguard_guardrail.attacks.problem import Problem, State, Transform
 from smoothguard_guardrail.attacks.space import PIXELS, Space
@@ -42,6 +43,8 @@ class PGD(Attack):
         transform: What the defence does, to attack the model behind it; None: the bare model.
         num_draws: Draws of the transform per step.
         space: What is attacked: `PIXELS` or, with `run` only, `WAVEFORM`.
+        window: Top, left, height and width in pixels of the only part of the images that may change, with the norm
+            `linf`: an adversarial patch (Brown et al., arXiv 1712.09665). None: all of it.
 
     Raises:
         ConfigurationError: A number is out of range, or options exclude each other.
@@ -59,6 +62,7 @@ class PGD(Attack):
     transform: Transform | None = None
     num_draws: int = 1
     space: Space = PIXELS
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,10 +95,18 @@ class PGD(Attack):
     def _next(self, problem: Problem, state: State, gradient: torch.Tensor | None) -> torch.Tensor:
         if gradient is None:
             return state.point
+        velocity = self._accumulated(problem, state, gradient)
+        return state.point - self._length(state) * problem.ball.direction(velocity)
+
+    def _length(self, state: State) -> float:
+        """Return the length of the current step, which is already in the history."""
+        done = (state.step - 1) / self.num_steps
+        return self.step_length * (max(_LAST_STEP, 1 - done) if self.step_decay else 1)
+
+    def _accumulated(self, problem: Problem, state: State, gradient: torch.Tensor) -> torch.Tensor:
+        """Add a gradient, divided by its mean absolute value, to what momentum keeps of the earlier ones."""
         dimensions = tuple(range(1, gradient.ndim))
         size = gradient.abs().mean(dim=dimensions, keepdim=True).clamp_min(torch.finfo(gradient.dtype).tiny)
         velocity = self.momentum * state.extra["velocity"] + problem.sign * gradient / size
         state.extra["velocity"] = velocity
-        done = (state.step - 1) / self.num_steps  # the current step is already in the history
-        length = self.step_length * (max(_LAST_STEP, 1 - done) if self.step_decay else 1)
-        return state.point - length * problem.ball.direction(velocity)
+        return velocity

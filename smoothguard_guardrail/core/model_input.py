@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,6 +14,9 @@ from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.errors import MediaLimitError
 from smoothguard_guardrail.media import resize
 from smoothguard_guardrail.perturbations import Compose, GaussianNoise, build_perturber, channel_sigma, snr_sigma
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.protocols import Perturber
 
 # Longest side in pixels where it is unknown what the model sees: providers shrink larger images, and shrinking after
 # the noise averages the noise away.
@@ -160,6 +163,12 @@ class GuardView:
 
     Images are resized as the guard does for that model, then perturbed; audio is perturbed.
 
+    Args:
+        config: The guard's settings.
+        model_info: What is known of the model.
+        clips: Whether noisy values are clipped; without, clipping does not stop the gradient (see `StraightThrough`).
+        clean_share: Share of the media, drawn at random, that are left unperturbed, as a guard's clean copy is.
+
     Example:
         >>> view = GuardView(config=SmoothGuardConfig(), model_info=ModelInfo())
         >>> view(torch.rand(2, 3, 200, 150), generator=torch.Generator().manual_seed(0)).shape
@@ -168,6 +177,8 @@ class GuardView:
 
     config: SmoothGuardConfig
     model_info: ModelInfo
+    clips: bool = True
+    clean_share: float = 0.0
 
     def __call__(self, media: torch.Tensor, /, *, generator: torch.Generator) -> torch.Tensor:
         """Perturb every medium once.
@@ -181,11 +192,26 @@ class GuardView:
         """
         model_input = ModelInput(config=self.config, model_info=self.model_info)
         if media.ndim == 3:
-            noisy = [model_input.audio_perturber(each)(each[None], generator=generator) for each in media]
-            return torch.cat(noisy)
-        height, width = model_input.image_size(media.shape[-2], media.shape[-1], {})
-        fitted = torch.stack([resize(each, (height, width)) for each in media])
-        return model_input.image_perturber((height, width))(fitted, generator=generator)
+            noises = [model_input.audio_perturber(each) for each in media]
+            pairs = zip(noises, media, strict=True)
+            seen = torch.cat([self._clip(noise)(each[None], generator=generator) for noise, each in pairs])
+            return self._with_clean(media, seen, generator)
+        size = model_input.image_size(media.shape[-2], media.shape[-1], {})
+        fitted = torch.stack([resize(each, size) for each in media])
+        perturb = Compose(tuple(map(self._clip, model_input.image_perturber(size).parts)))
+        return self._with_clean(fitted, perturb(fitted, generator=generator), generator)
+
+    def _clip(self, part: Perturber) -> Perturber:
+        """Return a part of the perturbation; without clipping, if so configured."""
+        if self.clips or not isinstance(part, GaussianNoise):
+            return part
+        return replace(part, bounds=(-math.inf, math.inf))
+
+    def _with_clean(self, clean: torch.Tensor, noisy: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if not self.clean_share:
+            return noisy
+        drawn = torch.rand(len(noisy), generator=generator, device=noisy.device) < self.clean_share
+        return torch.where(drawn.view(-1, *(1 for _ in noisy.shape[1:])), clean, noisy)
 
 
 def _fit(height: int, width: int, side: float) -> tuple[int, int]:

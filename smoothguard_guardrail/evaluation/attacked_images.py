@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,10 +15,10 @@ from langchain_core.messages import HumanMessage
 from pydantic import Field, JsonValue, model_validator
 
 from smoothguard_guardrail._internal.files import file_sha256, write_atomic
-from smoothguard_guardrail.attacks import PGD, Attack, SquareAttack, StraightThrough, Transform
+from smoothguard_guardrail.attacks import PGD, Attack, LowFrequencyPGD, SquareAttack, StraightThrough, Transform, Window
 from smoothguard_guardrail.config import MediaLimits, SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
-from smoothguard_guardrail.core.model_input import GuardView, ModelInput
+from smoothguard_guardrail.core.model_input import GuardView
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.identity import identify
@@ -27,7 +28,7 @@ from smoothguard_guardrail.evaluation.shared import resolve_model
 from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
 from smoothguard_guardrail.media.image import decode_image, encode_png
 from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
-from smoothguard_guardrail.perturbations import Compose, GaussianNoise, make_generator
+from smoothguard_guardrail.perturbations import make_generator
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -54,9 +55,16 @@ class AttackSettings(Record):
     step_decay: bool = False
     """Whether steps shrink to a tenth, so that an attack through a guard settles."""
     random_start: bool = False
+    grid: int | None = Field(default=None, ge=1)
+    """Cells along each axis of a coarse grid on which the image is changed: no high frequencies. None: pixels."""
+    patch: int | None = Field(default=None, ge=1)
+    """Side in pixels of a square, placed at random, which alone is changed; `epsilon=1` leaves it free. None: all of
+    the image."""
     target: str | None = None
     """The answer to bring about, for every item; None: the `target` among the item's details, or without one away
     from the model's own answer."""
+    answer_start: str = ""
+    """Words that the answer must begin with, before the target: such as a refusal's, to mislead the vote."""
     through: SmoothGuardConfig | None = None
     """The guard whose perturbation the gradient is averaged over (EOT): the attacker knows the guard. None: the bare
     model is attacked."""
@@ -64,12 +72,19 @@ class AttackSettings(Record):
     """Draws of the perturbation per step, with `through`."""
     straight_through: bool = False
     """With `through`: whether clipping passes the gradient as if it did nothing (BPDA)."""
+    clean_share: float = Field(default=0.0, ge=0, lt=1)
+    """With `through`: the share of the draws that see the image unperturbed. A guard that compares the unperturbed
+    image's answer with the others finds no difference where all draws agree."""
     seed: int = 0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.method == "square" and self.through is not None:
             raise ValueError("through: the method square has no gradient to average; leave it out")
+        if self.grid is not None and (self.method == "square" or self.random_start or self.patch is not None):
+            raise ValueError("grid: excludes the method square, random_start and patch; leave it out")
+        if self.method == "square" and self.patch is not None:
+            raise ValueError("patch: the method square changes all of the image; leave it out")
         return self
 
     @property
@@ -80,33 +95,42 @@ class AttackSettings(Record):
     def target_of(self, item: Item) -> str | None:
         """Return the answer to bring about for an item; None: away from the model's own."""
         target = self.target or item.details.get("target")
-        return None if target is None else str(target)
+        return None if target is None else f"{self.answer_start}{target}"
 
-    def build(self, model: ChatTransformersMultimodal, *, targeted: bool) -> Attack:
-        """Return the attack on a model."""
+    def build(self, model: ChatTransformersMultimodal, *, targeted: bool, size: tuple[int, int]) -> Attack:
+        """Return the attack on a model.
+
+        Args:
+            model: The model under attack.
+            targeted: Whether it is towards an answer.
+            size: Height and width of the images in pixels.
+        """
         options: dict[str, Any] = {"num_steps": self.num_steps, "seed": self.seed, "targeted": targeted}
         if self.method == "square":
             return SquareAttack(self.epsilon, **options)
-        return PGD(
-            self.epsilon,
-            step_size=self.step_size,
-            momentum=self.momentum,
-            step_decay=self.step_decay,
-            random_start=self.random_start,
-            transform=self._transform(ModelInfo.find(model)),
-            num_draws=self.draws_per_step,
-            **options,
-        )
+        options |= {
+            "step_size": self.step_size,
+            "momentum": self.momentum,
+            "step_decay": self.step_decay,
+            "transform": self._transform(ModelInfo.find(model)),
+            "num_draws": self.draws_per_step,
+        }
+        if self.grid is not None:
+            return LowFrequencyPGD(self.epsilon, grid=self.grid, **options)
+        return PGD(self.epsilon, random_start=self.random_start, window=self._window(size), **options)
+
+    def _window(self, size: tuple[int, int]) -> Window | None:
+        if self.patch is None:
+            return None
+        height, width = (min(self.patch, side) for side in size)
+        chance = random.Random(self.seed)  # noqa: S311
+        return chance.randint(0, size[0] - height), chance.randint(0, size[1] - width), height, width
 
     def _transform(self, info: ModelInfo) -> Transform | None:
-        if self.through is None or not self.straight_through:
-            return None if self.through is None else GuardView(config=self.through, model_info=info)
-        perturb = ModelInput(config=self.through, model_info=info).image_perturber()
-        unclipped = tuple(
-            replace(part, bounds=(-torch.inf, torch.inf)) if isinstance(part, GaussianNoise) else part
-            for part in perturb.parts
-        )
-        return StraightThrough(perturb, surrogate=Compose(unclipped))
+        if self.through is None:
+            return None
+        view = GuardView(config=self.through, model_info=info, clean_share=self.clean_share)
+        return StraightThrough(view, surrogate=replace(view, clips=False)) if self.straight_through else view
 
 
 class _Attacked(NamedTuple):
@@ -278,7 +302,7 @@ def _attack(model: BaseChatModel | str, settings: AttackSettings, items: Sequenc
         _own_answer(chat, item.question, image) if target is None else target
         for item, image, target in zip(items, images, wanted, strict=True)
     ]
-    attack = settings.build(chat, targeted=None not in wanted)
+    attack = settings.build(chat, targeted=None not in wanted, size=(images.shape[-2], images.shape[-1]))
     result = attack(chat, images, [item.question for item in items], targets)
     found = zip(result.images, targets, result.loss.tolist(), strict=True)
     return [_Attacked(png=encode_png(image), target=target, loss=loss) for image, target, loss in found]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_openai import ChatOpenAI
@@ -17,7 +18,7 @@ from pydantic import SecretStr
 
 from smoothguard_guardrail import MediaLimitError, SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
-from smoothguard_guardrail.core.model_input import ModelInput
+from smoothguard_guardrail.core.model_input import GuardView, ModelInput
 from smoothguard_guardrail.media import scan
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.asking import guarded, image_block, pixels, png, question
@@ -168,3 +169,15 @@ def test_what_media_take_together_is_limited() -> None:
         guarded(ScriptedChatModel(script=["x"]), limits={"max_decoding_mib": 1}).guard(
             question(image_block(png(1000, 1000)))
         )
+
+
+def test_an_attack_may_see_clean_media_and_noise_that_is_not_clipped() -> None:
+    config = SmoothGuardConfig(sigma=0.5, image={"max_shift": 0})
+    images = torch.full((64, 3, 40, 40), 0.9)
+    view = GuardView(config=config, model_info=ModelInfo(), clean_share=0.5)
+    seen = view(images, generator=torch.Generator().manual_seed(0))
+    clean = (seen == images).flatten(1).all(dim=1)
+    assert 20 < clean.sum() < 44, "about half of the draws"
+    assert seen.max() == 1
+    free = GuardView(config=config, model_info=ModelInfo(), clips=False)
+    assert free(images, generator=torch.Generator().manual_seed(0)).max() > 2

@@ -71,6 +71,46 @@ def test_an_adaptive_attack_meets_what_the_guard_shows_the_model(
     assert torch.allclose(met[0], shown, atol=1.5 / 255)  # the guard resizes in whole levels
 
 
+def test_every_kind_of_attack_changes_what_it_may(tmp_path: Path) -> None:
+    model, drawn = load_model("reference"), item(tmp_path, "drawn", target="Red.")
+    original = read_image(drawn.media[0])
+    moved = {}
+    kinds: dict[str, dict[str, Any]] = {
+        "grid": {"grid": 1},
+        "patch": {"patch": 16, "epsilon": 1.0, "step_size": 0.05, "num_steps": 8},
+        "straight": {"straight_through": True},
+        "clean": {"clean_share": 0.5},
+        "start": {"answer_start": "I'm sorry. "},
+    }
+    for name, changes in kinds.items():
+        settings = QUICK.model_copy(update={"through": GUARD, "num_draws": 2, **changes})
+        files = attack_items(model, [drawn], settings, folder=tmp_path / name)
+        moved[name] = read_image(files["drawn"]) - original
+    change = moved["grid"]
+    clipped = (original + change).flatten(1)
+    inside = (clipped > 0) & (clipped < 1)
+    for values, free in zip(change.flatten(1), inside, strict=True):
+        assert values[free].max() - values[free].min() < 1.5 / 255, "one cell changes the whole image alike"
+    rows, columns = moved["patch"].abs().amax(0).nonzero(as_tuple=True)
+    assert 0 < len(rows) <= 16 * 16
+    assert max(int(rows.max() - rows.min()), int(columns.max() - columns.min())) < 16
+    assert len({each.numpy().tobytes() for each in moved.values()}) == len(kinds)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"grid": 4, "random_start": True},
+        {"grid": 4, "patch": 4},
+        {"grid": 4, "method": "square"},
+        {"patch": 4, "method": "square"},
+    ],
+)
+def test_settings_that_exclude_each_other_are_rejected(bad: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"grid|patch"):
+        AttackSettings(epsilon=0.1, **bad)
+
+
 def test_targets_come_from_settings_items_or_the_model_itself(tmp_path: Path, lines: Any) -> None:
     model, folder = load_model("reference"), tmp_path / "attacked"
     items = [
