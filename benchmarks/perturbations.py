@@ -30,7 +30,7 @@ from smoothguard_guardrail.attacks.problem import Problem, State
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView
 from smoothguard_guardrail.errors import ConfigurationError
-from smoothguard_guardrail.evaluation.attacked_images import image_perturbation, read_image
+from smoothguard_guardrail.evaluation.attacked_media import image_perturbation, read_image
 from smoothguard_guardrail.evaluation.cache import content_key
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InThreads

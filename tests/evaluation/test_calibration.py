@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.evaluation.attacked_images import control_items, read_image
+from smoothguard_guardrail.evaluation.attacked_media import control_items, read_image
 from smoothguard_guardrail.evaluation.calibration import (
     AnswerStore,
     AttackSettings,

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import with_media
-from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items, control_items
+from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items, control_items
 from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record

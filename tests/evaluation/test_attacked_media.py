@@ -16,7 +16,7 @@ from smoothguard_guardrail.attacks import TargetLoss
 from smoothguard_guardrail.core import request_perturber
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
-from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items, read_image
+from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items, read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.media import prepare, scan
