@@ -215,7 +215,7 @@ class Bench:
         if rows.attack:
             yield UNATTACKED, rows.attack
         if rows.attack and self._attack is not None:
-            yield CONTROL, control_items(rows.attack, self._attack, self._folder)
+            yield CONTROL, control_items(self._store.model, rows.attack, self._attack, self._folder)
         if rows.given:
             yield GIVEN, rows.given
         if attacked := self._attacked(rows, None):
