@@ -27,8 +27,9 @@ from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.attacks import PGD, LowFrequencyPGD
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView
-from smoothguard_guardrail.evaluation.attacked_images import image_perturbation, read_image
+from smoothguard_guardrail.evaluation.attacked_media import perturbation
 from smoothguard_guardrail.evaluation.cache import content_key
+from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.evaluation.statistics import Rate
@@ -61,7 +62,7 @@ def attacked(
         budget: Steps, and draws of the perturbation per step.
         folder: Where the images go.
     """
-    what = content_key(through=image_perturbation(config), grid=grid, budget=list(budget))[:24]
+    what = content_key(through=perturbation(config), grid=grid, budget=list(budget))[:24]
     names = [f"{what}-{hashlib.sha256(item.id.encode()).hexdigest()[:8]}.png" for item in items]
     found = tuple(item.model_copy(update={"media": (folder / name,)}) for item, name in zip(items, names, strict=True))
     if not all(item.media[0].exists() for item in found):

@@ -11,7 +11,7 @@ from benchmarks.study.design import NUM_COPIES, Budget, Scale
 from benchmarks.study.tasks import Tasks, is_leak, make_tasks, target_of
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import Arm, run_arms, with_media
-from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items
+from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.mappers import Mapper
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies

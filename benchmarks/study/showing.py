@@ -15,7 +15,7 @@ from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import ModelInput
-from smoothguard_guardrail.evaluation.attacked_images import read_image
+from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.report import (
     Answers,

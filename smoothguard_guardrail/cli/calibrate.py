@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
 
-    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
+    from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
     from smoothguard_guardrail.evaluation.calibration import Calibration, Rows, Sweep
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads

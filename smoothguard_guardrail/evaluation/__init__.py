@@ -9,7 +9,7 @@ from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.arms import Arm, noise_only, run_arms, sweep, with_media
-    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items
+    from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items
     from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
     from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
@@ -25,7 +25,7 @@ _MODULES = {
     "Answer": "items",
     "Arm": "arms",
     "ArmRecord": "record",
-    "AttackSettings": "attacked_images",
+    "AttackSettings": "attacked_media",
     "CachedJudge": "cache",
     "ChatJudge": "judges",
     "ClassifierJudge": "classifier_judge",
@@ -45,7 +45,7 @@ _MODULES = {
     "ReviewJudge": "judges",
     "ScoreRow": "scores",
     "Scores": "scores",
-    "attack_items": "attacked_images",
+    "attack_items": "attacked_media",
     "identify": "identity",
     "mcnemar": "statistics",
     "noise_only": "arms",

@@ -1,4 +1,4 @@
-"""Arms: the same items, asked of the same model, bare or through guards, on clean and on attacked images."""
+"""Arms: the same items, asked of the same model, bare or through guards, on clean and on attacked media."""
 
 from __future__ import annotations
 
@@ -146,18 +146,18 @@ def noise_only(config: SmoothGuardConfig) -> SmoothGuardConfig:
 
 
 def with_media(items: Sequence[Item], files: Mapping[str, Path]) -> tuple[Item, ...]:
-    """Return the items with their first medium replaced, for example by attacked images.
+    """Return the items with their first medium replaced, for example by attacked ones.
 
     Args:
         items: Items; those without media stay as they are.
-        files: The new image by item id.
+        files: The new image or audio by item id.
 
     Raises:
-        ConfigurationError: An item with media has no new image.
+        ConfigurationError: An item with media has no new one.
     """
     missing = [item.id for item in items if item.media and item.id not in files]
     if missing:
-        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no attacked image, such as {missing[0]}")
+        raise ConfigurationError(f"{len(missing)} of {len(items)} items have no attacked medium, such as {missing[0]}")
     return tuple(
         item.model_copy(update={"media": (files[item.id], *item.media[1:])}) if item.media else item for item in items
     )

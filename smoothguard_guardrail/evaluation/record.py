@@ -83,7 +83,7 @@ class EvaluationRecord(Record):
     seed: int
     """The noise of an item has the seed `item_seed(seed, item.id)` in every arm."""
     attack: dict[str, JsonValue] | None = None
-    """How attacked images were made, or where they came from; None: no arm has any."""
+    """How attacked media were made, or where they came from; None: no arm has any."""
     arms: tuple[ArmRecord, ...]
     pairs: tuple[PairRecord, ...]
     versions: dict[str, str]

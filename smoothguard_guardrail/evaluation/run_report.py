@@ -24,7 +24,8 @@ from smoothguard_guardrail.evaluation.statistics import Rate
 
 MAX_CASES = 6
 _MAX_SIDE = 336  # pixels of an image in the report
-_NOISE_SETTINGS = ("sigma", "noise_space", "image")
+_IMAGE_NOISE, _AUDIO_NOISE = ("sigma", "noise_space", "image"), ("audio",)
+"""The settings that say how attacked media are perturbed."""
 _PAIRS_TEXT = (
     "McNemar's exact test of two arms on the same items looks only at items on which they differ. The p-value is that"
     " of one comparison: with many arms some are small by chance."
@@ -66,13 +67,13 @@ def run_report(
         sections.append(Section(title="Items on which the arms differ", text=(_CASES_TEXT,), cases=cases))
     return Report(
         title=f"{record.benchmark} on {record.model.name}",
-        summary=_summary(record),
+        summary=_summary(record, arms),
         sections=tuple(sections),
         environment=record.model_dump(mode="json", exclude={"arms": {"__all__": {"scores"}}, "pairs": True}),
     )
 
 
-def _summary(record: EvaluationRecord) -> tuple[str, ...]:
+def _summary(record: EvaluationRecord, arms: Sequence[Arm]) -> tuple[str, ...]:
     lines = [
         f"{record.num_items} items of {record.benchmark}, asked in {len(record.arms)} arms of `{record.model.name}`."
         " Every arm asks the same model the same questions, with the same decoding.",
@@ -80,33 +81,33 @@ def _summary(record: EvaluationRecord) -> tuple[str, ...]:
         *_gains(record),
     ]
     if record.attack is None:
-        lines.append("No image was attacked: this shows what the guard costs, not what it withstands.")
+        lines.append("Nothing was attacked: this shows what the guard costs, not what it withstands.")
     elif "pictures" in record.attack:
-        lines.append("The attacked images were made elsewhere: whether their attacker knew the guard is not recorded.")
+        lines.append("The attacked files were made elsewhere: whether their attacker knew the guard is not recorded.")
     elif not record.attack.get("through"):
         lines.append(
             "The attacker did not know the guard. An adaptive attacker, who averages gradients over its noise, does"
             " better: claim no robustness without that figure."
         )
     else:
-        lines += _adaptive(record, record.attack["through"])
+        lines += _adaptive(record, record.attack["through"], arms)
     if failed := sum(arm.num_errors for arm in record.arms):
         lines.append(f"{failed} calls failed; their items do not count in any rate.")
     return tuple(lines)
 
 
-def _adaptive(record: EvaluationRecord, through: Any) -> list[str]:
+def _adaptive(record: EvaluationRecord, through: Any, arms: Sequence[Arm]) -> list[str]:
     """Say what an adaptive attacker knew: one guard, not the bare model and not other guards."""
     lines = [
-        "The attacker knew the guard, and averaged gradients over its noise. The bare model is shown the same images:"
+        "The attacker knew the guard, and averaged gradients over its noise. The bare model is shown the same files:"
         " an attack on only the bare model may do better there."
     ]
+    has_audio = any(path.suffix == ".wav" for arm in arms if _is_attacked(arm.name) for path in _first_media(arm))
+    settings = _AUDIO_NOISE if has_audio else _IMAGE_NOISE
     unknown = [
         f"`{arm.name}`"
         for arm in record.arms
-        if arm.name.startswith("adversarial")
-        and arm.config
-        and any(arm.config.get(name) != through.get(name) for name in _NOISE_SETTINGS)
+        if _is_attacked(arm.name) and arm.config and any(arm.config.get(name) != through.get(name) for name in settings)
     ]
     if unknown:
         lines.append(
@@ -115,13 +116,21 @@ def _adaptive(record: EvaluationRecord, through: Any) -> list[str]:
     return lines
 
 
+def _is_attacked(arm: str) -> bool:
+    return arm.startswith("adversarial")
+
+
+def _first_media(arm: Arm) -> list[Path]:
+    return [item.media[0] for item in arm.items if item.media]
+
+
 def _headline(arm: ArmRecord) -> str:
     name, value = next(iter(arm.scores.rows[-1].metrics.items()))
     return f"**{arm.name}**: {name} {_text(value)}, {arm.mean_calls:.1f} calls per item"
 
 
 def _gains(record: EvaluationRecord) -> list[str]:
-    """Say for how many items the guard changed the outcome, on clean and on attacked images."""
+    """Say for how many items the guard changed the outcome, on clean and on attacked media."""
     outcome, _ = _outcome_names(record)
     wanted = {("clean", "guarded"), ("adversarial", "adversarial-guarded")}
     return [

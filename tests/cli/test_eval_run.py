@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from langchain_core.messages import BaseMessage
 from PIL import Image
 from typer.testing import CliRunner
@@ -16,8 +18,11 @@ from smoothguard_guardrail.cli.eval import plan as eval_plan
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation import EvaluationRecord, Item, shared
+from smoothguard_guardrail.evaluation.datasets import CompaOrder
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
+from tests.evaluation.benchmark_files import COMPA, write_compa
 from tests.evaluation.drawn import write_pope, write_safety
+from tests.models import tiny
 
 
 @pytest.fixture
@@ -75,7 +80,7 @@ def test_writes_answers_record_and_report(
     assert all(line["record"]["samples"] for line in lines)
     page = (out / "report.html").read_text()
     assert page.startswith("<!doctype html>")
-    assert "No image was attacked" in page
+    assert "Nothing was attacked" in page
     assert "0 items became right and 0 no longer were" in page
 
 
@@ -110,7 +115,7 @@ def test_pictures_of_ones_own_make_adversarial_arms(
     (attacked / "4.png").unlink()
     result = runner.invoke(app, pope_command(pope, out, "--attacked", str(attacked.parent)))
     assert result.exit_code == 2
-    assert "1 of 6 attacked images are missing" in result.stderr
+    assert "1 of 6 attacked files are missing" in result.stderr
 
 
 def test_attacks_the_shipped_model_and_reuses_the_pictures(
@@ -230,6 +235,61 @@ def test_benchmarks_and_judges_have_to_fit(
     result = runner.invoke(app, command("popes", pope, tmp_path / "out"))
     assert result.exit_code == 2
     assert "pope, llava-bench, mm-safetybench, compa-order" in result.stderr
+
+
+@pytest.fixture
+def compa(tmp_path: Path) -> Path:
+    folder = tmp_path / "compa"
+    write_compa(folder / "CompA_order_benchmark.csv")
+    for number, name in enumerate(name for row in COMPA for name in row[3:] if name != "-"):
+        write_tone(folder / "CompA_order_files" / name, 5 + number)
+    return folder
+
+
+def write_tone(path: Path, period: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.sin(np.arange(4000)[:, None] / [period, period + 2]) / 2, 8000)
+
+
+def test_own_attacked_audio_is_asked_about_in_all_four_arms(
+    runner: CliRunner, asked: ScriptedChatModel, compa: Path, tmp_path: Path
+) -> None:
+    own, out = tmp_path / "own", tmp_path / "out"
+    items = CompaOrder.load(compa, complete=False).items
+    for number, item in enumerate(items):
+        write_tone(own / f"{item.id}.wav", 20 + number)
+    arms = "clean,noise,guarded,paper,adversarial,adversarial-noise,adversarial-guarded,adversarial-paper"
+    more = ["--attacked", str(own), "--arms", arms]
+    result = runner.invoke(app, command("compa-order", compa, out, *more))
+    assert result.exit_code == 0, result.output
+    record = read(out)
+    assert [arm.name for arm in record.arms] == arms.split(",")
+    assert all(arm.num_errors == 0 for arm in record.arms)
+    assert record.attack == {"pictures": str(own)}
+    (own / f"{items[0].id}.wav").unlink()
+    result = runner.invoke(app, command("compa-order", compa, out, *more))
+    assert (result.exit_code, "1 of 2 attacked files are missing" in result.stderr) == (2, True)
+
+
+def test_audio_is_attacked_on_a_local_model_through_the_guard(runner: CliRunner, compa: Path, tmp_path: Path) -> None:
+    model, out = tiny.build_qwen2_audio(tmp_path / "model"), tmp_path / "out"
+    file = settings(tmp_path, "attack = {num_steps = 4, num_draws = 2}\nguard = {num_samples = 3}")
+    more = ["--attack-epsilon", "0.005", "--eot", *file]
+    result = runner.invoke(app, command("compa-order", compa, out, *more, model=f"hf:{model}"))
+    assert result.exit_code == 0, result.output
+    record = read(out)
+    assert [arm.name for arm in record.arms] == ["clean", "noise", "guarded", "adversarial", "adversarial-guarded"]
+    assert record.attack is not None
+    assert record.attack["through"]["num_samples"] == 3
+    made = sorted((out / "attacked").rglob("*.wav"))
+    assert len(made) == 2
+    assert {soundfile.info(path).samplerate for path in made} == {16_000}
+    times = [path.stat().st_mtime_ns for path in made]
+    assert runner.invoke(app, command("compa-order", compa, out, *more, model=f"hf:{model}")).exit_code == 0
+    assert [path.stat().st_mtime_ns for path in made] == times
+    page = (out / "report.html").read_text()
+    assert "The attacker knew the guard" in page
+    assert "did not know the perturbations" not in page
 
 
 def test_values_of_a_sweep_are_read_as_json_or_words() -> None:

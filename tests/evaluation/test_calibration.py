@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, VoteConfig
-from smoothguard_guardrail.evaluation.attacked_images import control_items, read_image
+from smoothguard_guardrail.evaluation.attacked_media import control_items
 from smoothguard_guardrail.evaluation.calibration import (
     AnswerStore,
     AttackSettings,
@@ -30,6 +30,7 @@ from smoothguard_guardrail.evaluation.calibration import (
 )
 from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
+from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.report import render_html
 from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
@@ -347,7 +348,7 @@ def test_a_local_model_is_attacked_bare_and_through_each_candidate(scene_rows: R
 
 def test_the_control_moves_every_value_by_epsilon(scene_rows: Rows, tmp_path: Path) -> None:
     settings = AttackSettings(epsilon=8 / 255, num_steps=1, num_draws=1)
-    found = control_items(scene_rows.attack, settings, tmp_path)
+    found = control_items("reference", scene_rows.attack, settings, tmp_path)
     for before, after in zip(scene_rows.attack, found, strict=True):
         original, moved = read_image(before.media[0]), read_image(after.media[0])
         inside = (original >= 8 / 255) & (original <= 1 - 8 / 255)

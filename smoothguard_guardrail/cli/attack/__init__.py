@@ -14,8 +14,8 @@ from smoothguard_guardrail.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.cli.attack.inputs import OutputPaths, Prompt
-    from smoothguard_guardrail.cli.attack.media import InputMedium
     from smoothguard_guardrail.cli.attack.run import Job
+    from smoothguard_guardrail.evaluation.input_media import InputMedium
 
 _MODEL_HELP = "`reference` (shipped) or `hf:PATH`, a local folder or hub id. An attack needs the model's gradient."
 _TARGET_HELP = "The answer to bring about; untargeted the one to avoid, by default the model's own."
@@ -57,9 +57,9 @@ def attack(
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.attack.inputs import OutputPaths
-        from smoothguard_guardrail.cli.attack.media import read_medium
         from smoothguard_guardrail.cli.attack.run import Job
         from smoothguard_guardrail.cli.attack.settings import read_settings
+        from smoothguard_guardrail.evaluation.input_media import read_medium
 
         if model != "reference" and not model.startswith("hf:"):
             raise ConfigurationError(

@@ -13,9 +13,7 @@ from smoothguard_guardrail.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from smoothguard_guardrail.cli.attack.media import MediumKind
-
-_SUFFIX = {"image": ".png", "audio": ".wav"}
+    from smoothguard_guardrail.evaluation.input_media import MediumKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +40,7 @@ class OutputPaths:
         Raises:
             InputError: `--out` has the wrong suffix, or its folder does not exist.
         """
-        suffix = _SUFFIX[kind]
+        suffix = ".png" if kind == "image" else ".wav"
         if out.suffix.lower() != suffix:
             raise InputError(f"--out must end in {suffix}, not be {out.name}: lossy formats destroy an attack")
         if not out.parent.is_dir():

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from smoothguard_guardrail.attacks import Attack, Transform
-    from smoothguard_guardrail.cli.attack.media import InputMedium
+    from smoothguard_guardrail.evaluation.input_media import InputMedium
     from smoothguard_guardrail.models import ChatTransformersMultimodal
 
 _MEASURING = 1  # the seed's stream for measuring losses; the attack draws from another one

@@ -13,7 +13,7 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
-    from smoothguard_guardrail.cli.attack.media import InputMedium
+    from smoothguard_guardrail.evaluation.input_media import InputMedium
     from smoothguard_guardrail.models import ChatTransformersMultimodal
 
 SOFTWARE = ("smoothguard-guardrail", "torch", "torchvision", "transformers", "numpy", "pillow", "soundfile")

@@ -12,9 +12,7 @@ from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail._internal.versions import package_versions
-from smoothguard_guardrail.attacks import wav_bytes
 from smoothguard_guardrail.cli.attack.losses import make_objective, measure
-from smoothguard_guardrail.cli.attack.media import as_model_input, read_medium
 from smoothguard_guardrail.cli.attack.record import (
     SOFTWARE,
     AttackRecord,
@@ -27,9 +25,9 @@ from smoothguard_guardrail.cli.attack.record import (
 )
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView
+from smoothguard_guardrail.evaluation.input_media import as_model_input, read_medium
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.media.image import encode_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,9 +35,9 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.attacks import AttackProgress
     from smoothguard_guardrail.cli.attack.inputs import OutputPaths, Prompt
-    from smoothguard_guardrail.cli.attack.media import InputMedium
     from smoothguard_guardrail.cli.attack.settings import Settings
     from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.evaluation.input_media import InputMedium
     from smoothguard_guardrail.models import ChatTransformersMultimodal
 
 _QUESTIONS_PER_PASS = 16
@@ -101,8 +99,7 @@ def run(
         inputs=repr((described, questions, targets)),
     )
     seconds = time.perf_counter() - clock
-    media, rate = result.images[0].cpu(), medium.sampling_rate
-    write_atomic(job.paths.medium, encode_png(media) if rate is None else wav_bytes(media[0], rate))
+    write_atomic(job.paths.medium, medium.encode(result.images[0].cpu()))
     saved = read_medium(job.paths.medium)
     settings = job.settings.as_used(attack)
     losses = measure(objective, [each.tensor.to(device) for each in (medium, saved)], len(questions), attack)

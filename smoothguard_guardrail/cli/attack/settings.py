@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smoothguard_guardrail.attacks import Attack, Transform
-    from smoothguard_guardrail.cli.attack.media import MediumKind
+    from smoothguard_guardrail.evaluation.input_media import MediumKind
 
 DEFAULT_EPSILON = {"image": "16/255", "audio": "0.005"}
 """By kind of medium. For audio samples in [-1, 1], 0.005 is 46 dB below full scale."""

@@ -45,15 +45,15 @@ def plan_arms(
 
     Args:
         names: `clean`, `noise`, `guarded`, `paper`, and each of them with `adversarial-` before it (`adversarial` for
-            the bare model), separated by commas; None: clean, noise and guarded, and with attacked images adversarial
+            the bare model), separated by commas; None: clean, noise and guarded, and with attacked media adversarial
             and adversarial-guarded.
         items: The benchmark's.
         config: The guard's.
-        attacked: Attacked images by item id.
+        attacked: Attacked images or audio by item id.
         sweeps: Such as `sigma=0.1,0.2`: the guarded arms again for every combination.
 
     Raises:
-        ConfigurationError: An arm or setting does not exist, or images and arms do not match.
+        ConfigurationError: An arm or setting does not exist, or attacked media and arms do not match.
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Arm, noise_only, sweep
@@ -61,7 +61,7 @@ def plan_arms(
     default = "clean,noise,guarded" + ("" if attacked is None else f",{ATTACKED},{ATTACKED}-guarded")
     wanted = [name.strip() for name in (names or default).split(",") if name.strip()]
     if attacked is not None and not any(name.startswith(ATTACKED) for name in wanted):
-        raise ConfigurationError("there are attacked images, but no arm of --arms uses them: add adversarial")
+        raise ConfigurationError("there are attacked media, but no arm of --arms uses them: add adversarial")
     configs = {"clean": None, "noise": noise_only(config), "guarded": config, "paper": SmoothGuardConfig.paper()}
     settings = dict(parse_sweep(each) for each in sweeps)
     variations = sweep(config, settings)
@@ -87,7 +87,7 @@ def _shown(name: str, items: Sequence[Item], attacked: Mapping[str, Path] | None
     if not name.startswith(ATTACKED):
         return items, kind
     if attacked is None:
-        raise ConfigurationError(f"the arm {name!r} needs attacked images: --attacked, or --attack-epsilon")
+        raise ConfigurationError(f"the arm {name!r} needs attacked media: --attacked, or --attack-epsilon")
     return with_media(items, attacked), kind
 
 

@@ -25,19 +25,20 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.cli.eval.plan import Plan
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Progress
-    from smoothguard_guardrail.evaluation.attacked_images import AttackSettings
+    from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.items import Answer, Item
     from smoothguard_guardrail.evaluation.mappers import Mapper
     from smoothguard_guardrail.evaluation.record import EvaluationRecord
 
 _ARMS_HELP = (
-    "`clean`, `noise` (one noisy copy, no vote), `guarded`, `paper`, and each on attacked images: `adversarial`, "
+    "`clean`, `noise` (one noisy copy, no vote), `guarded`, `paper`, and each on attacked media: `adversarial`, "
     "`adversarial-noise`, ... By default clean,noise,guarded, and with an attack adversarial,adversarial-guarded."
 )
 _SETTINGS_HELP = (
     "TOML file of rarely used settings: images, rule, variant, universal_image, suffix, and tables attack and guard."
 )
+_EPSILON_HELP = "Attack within this L-infinity radius: such as 16/255 for images, 0.005 for audio samples in [-1, 1]."
 _JUDGE_HELP = "`refusal`, `classifier:PATH` (a guard model or text classifier), or `chat:` and a model's name."
 
 
@@ -53,10 +54,8 @@ def run(
         list[str] | None,
         typer.Option(help="Vary a setting of the guarded arms: sigma=0.1,0.2, image.max_shift=3,5."),
     ] = None,
-    attacked: Annotated[Path | None, typer.Option(help="Your own attacked images, at <item id>.png.")] = None,
-    attack_epsilon: Annotated[
-        str | None, typer.Option(help="Attack the images within this L-infinity radius, such as 16/255.")
-    ] = None,
+    attacked: Annotated[Path | None, typer.Option(help="Your own attacked files, at <item id>.png or .wav.")] = None,
+    attack_epsilon: Annotated[str | None, typer.Option(help=_EPSILON_HELP)] = None,
     eot: Annotated[
         bool, typer.Option("--eot", help="The attacker knows the guard and averages over its noise.")
     ] = False,
@@ -85,15 +84,15 @@ def run(
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         rare, changes = load_settings(EvalSettings, settings, {})
         reading = eval_data.DataOptions(parts=part, partial=partial, **rare.model_dump(exclude={"attack"}))
-        _check_attack(benchmark, attacked, attack_epsilon, rare.attack)
+        _check_attack(attacked, attack_epsilon, rare.attack)
         bench = eval_data.load_benchmark(benchmark, data, reading, image_folder=out / "images", limit=limit, seed=seed)
         guard = presets.chosen_config(model, preset, config, **changes)
         attack = _attack_settings(attack_epsilon, rare.attack, guard if eot else None, seed)
         deciding = eval_plan.cached_judge(eval_plan.make_judge(judge, benchmark), out / "kept" / "judgements.jsonl")
         mapper = eval_plan.make_mapper(model, workers=workers, ray=ray)
         try:
-            images = _attacked_images(model, bench.items, attacked, attack, out, mapper)
-            plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=images, sweeps=sweep or ())
+            files = _attacked_files(model, bench.items, attacked, attack, out, mapper)
+            plan = eval_plan.plan_arms(arms, bench.items, guard, attacked=files, sweeps=sweep or ())
             identity, answers = _ask(model, plan, out, mapper, seed)
         finally:
             _close(mapper)
@@ -118,11 +117,7 @@ def run(
         _print(record, out)
 
 
-def _check_attack(benchmark: str, attacked: Path | None, epsilon: str | None, options: AttackOptions) -> None:
-    if benchmark == "compa-order" and (attacked is not None or epsilon is not None):
-        raise ConfigurationError(
-            "--attacked and --attack-epsilon are for images, and compa-order has audio: `smoothguard attack` attacks it"
-        )
+def _check_attack(attacked: Path | None, epsilon: str | None, options: AttackOptions) -> None:
     if epsilon is None and options.model_dump(exclude_defaults=True):
         raise ConfigurationError("the settings in the table attack need --attack-epsilon")
     if epsilon is not None and attacked is not None:
@@ -139,7 +134,7 @@ def _attack_settings(
     return options.settings(parse_epsilon("--attack-epsilon", epsilon), through=through, seed=seed)
 
 
-def _attacked_images(
+def _attacked_files(
     model: str,
     items: Sequence[Item],
     attacked: Path | None,
@@ -147,14 +142,14 @@ def _attacked_images(
     out: Path,
     mapper: Mapper,
 ) -> Mapping[str, Path] | None:
-    from smoothguard_guardrail.evaluation.attacked_images import attack_items, attacked_files
+    from smoothguard_guardrail.evaluation.attacked_media import attack_items, attacked_files
 
     if attacked is not None:
         return attacked_files(attacked, items)
     if settings is None:
         return None
     return attack_items(
-        model, items, settings, folder=out / "attacked", mapper=mapper, progress=_progress_line("attacked images")
+        model, items, settings, folder=out / "attacked", mapper=mapper, progress=_progress_line("attacked files")
     )
 
 

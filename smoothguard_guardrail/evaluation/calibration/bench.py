@@ -12,7 +12,7 @@ from pydantic import Field
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import with_media
-from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items, control_items
+from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items, control_items
 from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
@@ -215,7 +215,7 @@ class Bench:
         if rows.attack:
             yield UNATTACKED, rows.attack
         if rows.attack and self._attack is not None:
-            yield CONTROL, control_items(rows.attack, self._attack, self._folder)
+            yield CONTROL, control_items(self._store.model, rows.attack, self._attack, self._folder)
         if rows.given:
             yield GIVEN, rows.given
         if attacked := self._attacked(rows, None):

@@ -1,4 +1,4 @@
-"""Attacked pictures of items: what the attack meets, what it aims at, and what is kept."""
+"""Attacked media of items: what the attack meets, what it aims at, and what is kept."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
-from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig
+from smoothguard_guardrail import ConfigurationError, InputError, SmoothGuardConfig, UnsupportedMediaError
 from smoothguard_guardrail.attacks import TargetLoss
 from smoothguard_guardrail.core import request_perturber
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
-from smoothguard_guardrail.evaluation.attacked_images import AttackSettings, attack_items, read_image
+from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items, control_items
+from smoothguard_guardrail.evaluation.input_media import as_model_input, read_image, read_medium
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.media import prepare, scan
 from smoothguard_guardrail.media.files import request_from_files
-from smoothguard_guardrail.models import load_model
+from smoothguard_guardrail.models import ChatTransformersMultimodal, load_model
 from smoothguard_guardrail.testing import ScriptedChatModel
+from tests.models import tiny
 
 QUICK = AttackSettings(epsilon=8 / 255, num_steps=1, seed=3)
 GUARD = SmoothGuardConfig(sigma=0.1, device="cpu")
@@ -166,10 +169,67 @@ def test_attacks_that_share_a_folder_keep_each_others_pictures(tmp_path: Path) -
 def test_what_cannot_be_attacked_is_refused(tmp_path: Path) -> None:
     one, text = item(tmp_path, "a"), tmp_path / "words.txt"
     text.write_text("words")
-    with pytest.raises(ConfigurationError, match="expected items with an image"):
+    with pytest.raises(ConfigurationError, match="expected items with an image or audio"):
         attack_items("reference", [Item(id="a", question="?")], QUICK, folder=tmp_path)
     with pytest.raises(ConfigurationError, match="expected a local model, whose gradient"):
         attack_items(ScriptedChatModel(script=["Red."]), [one], QUICK, folder=tmp_path)
     for path, words in ((text, "known format"), (tmp_path / "absent.png", "cannot be read")):
         with pytest.raises(InputError, match=words):
             attack_items("reference", [one.model_copy(update={"media": (path,)})], QUICK, folder=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def audio_model(tmp_path_factory: pytest.TempPathFactory) -> ChatTransformersMultimodal:
+    folder = tiny.build_qwen2_audio(tmp_path_factory.mktemp("audio"))
+    return ChatTransformersMultimodal.from_pretrained(str(folder), device="cpu")
+
+
+def audio_item(folder: Path, name: str, *, samples: int = 4000, **details: str) -> Item:
+    path = folder / f"{name}.wav"
+    soundfile.write(path, np.sin(np.arange(samples)[:, None] / [5, 7]) / 2, 8000)
+    return Item(id=name, question="Tell me.", media=(path,), details=dict(details))
+
+
+def test_audio_is_attacked_as_the_model_gets_it(
+    audio_model: ChatTransformersMultimodal, tmp_path: Path, lines: Any
+) -> None:
+    items = [audio_item(tmp_path, "a", target="No."), audio_item(tmp_path, "b", samples=3000), item(tmp_path, "c")]
+    settings = AttackSettings(epsilon=0.005, num_steps=3, through=GUARD, num_draws=2)
+    files = attack_items(audio_model, items[:2], settings, folder=tmp_path / "attacked")
+    assert {name: path.name for name, path in files.items()} == {"a": "a.wav", "b": "b.wav"}
+    for each in items[:2]:
+        original = as_model_input(audio_model, read_medium(each.media[0]))
+        attacked = read_medium(files[each.id])
+        assert (attacked.sampling_rate, attacked.tensor.shape) == (16_000, original.tensor.shape)
+        assert 0 < (attacked.tensor - original.tensor).abs().max() <= 0.005 + 1e-6
+    own_answer = str(audio_model.invoke([request_from_files(items[1].media, items[1].question)]).text)
+    assert {name: line["target"] for name, line in lines().items()} == {"a": "No.", "b": own_answer}
+    with pytest.raises(UnsupportedMediaError):
+        attack_items(audio_model, items, settings, folder=tmp_path / "attacked")
+    square = AttackSettings(epsilon=0.005, method="square")
+    with pytest.raises(ConfigurationError, match="are for images"):
+        attack_items(audio_model, items[:1], square, folder=tmp_path / "attacked")
+
+
+def test_stored_audio_depends_on_the_audio_noise_only(audio_model: ChatTransformersMultimodal, tmp_path: Path) -> None:
+    one, folder = audio_item(tmp_path, "a", target="No."), tmp_path / "attacked"
+    settings = AttackSettings(epsilon=0.005, num_steps=1, num_draws=1)
+    guards = (GUARD, GUARD.override(sigma=0.3), GUARD.override(audio={"snr_db": 10.0}))
+    made = [
+        attack_items(
+            audio_model, [one], settings.model_copy(update={"through": guard}), folder=folder, shares_folder=True
+        )["a"]
+        for guard in guards
+    ]
+    assert made[0] == made[1] != made[2]
+
+
+def test_the_control_of_audio_moves_every_sample_that_the_model_gets(
+    audio_model: ChatTransformersMultimodal, tmp_path: Path
+) -> None:
+    one, settings = audio_item(tmp_path, "a"), AttackSettings(epsilon=0.01)
+    (moved,) = control_items(audio_model, [one], settings, tmp_path / "attacked")
+    before, after = as_model_input(audio_model, read_medium(one.media[0])), read_medium(moved.media[0])
+    change = (after.tensor - before.tensor).abs()
+    assert (after.sampling_rate, change.shape) == (16_000, before.tensor.shape)
+    assert torch.allclose(change, torch.tensor(0.01), atol=2e-5)

@@ -1,4 +1,4 @@
-"""Adversarial images of items: made once, stored as PNG files, and reused while what they depend on is unchanged."""
+"""Adversarial images and audio of items: made once, stored as files, reused while what they depend on is unchanged."""
 
 from __future__ import annotations
 
@@ -15,18 +15,29 @@ from langchain_core.messages import HumanMessage
 from pydantic import Field, JsonValue, model_validator
 
 from smoothguard_guardrail._internal.files import file_sha256, write_atomic
-from smoothguard_guardrail.attacks import PGD, Attack, LowFrequencyPGD, SquareAttack, StraightThrough, Transform, Window
-from smoothguard_guardrail.config import MediaLimits, SmoothGuardConfig
+from smoothguard_guardrail.attacks import (
+    PGD,
+    PIXELS,
+    WAVEFORM,
+    Attack,
+    LowFrequencyPGD,
+    SquareAttack,
+    StraightThrough,
+    TargetLoss,
+    Transform,
+    WaveformLoss,
+    Window,
+)
+from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.identity import identify
+from smoothguard_guardrail.evaluation.input_media import InputMedium, MediumKind, as_model_input, kind_of, read_medium
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.shared import resolve_model
-from smoothguard_guardrail.media.formats import IMAGE_FORMATS, sniff
-from smoothguard_guardrail.media.image import decode_image, encode_png
 from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 from smoothguard_guardrail.perturbations import make_generator
 
@@ -37,17 +48,18 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.mappers import Mapper
 
-_LEVELS = 255
+SUFFIX: dict[MediumKind, str] = {"image": ".png", "audio": ".wav"}
+"""Of attacked files."""
 _ROWS_AT_ONCE = 16  # images times draws: more need more memory and lose more when a run is stopped
 
 
 class AttackSettings(Record):
-    """How each item's first image is attacked, in L-infinity, on the local model itself."""
+    """How each item's first image or audio file is attacked, in L-infinity, on the local model itself."""
 
     method: Literal["pgd", "square"] = "pgd"
     """`square` uses losses only, no gradient."""
     epsilon: float = Field(gt=0, le=1)
-    """Radius, of values in [0, 1], such as 16/255."""
+    """Radius: of values in [0, 1] for images, such as 16/255; of samples in [-1, 1] for audio, such as 0.005."""
     num_steps: int = Field(default=100, ge=1)
     step_size: float | None = Field(default=None, gt=0)
     """Length of a step; None: `epsilon / 4`."""
@@ -97,15 +109,15 @@ class AttackSettings(Record):
         target = self.target or item.details.get("target")
         return None if target is None else f"{self.answer_start}{target}"
 
-    def build(self, model: ChatTransformersMultimodal, *, targeted: bool, size: tuple[int, int]) -> Attack:
-        """Return the attack on a model.
+    def build(self, model: ChatTransformersMultimodal, *, targeted: bool, medium: InputMedium) -> Attack:
+        """Return the attack on a model, for media of the kind and size of this one.
 
-        Args:
-            model: The model under attack.
-            targeted: Whether it is towards an answer.
-            size: Height and width of the images in pixels.
+        Raises:
+            ConfigurationError: The method `square`, a grid or a patch was asked for with audio.
         """
         options: dict[str, Any] = {"num_steps": self.num_steps, "seed": self.seed, "targeted": targeted}
+        if medium.kind == "audio" and (self.method == "square" or self.grid or self.patch):
+            raise ConfigurationError("the method square, grid and patch are for images: leave them out for audio")
         if self.method == "square":
             return SquareAttack(self.epsilon, **options)
         options |= {
@@ -117,14 +129,16 @@ class AttackSettings(Record):
         }
         if self.grid is not None:
             return LowFrequencyPGD(self.epsilon, grid=self.grid, **options)
-        return PGD(self.epsilon, random_start=self.random_start, window=self._window(size), **options)
+        space = PIXELS if medium.kind == "image" else WAVEFORM
+        window = self._window(medium.tensor.shape[-2], medium.tensor.shape[-1])
+        return PGD(self.epsilon, random_start=self.random_start, window=window, space=space, **options)
 
-    def _window(self, size: tuple[int, int]) -> Window | None:
+    def _window(self, height: int, width: int) -> Window | None:
         if self.patch is None:
             return None
-        height, width = (min(self.patch, side) for side in size)
         chance = random.Random(self.seed)  # noqa: S311
-        return chance.randint(0, size[0] - height), chance.randint(0, size[1] - width), height, width
+        sides = min(self.patch, height), min(self.patch, width)
+        return chance.randint(0, height - sides[0]), chance.randint(0, width - sides[1]), *sides
 
     def _transform(self, info: ModelInfo) -> Transform | None:
         if self.through is None:
@@ -134,16 +148,17 @@ class AttackSettings(Record):
 
 
 class _Attacked(NamedTuple):
-    """A PNG's content, the answer that was aimed at or away from, and its loss in nats per token."""
+    """A file's content, the answer that was aimed at or away from, and its loss in nats per token."""
 
-    png: bytes
+    content: bytes
     target: str
     loss: float
 
 
-def image_perturbation(config: SmoothGuardConfig) -> dict[str, Any]:
-    """Return the settings that say how images are perturbed: what adaptive attacks depend on."""
-    return config.model_dump(mode="json", include={"sigma", "noise_space", "image"})
+def perturbation(config: SmoothGuardConfig, kind: MediumKind = "image") -> dict[str, Any]:
+    """Return the settings that say how media of a kind are perturbed: what adaptive attacks depend on."""
+    names = {"image": {"sigma", "noise_space", "image"}, "audio": {"audio"}}
+    return config.model_dump(mode="json", include=names[kind])
 
 
 def attack_items(
@@ -158,110 +173,105 @@ def attack_items(
     shares_folder: bool = False,
     batch_size: int | None = None,
 ) -> dict[str, Path]:
-    """Attack the first image of every item that has one, and return the files by item id.
+    """Attack the first medium of every item that has one, and return the files by item id.
 
-    Images of one size are attacked together. A stored image is reused if model, settings, question, target and
-    original are the same.
+    Images of one size, and audio of one length, are attacked together. A stored file is reused if model, settings,
+    question, target and original are the same.
 
     Args:
         model: A local model, or its name for `load_model`: an attack needs its gradient.
         items: What is asked.
         settings: How to attack.
-        folder: Where the PNG files go.
+        folder: Where the files go: PNG, and 16-bit WAV at the model's rate.
         mapper: Where the work runs; None: in this thread.
         progress: Called after each batch.
         identity: Of the model; None: found out.
         shares_folder: Whether other attacks on these items use the folder, too: files are then named by all that
-            they depend on, and otherwise `<item id>.png`.
-        batch_size: Images attacked at once; other sizes may round differently. None: as many as fit 16 rows.
+            they depend on, and otherwise `<item id>.png` or `.wav`.
+        batch_size: Media attacked at once; other sizes may round differently. None: as many as fit 16 rows.
 
     Raises:
-        ConfigurationError: The model is not local, no item has an image, or an id cannot name a file.
-        InputError: An image cannot be read.
-        MediaError: An image is damaged or too large.
+        ConfigurationError: The model is not local, no item has a medium, an id cannot name a file, or the settings are
+            for images only.
+        InputError: A file cannot be read.
+        MediaError: A medium is damaged or too large.
+        UnsupportedMediaError: The model does not take such a medium.
         MissingDependencyError: The model's image processor keeps no gradient without torchvision.
     """
-    with_image = [item for item in items if item.media]
-    if not with_image:
-        raise ConfigurationError("expected items with an image to attack, got none")
+    with_media = [item for item in items if item.media]
+    if not with_media:
+        raise ConfigurationError("expected items with an image or audio to attack, got none")
     identity = identity or identify(model, memory=folder / "fingerprints.json")
     store = JsonLinesStore(folder / "attacked.jsonl")
-    keys = {item.id: _key(item, settings, identity) for item in with_image}
-    files = {item.id: attacked_file(folder, keys[item.id][:24] if shares_folder else item.id) for item in with_image}
-    missing = [item for item in with_image if not _is_there(store.get(keys[item.id]), files[item.id])]
-    done, batches = len(with_image) - len(missing), _batches(missing, settings, batch_size)
+    keys = {item.id: _key(item, settings, identity) for item in with_media}
+    files = {
+        item.id: attacked_file(folder, item, name=keys[item.id][:24] if shares_folder else None) for item in with_media
+    }
+    missing = [item for item in with_media if not _is_there(store.get(keys[item.id]), files[item.id])]
+    done, batches = len(with_media) - len(missing), _batches(missing, settings, batch_size)
     attack = partial(_attack, model, settings)
     for index, found in enumerate(map(attack, batches)) if mapper is None else mapper(attack, batches):
         for item, each in zip(batches[index], found, strict=True):
-            write_atomic(files[item.id], each.png)
-            digest = hashlib.sha256(each.png).hexdigest()
+            write_atomic(files[item.id], each.content)
+            digest = hashlib.sha256(each.content).hexdigest()
             store.put(keys[item.id], {"item": item.id, "sha256": digest, "loss": each.loss, "target": each.target})
         done += len(found)
         if progress is not None:
-            progress(done, len(with_image))
+            progress(done, len(with_media))
     return files
 
 
-def control_items(items: Sequence[Item], settings: AttackSettings, folder: Path) -> list[Item]:
-    """Return items with every value of their images moved by epsilon up or down at random: the control of an attack.
+def control_items(
+    model: BaseChatModel | str, items: Sequence[Item], settings: AttackSettings, folder: Path
+) -> list[Item]:
+    """Return items with every value of their media moved by epsilon up or down at random: the control of an attack.
+
+    Audio is changed as the model gets it: one channel at its rate.
 
     Raises:
-        InputError: An image cannot be read.
-        MediaError: An image is damaged or too large.
+        InputError: A file cannot be read.
+        MediaError: A medium is damaged or too large.
+        UnsupportedMediaError: The model does not take such a medium.
     """
     found = []
     for item in items:
+        kind = kind_of(item.media[0])
         what = settings.model_dump(include={"epsilon", "seed"}) | {"image": file_sha256(item.media[0])}
-        file = folder / f"control-{content_key(**what)[:24]}.png"
+        file = folder / f"control-{content_key(**what)[:24]}{SUFFIX[kind]}"
         if not file.exists():
-            image = read_image(item.media[0])
-            signs = torch.randint(0, 2, image.shape, generator=make_generator(settings.seed)) * 2.0 - 1
-            write_atomic(file, encode_png(image + settings.epsilon * signs))
+            medium = read_medium(item.media[0])
+            if kind == "audio":
+                medium = as_model_input(_local(model), medium)
+            signs = torch.randint(0, 2, medium.tensor.shape, generator=make_generator(settings.seed)) * 2.0 - 1
+            write_atomic(file, medium.encode(medium.tensor + settings.epsilon * signs))
         found.append(item.model_copy(update={"media": (file,)}))
     return found
 
 
-def attacked_file(folder: Path, item_id: str) -> Path:
-    """Return where an item's attacked image is stored.
+def attacked_file(folder: Path, item: Item, *, name: str | None = None) -> Path:
+    """Return where an item's attacked medium is stored: `<item id>.png`, or `.wav` for audio, or under another name.
 
     Raises:
         ConfigurationError: The id leads out of the folder.
+        InputError: The item's file cannot be read, or is neither an image nor audio.
     """
-    name = PurePosixPath(f"{item_id}.png")
-    if name.is_absolute() or ".." in name.parts:
-        raise ConfigurationError(f"the item {item_id!r} leads out of the folder of attacked images")
-    return folder / name
+    path = PurePosixPath(f"{name or item.id}{SUFFIX[kind_of(item.media[0])]}")
+    if path.is_absolute() or ".." in path.parts:
+        raise ConfigurationError(f"the item {item.id!r} leads out of the folder of attacked media")
+    return folder / path
 
 
 def attacked_files(folder: Path, items: Sequence[Item]) -> Mapping[str, Path]:
-    """Return attacked images made elsewhere, at `<item id>.png` in a folder.
+    """Return attacked media made elsewhere, at `<item id>.png`, or `<item id>.wav` for audio, in a folder.
 
     Raises:
-        InputError: Images are missing.
+        InputError: Files are missing.
     """
-    files = {item.id: attacked_file(folder, item.id) for item in items if item.media}
+    files = {item.id: attacked_file(folder, item) for item in items if item.media}
     missing = [path for path in files.values() if not path.is_file()]
     if missing:
-        raise InputError(f"{len(missing)} of {len(files)} attacked images are missing, such as {missing[0]}")
+        raise InputError(f"{len(missing)} of {len(files)} attacked files are missing, such as {missing[0]}")
     return files
-
-
-def read_image(path: Path) -> torch.Tensor:
-    """Return an image as the guard decodes it, in 8-bit steps: float32 (3, height, width) in [0, 1].
-
-    Raises:
-        InputError: It cannot be read, or is not an image.
-        MediaError: It is damaged or too large.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    sniffed = sniff(data)
-    if sniffed is None or sniffed.mime_type not in IMAGE_FORMATS:
-        raise InputError(f"{path}: expected an image of a known format")
-    pixels = decode_image(data, mime_type=sniffed.mime_type, limits=MediaLimits(), path=str(path)).unit
-    return pixels.mul(_LEVELS).round_().div_(_LEVELS)
 
 
 def _key(item: Item, settings: AttackSettings, identity: ModelIdentity) -> str:
@@ -269,7 +279,7 @@ def _key(item: Item, settings: AttackSettings, identity: ModelIdentity) -> str:
     return content_key(
         settings=settings.model_dump(mode="json", exclude={"target", "through", "num_draws"}),
         num_draws=through and settings.num_draws,
-        through=through and image_perturbation(through),
+        through=through and perturbation(through, kind_of(item.media[0])),
         model=identity.key,
         image=file_sha256(item.media[0]),
         question=item.question,
@@ -282,32 +292,46 @@ def _is_there(known: JsonValue, file: Path) -> bool:
 
 
 def _batches(items: Sequence[Item], settings: AttackSettings, batch_size: int | None) -> list[list[Item]]:
-    """Return the items in batches of one image size that are either all aimed at a target or all not."""
+    """Return the items in batches of one kind and size that are either all aimed at a target or all not."""
     size = batch_size or max(1, _ROWS_AT_ONCE // settings.draws_per_step)
-    shapes = {path: read_image(path).shape for path in dict.fromkeys(item.media[0] for item in items)}
+    shapes = {path: _shape(read_medium(path)) for path in dict.fromkeys(item.media[0] for item in items)}
     alike: dict[Any, list[Item]] = {}
     for item in items:
         alike.setdefault((shapes[item.media[0]], settings.target_of(item) is None), []).append(item)
     return [group[start : start + size] for group in alike.values() for start in range(0, len(group), size)]
 
 
+def _shape(medium: InputMedium) -> tuple[object, ...]:
+    return medium.kind, medium.tensor.shape, medium.sampling_rate
+
+
 def _attack(model: BaseChatModel | str, settings: AttackSettings, items: Sequence[Item]) -> list[_Attacked]:
     """Attack one batch; runs in a worker."""
+    chat = _local(model)
+    media = [as_model_input(chat, read_medium(item.media[0])) for item in items]
+    questions, wanted = [item.question for item in items], [settings.target_of(item) for item in items]
+    targets = [
+        _own_answer(chat, item.question, medium) if target is None else target
+        for item, medium, target in zip(items, media, wanted, strict=True)
+    ]
+    attack = settings.build(chat, targeted=None not in wanted, medium=media[0])
+    originals = torch.stack([medium.tensor for medium in media]).to(chat.engine.device)
+    if media[0].kind == "image":
+        result = attack.run(TargetLoss(chat, originals, questions, targets), originals)
+    else:
+        result = attack.run(WaveformLoss(chat, originals[:, 0], questions, targets), originals)
+    found = zip(media, result.images.cpu(), targets, result.loss.tolist(), strict=True)
+    return [
+        _Attacked(content=medium.encode(values), target=target, loss=loss) for medium, values, target, loss in found
+    ]
+
+
+def _local(model: BaseChatModel | str) -> ChatTransformersMultimodal:
     chat = resolve_model(model)
     if not isinstance(chat, ChatTransformersMultimodal):
         raise ConfigurationError(f"expected a local model, whose gradient an attack needs, got {model}")
-    images = torch.stack([read_image(item.media[0]) for item in items])
-    wanted = [settings.target_of(item) for item in items]
-    targets = [
-        _own_answer(chat, item.question, image) if target is None else target
-        for item, image, target in zip(items, images, wanted, strict=True)
-    ]
-    attack = settings.build(chat, targeted=None not in wanted, size=(images.shape[-2], images.shape[-1]))
-    result = attack(chat, images, [item.question for item in items], targets)
-    found = zip(result.images, targets, result.loss.tolist(), strict=True)
-    return [_Attacked(png=encode_png(image), target=target, loss=loss) for image, target, loss in found]
+    return chat
 
 
-def _own_answer(chat: BaseChatModel, question: str, image: torch.Tensor) -> str:
-    message = HumanMessage(content=[{"type": "image", "image": image}, {"type": "text", "text": question}])
-    return str(chat.invoke([message]).text)
+def _own_answer(chat: BaseChatModel, question: str, medium: InputMedium) -> str:
+    return str(chat.invoke([HumanMessage(content=[medium.block, {"type": "text", "text": question}])]).text)

@@ -1,4 +1,4 @@
-"""The medium of `smoothguard attack`: read, and converted to what the model gets."""
+"""The media that attacks start from: read as the guard reads them, and converted to what the model gets."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from langchain_core.messages import HumanMessage
 
+from smoothguard_guardrail.attacks import wav_bytes
 from smoothguard_guardrail.config import MediaLimits
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.media import audio, image
-from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, sniff
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, HEAD, IMAGE_FORMATS, sniff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +40,12 @@ class InputMedium:
         """A content block with exactly these values."""
         return {"type": self.kind, self.kind: self.tensor, "sampling_rate": self.sampling_rate}
 
+    def encode(self, tensor: torch.Tensor) -> bytes:
+        """Return values of this medium's shape as a file: PNG, or 16-bit WAV with one channel."""
+        if self.sampling_rate is None:
+            return image.encode_png(tensor)
+        return wav_bytes(tensor[0], self.sampling_rate)
+
 
 def read_medium(path: Path) -> InputMedium:
     """Read and decode an image or audio file.
@@ -47,10 +54,7 @@ def read_medium(path: Path) -> InputMedium:
         InputError: It cannot be read, or is not an image or audio file of a known format.
         MediaError: It is damaged or exceeds the guard's limits.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    data = _read(path)
     sniffed = sniff(data)
     mime_type, limits, where = sniffed and sniffed.mime_type, MediaLimits(), str(path)
     if mime_type in AUDIO_FORMATS:
@@ -64,6 +68,32 @@ def read_medium(path: Path) -> InputMedium:
     if not bool((levels - pixels).abs().max() < 1e-6):
         notes = (*notes, "rounded to 8 bits")
     return InputMedium(kind="image", tensor=levels, sampling_rate=None, notes=notes)
+
+
+def read_image(path: Path) -> torch.Tensor:
+    """Return an image as the guard decodes it, in 8-bit steps: float32 (3, height, width) in [0, 1].
+
+    Raises:
+        InputError: It cannot be read, or is not an image.
+        MediaError: It is damaged or too large.
+    """
+    if kind_of(path) != "image":
+        raise InputError(f"{path}: expected an image, got audio")
+    return read_medium(path).tensor
+
+
+def kind_of(path: Path) -> MediumKind:
+    """Return whether a file is an image or audio, from its first bytes.
+
+    Raises:
+        InputError: It cannot be read, or is neither of a known format.
+    """
+    sniffed = sniff(_read(path, HEAD))
+    if sniffed is not None and sniffed.mime_type in AUDIO_FORMATS:
+        return "audio"
+    if sniffed is not None and sniffed.mime_type in IMAGE_FORMATS:
+        return "image"
+    raise InputError(f"{path}: expected an image or audio file of a known format")
 
 
 def as_model_input(model: ChatTransformersMultimodal, medium: InputMedium) -> InputMedium:
@@ -84,3 +114,12 @@ def as_model_input(model: ChatTransformersMultimodal, medium: InputMedium) -> In
     }
     notes = (*medium.notes, *(name for name, is_made in changes.items() if is_made))
     return InputMedium(kind="audio", tensor=levels, sampling_rate=model.sampling_rate, notes=notes)
+
+
+def _read(path: Path, num_bytes: int = -1) -> bytes:
+    """Return the first bytes of a file, by default all."""
+    try:
+        with path.open("rb") as file:
+            return file.read(num_bytes)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
