@@ -69,9 +69,9 @@ class AttackSettings(Record):
     random_start: bool = False
     grid: int | None = Field(default=None, ge=1)
     """Cells along each axis of a coarse grid on which the image is changed: no high frequencies. None: pixels."""
-    patch: int | None = Field(default=None, ge=1)
-    """Side in pixels of a square, placed at random, which alone is changed; `epsilon=1` leaves it free. None: all of
-    the image."""
+    patch: float | None = Field(default=None, gt=0, le=1)
+    """Side of a square, as a share of the image's shorter side. It is placed at random, and only it is changed;
+    `epsilon=1` leaves its values free. None: all of the image."""
     target: str | None = None
     """The answer to bring about, for every item; None: the `target` among the item's details, or without one away
     from the model's own answer."""
@@ -137,8 +137,8 @@ class AttackSettings(Record):
         if self.patch is None:
             return None
         chance = random.Random(self.seed)  # noqa: S311
-        sides = min(self.patch, height), min(self.patch, width)
-        return chance.randint(0, height - sides[0]), chance.randint(0, width - sides[1]), *sides
+        side = max(1, round(self.patch * min(height, width)))
+        return chance.randint(0, height - side), chance.randint(0, width - side), side, side
 
     def _transform(self, info: ModelInfo) -> Transform | None:
         if self.through is None:

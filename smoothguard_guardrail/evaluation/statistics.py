@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from statistics import NormalDist
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -14,6 +16,8 @@ from smoothguard_guardrail.evaluation.records import Record
 class Rate(Record):
     """k of n, with Wilson's score interval.
 
+    k is a fraction where every item has a rate of its own (see `mean`).
+
     Source: Wilson 1927, Probable inference, the law of succession, and statistical inference.
 
     Example:
@@ -21,7 +25,7 @@ class Rate(Record):
         3/40 = 0.075 (0.026-0.199)
     """
 
-    k: int = Field(ge=0)
+    k: int | float = Field(ge=0, allow_inf_nan=False)
     n: int = Field(ge=0)
 
     @model_validator(mode="after")
@@ -36,6 +40,20 @@ class Rate(Record):
         judged = [outcome for outcome in outcomes if outcome is not None]
         return cls(k=sum(judged), n=len(judged))
 
+    @classmethod
+    def mean(cls, rates: Iterable[float]) -> Self:
+        """Average the rates of items, each in [0, 1].
+
+        The interval is that of items that are all 0 or 1. Rates between vary less, so it is wide enough, however alike
+        the outcomes within an item are.
+
+        Example:
+            >>> print(Rate.mean([0.25, 0.0, 1.0, 0.0]))
+            1.25/4 = 0.312 (0.063-0.752)
+        """
+        values = list(rates)
+        return cls(k=math.fsum(values), n=len(values))
+
     @property
     def value(self) -> float | None:
         """The share; None if n is 0."""
@@ -45,16 +63,22 @@ class Rate(Record):
         """Return Wilson's interval; None if n is 0."""
         if not self.n:
             return None
-        from scipy.stats import binomtest
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        share, weight = self.k / self.n, z * z / self.n
+        middle = (share + weight / 2) / (1 + weight)
+        reach = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
+        return max(0.0, middle - reach), min(1.0, middle + reach)
 
-        found = binomtest(self.k, self.n).proportion_ci(confidence, method="wilson")
-        return float(found.low), float(found.high)
+    @property
+    def count(self) -> str:
+        """`k/n`, with k rounded to hundredths."""
+        return f"{round(self.k, 2):g}/{self.n}"
 
     def __str__(self) -> str:
         interval = self.interval()
         if interval is None:
             return "-"
-        return f"{self.k}/{self.n} = {self.k / self.n:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
+        return f"{self.count} = {self.k / self.n:.3f} ({interval[0]:.3f}-{interval[1]:.3f})"
 
 
 class PairedTest(Record):

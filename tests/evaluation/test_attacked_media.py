@@ -80,7 +80,7 @@ def test_every_kind_of_attack_changes_what_it_may(tmp_path: Path) -> None:
     moved = {}
     kinds: dict[str, dict[str, Any]] = {
         "grid": {"grid": 1},
-        "patch": {"patch": 16, "epsilon": 1.0, "step_size": 0.05, "num_steps": 8},
+        "patch": {"patch": 1 / 6, "epsilon": 1.0, "step_size": 0.05, "num_steps": 8},
         "straight": {"straight_through": True},
         "clean": {"clean_share": 0.5},
         "start": {"answer_start": "I'm sorry. "},
@@ -104,9 +104,9 @@ def test_every_kind_of_attack_changes_what_it_may(tmp_path: Path) -> None:
     "bad",
     [
         {"grid": 4, "random_start": True},
-        {"grid": 4, "patch": 4},
+        {"grid": 4, "patch": 0.5},
         {"grid": 4, "method": "square"},
-        {"patch": 4, "method": "square"},
+        {"patch": 0.5, "method": "square"},
     ],
 )
 def test_settings_that_exclude_each_other_are_rejected(bad: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy.stats import binomtest
 
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.evaluation import PairedTest, Rate, mcnemar
@@ -30,11 +31,21 @@ def rates(draw: st.DrawFn) -> Rate:
 @settings(deadline=None)
 @given(rates())
 def test_interval_is_wilsons(rate: Rate) -> None:
-    z = 1.959963984540054
-    share, n = rate.k / rate.n, rate.n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    assert rate.interval() == pytest.approx((centre - half, centre + half), abs=1e-9)
+    expected = binomtest(int(rate.k), rate.n).proportion_ci(0.95, method="wilson")
+    assert rate.interval() == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
+def test_a_mean_lies_between_whole_counts(shares: list[float]) -> None:
+    rate = Rate.mean(shares)
+    low, high = rate.interval() or (math.nan, math.nan)
+    below, above = (Rate(k=count, n=rate.n).interval() for count in (math.floor(rate.k), math.ceil(rate.k)))
+    assert below is not None
+    assert above is not None
+    assert rate.value == pytest.approx(sum(shares) / len(shares))
+    assert below[0] - 1e-9 <= low <= above[0] + 1e-9
+    assert below[1] - 1e-9 <= high <= above[1] + 1e-9
 
 
 @settings(deadline=None)

@@ -58,8 +58,8 @@ def _cells(value: Rate | float | int | None) -> tuple[str, str, str]:
     if isinstance(value, Rate):
         interval = value.interval()
         if interval is None:
-            return f"{value.k}/{value.n}", "-", "-"
-        return f"{value.k}/{value.n}", f"{value.value:.4f}", f"{interval[0]:.3f}-{interval[1]:.3f}"
+            return value.count, "-", "-"
+        return value.count, f"{value.value:.4f}", f"{interval[0]:.3f}-{interval[1]:.3f}"
     if value is None:
         return "", "-", ""
     return "", f"{value:,}" if isinstance(value, int) else f"{value:.4f}", ""

@@ -55,7 +55,7 @@ def rate_parts(rate: Rate) -> tuple[str, str, str] | None:
     ends = interval(rate)
     if rate.value is None or ends is None:
         return None
-    return f"{rate.k}/{rate.n}", f"{rate.value:.3f}", f"({ends[0]:.3f}–{ends[1]:.3f})"
+    return rate.count, f"{rate.value:.3f}", f"({ends[0]:.3f}–{ends[1]:.3f})"
 
 
 def cell_text(cell: Rate | float | int | str | None) -> str:
