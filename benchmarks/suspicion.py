@@ -9,15 +9,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from langchain_core.messages import AIMessage
-from sklearn.metrics import roc_auc_score
-
+from benchmarks.detection import Scores, alarms, roc_area, suspicion_score
 from benchmarks.study.design import SCALES
 from benchmarks.study.measure import Study
 from benchmarks.study.sections import plain
 from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail.core.answer_vote import AnswerVote
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InThreads
@@ -26,15 +22,12 @@ FALSE_ALARMS = 0.05
 """Rate of false alarms at which the threshold is set."""
 
 
-def scores(study: Study, config: SmoothGuardConfig, items: Sequence[Item], num_copies: int) -> list[float]:
-    """Return the suspicion of every item, from its clean copy and a number of perturbed ones."""
-    config = config.override(include_clean=True, num_samples=num_copies + 1)
-    components, found = GuardComponents().complete(config), []
-    for copies in study.copies(config, items, num_copies=num_copies):
-        vote = AnswerVote(config, components)
-        vote.add([AIMessage(text or "") for text in (copies.clean, *copies.answers)])
-        vote.count()
-        found.append(vote.suspicion or 0.0)
+def scores(study: Study, config: SmoothGuardConfig, items: Sequence[Item], num_copies: int) -> Scores:
+    """Return the suspicion of every item, by its image, from its clean copy and a number of perturbed ones."""
+    components, found = GuardComponents(), {}
+    for item, copies in zip(items, study.copies(config, items, num_copies=num_copies), strict=True):
+        texts = [text or "" for text in (copies.clean, *copies.answers)]
+        found[item.id] = suspicion_score(texts, config, components)
     return found
 
 
@@ -58,14 +51,12 @@ def main() -> None:
     )
     for num_copies in (1, 2, 4):
         honest = scores(study, config, (*tasks.harmless, *tasks.authorised), num_copies)
-        threshold = float(np.quantile(honest, 1 - FALSE_ALARMS))
         for name, items in attacked.items():
             found = scores(study, config, items, num_copies)
-            auc = roc_auc_score([0] * len(honest) + [1] * len(found), [*honest, *found])
-            alarms = [sum(score > threshold for score in each) for each in (found, honest)]
+            at = alarms(honest, found, FALSE_ALARMS)
             print(
-                f"| {num_copies} | {name} | {auc:.3f} | > {threshold:.2f} | {alarms[0]}/{len(found)} |"
-                f" {alarms[1]}/{len(honest)} |",
+                f"| {num_copies} | {name} | {roc_area(honest, found):.3f} | > {at.threshold:.2f} |"
+                f" {at.found.k}/{at.found.n} | {at.false.k}/{at.false.n} |",
                 flush=True,
             )
 
