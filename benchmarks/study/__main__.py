@@ -1,7 +1,7 @@
 """`python -m benchmarks.study`: attack and guard the reference model in every arm, and write the report.
 
-Everything is stored in a folder, so that a stopped run resumes. `--scale standard` takes less than
-half an hour on two cores; `large` is for a GPU.
+Everything is stored in a folder, so that a stopped run resumes. `--scale standard` takes about
+TIMEX on two cores; `large` is for a GPU.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 import torch
 
 from benchmarks.study.adaptive import escalation_section, others_section
+from benchmarks.study.arenas import arena_sections, fooling_arena, secrets_arena
 from benchmarks.study.candidates import candidates_section, votes_section
 from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, guards
-from benchmarks.study.measure import MODEL, SEED, SELECTION_SCENES, TEST_SCENES, Study
+from benchmarks.study.detection import reference_detection
+from benchmarks.study.measure import ARENA_SCENES, SEED, SELECTION_SCENES, TEST_SCENES, Study
 from benchmarks.study.sections import arms_section, headline, headline_section, sigma_section
 from benchmarks.study.showing import cases_section
 from benchmarks.study.summary import markdown, summary
-from smoothguard_guardrail.evaluation.identity import identify
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.arena_report import arena_sentences
 from smoothguard_guardrail.evaluation.mappers import InProcesses
 from smoothguard_guardrail.evaluation.record import device_name, versions
 from smoothguard_guardrail.evaluation.report import Report, write_report
@@ -40,20 +43,26 @@ def run(study: Study, *, scale: str) -> tuple[Report, str]:
     rows = headline(study)
     table = markdown(rows)
     log("the table:\n" + table)
-    sections = [headline_section(rows), escalation_section(study, rows), candidates]
-    log("success against budget")
-    sections.append(votes_section(study, rows["ours"].escalation))
+    ours = SmoothGuardConfig.reference()
+    secrets = secrets_arena(study, ours)
+    log("the arena: " + " ".join(arena_sentences(secrets.result)))
+    fooling = fooling_arena(study, ours)
+    log("wrong answers: " + " ".join(arena_sentences(fooling.result)))
+    sections = [headline_section(rows), *arena_sections(secrets, fooling), escalation_section(study, rows), candidates]
+    sections.append(votes_section(study, secrets.attacked()))
     log("rules of the vote")
+    sections.append(reference_detection(study, ours, secrets))
+    log("detection")
     sections.append(sigma_section(study))
     log("noise")
     arms, others = arms_section(study), others_section(study)
     sections += [arms, others]
     log("arms and other attacks")
-    sections.append(cases_section(study, rows))
+    sections.append(cases_section(study, secrets))
     return (
         Report(
             title="How far SmoothGuard holds: a study on the reference model",
-            summary=summary(rows, choice, arms, others),
+            summary=summary(rows, choice, arms, others, secrets.result, fooling.result),
             sections=tuple(sections),
             environment=environment(study, scale=scale, seconds=round(time.perf_counter() - started), resumed=resumed),
         ),
@@ -67,10 +76,15 @@ def environment(study: Study, *, scale: str, seconds: int, resumed: bool) -> dic
         "command": f"python -m benchmarks.study --scale {scale}",
         "seconds": seconds,
         "resumed from stored images and answers": resumed,
-        "model": identify(MODEL).model_dump(mode="json"),
+        "model": study.identity.model_dump(mode="json"),
         "versions": versions(),
         "device": device_name(),
-        "seeds": {"noise": SEED, "scenes": TEST_SCENES, "scenes of the choice": SELECTION_SCENES},
+        "seeds": {
+            "noise": SEED,
+            "scenes": TEST_SCENES,
+            "scenes of the arenas": list(ARENA_SCENES),
+            "scenes of the choice": SELECTION_SCENES,
+        },
         "scale": asdict(study.scale),
         "guards": {
             name: None if config is None else config.model_dump(mode="json") for name, config in guards().items()

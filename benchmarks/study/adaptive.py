@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.study.attacks import adaptive_attack, load_reference
+from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Escalation, Study
 from benchmarks.study.sections import Row
 from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.attacks import UniversalPGD
-from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
 from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.items import Item
@@ -22,37 +21,14 @@ from smoothguard_guardrail.models.reference.questions import secret_questions, t
 
 
 def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
-    """Report success against budget, also of variants of the attack on our guard."""
-    ours = SmoothGuardConfig.reference()
-    requests = study.tasks().requests.items[: study.scale.escalated]
+    """Report success against budget."""
     escalations = {name: row.escalation for name, row in rows.items()}
-    usual = [budget for budget in study.scale.budgets if budget[0] <= study.scale.num_steps][-1:]
-    escalations["ours, straight through clipping"] = study.escalate(
-        "ours",
-        requests,
-        ours,
-        usual,
-        adaptive_attack(ours, straight_through=True, seed=100),
-    )
-    escalations["ours, transfer from the bare model"] = study.escalate(
-        "ours",
-        requests,
-        ours,
-        [(steps, 1) for steps, _ in study.scale.budgets],
-        adaptive_attack(None),
-    )
-    series = tuple(
-        Series(name=name, points=tuple(Point(x=stage.evaluations, y=stage.lost) for stage in escalation.stages))
-        for name, escalation in escalations.items()
-    )
     return Section(
         title="Success against budget",
         text=(
             f"Attacks of {ADAPTIVE_EPSILON}/255 through the whole perturbation of each guard, averaged over its draws. "
-            f"After every stage the attacker tries the images on the guard and continues with those that failed, from "
-            f"a new random start: the curves are for an attacker with {len(study.scale.budgets)} tries. *Straight "
-            f"through clipping* passes the gradient as if values were not clipped (BPDA); shifts and low-pass have "
-            f"exact gradients. *Transfer* never uses the guard.",
+            f"After every stage the attacker tries the images on the guard once and continues with those that failed, "
+            f"from a new random start: the curves are for an attacker with {len(study.scale.budgets)} tries.",
             plateau(escalations["ours"]),
         ),
         curves=(
@@ -60,7 +36,10 @@ def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
                 title="Images lost, by gradients spent on each",
                 x_label="gradients per image",
                 y_label="share of images lost",
-                series=series,
+                series=tuple(
+                    Series(name=name, points=tuple(Point(x=stage.evaluations, y=stage.lost) for stage in found.stages))
+                    for name, found in escalations.items()
+                ),
                 log_x=True,
             ),
             Curve(
@@ -72,12 +51,12 @@ def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
                         name=name,
                         points=tuple(
                             Point(x=stage.evaluations, y=stage.leak_rate)
-                            for stage in escalation.stages
+                            for stage in found.stages
                             if stage.leak_rate is not None
                         ),
                     )
-                    for name, escalation in escalations.items()
-                    if escalation.stages[0].leak_rate is not None
+                    for name, found in escalations.items()
+                    if found.stages[0].leak_rate is not None
                 ),
                 log_x=True,
                 note="These figures depend on neither the vote nor the number of tries: they show the attack itself.",

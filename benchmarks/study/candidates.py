@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.study.design import ADAPTIVE_EPSILON, CANDIDATES, OUR_VOTE, PAPER_VOTE
-from benchmarks.study.measure import SELECTION_SCENES, Escalation, Study
+from benchmarks.study.measure import SELECTION_SCENES, Study
 from benchmarks.study.sections import CLEAN, OVER_REFUSAL, inverse, plain
 from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import cached_components, replay
 from smoothguard_guardrail.evaluation.report import Section, Table
 from smoothguard_guardrail.evaluation.statistics import Rate
@@ -67,18 +68,18 @@ def _choose(figures: Mapping[str, tuple[float, Rate]], bare: Rate) -> str:
     return min(affordable, key=lambda name: figures[name][0])
 
 
-def votes_section(study: Study, escalation: Escalation) -> Section:
+def votes_section(study: Study, attacked: Sequence[Item]) -> Section:
     """Vote on the same answers by other rules: the paper's and ours, more and fewer samples, other parts.
 
     Args:
         study: The run.
-        escalation: The adaptive attack on our guard, whose images the rules vote on.
+        attacked: The images of the arena, as the worst attacker of each left them.
     """
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
     harmless, allowed = tasks.harmless[: study.scale.swept * 2], tasks.authorised[: study.scale.swept]
     known = plain(study, tasks.requests.items, 32)[: study.scale.swept]
     asked = {
-        "adaptive": (escalation.items, study.copies(ours, escalation.items)),
+        "adaptive": (attacked, study.copies(ours, attacked)),
         "attacked 32/255": (known, study.copies(ours, known)),
         "harmless": (harmless, study.copies(ours, harmless)),
         "authorised": (allowed, study.copies(ours, allowed)),
@@ -139,9 +140,9 @@ def votes_section(study: Study, escalation: Escalation) -> Section:
         title="Which vote",
         text=(
             "Every rule votes on the same recorded answers to the same perturbed copies, so rows differ only by the "
-            "rule. *Adaptive*: the images of the adaptive attack, as its last stage left them. In *ours* one refusal "
-            "of eight wins; its price is over-refusal, which hardly shows on this model, since it answers all copies "
-            "of authorised requests.",
+            "rule. *Adaptive*: the images of the arena, as the worst attacker of each left them, one try. In *ours* "
+            "one refusal of eight wins; its price is over-refusal, which hardly shows on this model, since it answers "
+            "all copies of authorised requests.",
         ),
         tables=(
             Table(

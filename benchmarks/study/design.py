@@ -69,6 +69,12 @@ class Scale:
     """Items per task in sweeps."""
     candidates: int
     """Images attacked per candidate."""
+    arena: int
+    """Requests in the arena, spread over `ARENA_SCENES`."""
+    fooled: int
+    """Questions about images in the arena of wrong answers, spread over the same scenes."""
+    gradients: int
+    """Gradients on every image of the attackers of the arena that spend most."""
     escalated: int
     """Images attacked with growing budgets per compared guard."""
     num_steps: int
@@ -83,6 +89,9 @@ SCALES = {
         items=12,
         swept=6,
         candidates=2,
+        arena=5,
+        fooled=5,
+        gradients=16,
         escalated=2,
         num_steps=10,
         candidate_budgets=((5, 2),),
@@ -91,16 +100,22 @@ SCALES = {
     "standard": Scale(
         items=100,
         swept=20,
-        candidates=10,
-        escalated=16,
+        candidates=16,
+        arena=100,
+        fooled=60,
+        gradients=960,
+        escalated=20,
         num_steps=100,
-        candidate_budgets=((25, 8), (50, 16)),
-        budgets=((25, 8), (50, 16), (100, 16), (400, 16)),
+        candidate_budgets=((40, 16),),
+        budgets=((60, 16), (110, 16), (455, 16)),
     ),
     "large": Scale(
         items=500,
         swept=200,
         candidates=60,
+        arena=500,
+        fooled=200,
+        gradients=3200,
         escalated=100,
         num_steps=200,
         candidate_budgets=((50, 8), (100, 16), (200, 32)),

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from benchmarks.study.attacks import adaptive_attack
 from benchmarks.study.design import NUM_COPIES, Budget, Scale
-from benchmarks.study.tasks import Tasks, is_leak, make_tasks, target_of
+from benchmarks.study.tasks import Tasks, aimed, is_leak, make_tasks
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.evaluation.arena import Arena
 from smoothguard_guardrail.evaluation.arms import Arm, run_arms, with_media
 from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items
+from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
+from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.mappers import Mapper
-from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies
+from smoothguard_guardrail.evaluation.replay import CopyAnswers
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 MODEL = "reference"
 SEED = 0
 TEST_SCENES, SELECTION_SCENES = 1_000, 50_000
 """Seeds of the scenes for results, and of those for the choice of the default."""
+ARENA_SCENES = (10_000, 11_000, 12_000, 13_000, 14_000)
+"""Seeds of the scenes of the arenas."""
 
 Judgement = Callable[[Item, str], bool]
 
@@ -49,7 +55,7 @@ class Escalation:
     """Ids of the images that the guard has lost."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class Study:
     """One run.
 
@@ -71,10 +77,15 @@ class Study:
 
     def attacked(self, attack: AttackSettings, items: Sequence[Item], *, batch_size: int = 1) -> tuple[Item, ...]:
         """Return the items with adversarial images, aimed at what an attacker wants."""
-        aimed = [item.model_copy(update={"details": {**item.details, "target": target_of(item)}}) for item in items]
-        folder = self.folder / "attacked"
         files = attack_items(
-            MODEL, aimed, attack, folder=folder, mapper=self.mapper, shares_folder=True, batch_size=batch_size
+            MODEL,
+            aimed(items),
+            attack,
+            folder=self.folder / "attacked",
+            mapper=self.mapper,
+            identity=self.identity,
+            shares_folder=True,
+            batch_size=batch_size,
         )
         return with_media(items, files)
 
@@ -96,11 +107,29 @@ class Study:
         answers = self.ask(name, items, config)
         return Rate.of(judged(item, answers[item.id].text) for item in items)
 
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """The identity of the model."""
+        return identify(MODEL, memory=self.folder / "fingerprints.json")
+
+    @cached_property
+    def store(self) -> AnswerStore:
+        """Asks about copies, and stores the answers."""
+        return AnswerStore(
+            MODEL, identity=self.identity, path=self.folder / "copies.jsonl", seed=SEED, mapper=self.mapper
+        )
+
     def copies(
         self, config: SmoothGuardConfig, items: Sequence[Item], *, num_copies: int = NUM_COPIES
     ) -> list[CopyAnswers]:
         """Return the answers to perturbed copies of every item, and to the unperturbed item."""
-        return ask_copies(MODEL, config, items, num_copies=num_copies, seed=SEED, with_clean=True, mapper=self.mapper)
+        clean = self.store.clean(items, config)
+        copies = self.store.copies(items, config, num_copies)
+        return [record.model_copy(update={"clean": clean[record.item_id]}) for record in copies]
+
+    def arena(self, config: SmoothGuardConfig, judged: Judgement) -> Arena:
+        """Return an arena for a guard."""
+        return Arena(self.store, config, folder=self.folder / "attacked", identity=self.identity, succeeded=judged)
 
     def leak_rate(self, config: SmoothGuardConfig, items: Sequence[Item]) -> float:
         """Return the share of the items' perturbed copies that leak."""

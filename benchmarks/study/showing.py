@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.study.arenas import Fight
 from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
 from benchmarks.study.measure import Study
-from benchmarks.study.sections import Row, plain
+from benchmarks.study.sections import plain
 from benchmarks.study.tasks import is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
@@ -34,18 +35,18 @@ NUM_CASES = 3
 ENLARGEMENT = 2
 
 
-def cases_section(study: Study, rows: Mapping[str, Row]) -> Section:
+def cases_section(study: Study, secrets: Fight) -> Section:
     """Show the first cases that our guard loses, that cost a right answer, and that it withstands."""
     tasks, ours = study.tasks(), SmoothGuardConfig.reference()
-    originals = {item.id: item for item in (*tasks.requests.items, *tasks.harmless)}
-    escalation = rows["ours"].escalation
-    lost = [item for item in escalation.items if item.id in escalation.fallen]
+    originals = {item.id: item for item in (*tasks.requests.items, *tasks.harmless, *secrets.items)}
+    fell = {duel.item_id for duel in secrets.result.worst if duel.tries.k}
+    lost = [item for item in secrets.attacked() if item.id in fell]
     known = plain(study, tasks.requests.items, 2 * ADAPTIVE_EPSILON)
     withstood = [item for item in known if not is_leak(item, study.ask("ours", known, ours)[item.id].text)]
     harmless = study.ask("ours", tasks.harmless, ours)
     wrong = [item for item in tasks.harmless if not is_right(item, harmless[item.id].text)]
     kinds = {
-        "Lost to an adaptive attack": lost,
+        "Lost in the arena": lost,
         "A harmless question answered wrongly": wrong,
         f"Withstood an attack of {2 * ADAPTIVE_EPSILON}/255": withstood,
     }

@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from benchmarks.study.adaptive import plateau
 from benchmarks.study.design import ADAPTIVE_EPSILON, EPSILONS
 from benchmarks.study.sections import ADAPTIVE, CLEAN, CONTROL, OVER_REFUSAL, POPE, Row, attacked
+from smoothguard_guardrail.evaluation.arena import ArenaResult
+from smoothguard_guardrail.evaluation.arena_report import arena_sentences
 from smoothguard_guardrail.evaluation.report import Section
 
 
-def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section) -> tuple[str, ...]:
+def summary(
+    rows: Mapping[str, Row],
+    choice: str,
+    arms: Section,
+    others: Section,
+    secrets: ArenaResult,
+    fooling: ArenaResult,
+) -> tuple[str, ...]:
     """Return the findings in plain words, including where the guard loses.
 
     Args:
@@ -18,6 +27,8 @@ def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section
         choice: Name of the candidate that was chosen.
         arms: From `arms_section`.
         others: From `others_section`.
+        secrets: The arena of requests for secrets.
+        fooling: The arena of wrong answers.
     """
     pope = {row[1]: row[2] for row in arms.tables[0].rows if str(row[0]).startswith("POPE")}
     ours_only = {row[0]: row[others.tables[0].columns.index("ours")] for row in others.tables[0].rows}
@@ -36,6 +47,10 @@ def summary(rows: Mapping[str, Row], choice: str, arms: Section, others: Section
         f"**Attackers who do.** With gradients through the guard's whole perturbation, averaged over its draws, the "
         f"published rule lost {paper[ADAPTIVE]}, its vote at our sigma {noise[ADAPTIVE]}, our guard {ours[ADAPTIVE]}. "
         f"Noise does not stop an attacker who knows of it. {plateau(rows['ours'].escalation)}",
+        f"**The arena.** {len(secrets.attackers)} attackers, the worst for each image counts: "
+        f"{' '.join(arena_sentences(secrets))}",
+        f"**Wrong answers.** {len(fooling.attackers)} attackers on harmless questions: "
+        f"{' '.join(arena_sentences(fooling))}",
         f"**The price.** Of harmless questions the bare model answers {bare[CLEAN]} rightly and our guard "
         f"{ours[CLEAN]}; of those in POPE's form {bare[POPE]} and {ours[POPE]}. Of authorised requests our guard "
         f"refused {ours[OVER_REFUSAL]}. It asked the model {rows['ours'].calls:.1f} times per request on average, the "

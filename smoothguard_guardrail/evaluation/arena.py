@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoothguard_guardrail.errors import ConfigurationError
@@ -16,8 +17,6 @@ from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
@@ -44,6 +43,8 @@ class Duel(Record):
 
     item_id: str
     attacker: str
+    medium: Path
+    """The attacked file."""
     copies: Rate
     """Perturbed copies whose answer is what the attacker wants: it depends on neither the vote nor the tries."""
     tries: Rate
@@ -130,14 +131,10 @@ class Arena:
             ConfigurationError: There are no items or attackers, names or ids are not unique, or the model is not local.
         """
         _check(items, attackers)
-        attacked: dict[str, tuple[Item, ...]] = {}
-        duels: dict[str, tuple[Duel, ...]] = {}
-        for attacker in attackers:
-            attacked[attacker.name] = self.attack(items, attacker)
-            duels[attacker.name] = tuple(self.duels(attacker.name, attacked[attacker.name]))
+        duels = {each.name: tuple(self.duels(each.name, self.attack(items, each))) for each in attackers}
         best = [max(row, key=lambda duel: duel.copies.k) for row in zip(*duels.values(), strict=True)]
         self._progress(f"{LAST_TRIES} tries with the best medium of each item")
-        strongest = [attacked[duel.attacker][place] for place, duel in enumerate(best)]
+        strongest = with_media(items, {duel.item_id: duel.medium for duel in best})
         last = self._fight(strongest, first_copy=SIMULATED, num_tries=LAST_TRIES)
         worst = [duel.model_copy(update={"tries": tries}) for duel, (_, tries) in zip(best, last, strict=True)]
         return ArenaResult(attackers=tuple(attackers), duels=duels, worst=tuple(worst))
@@ -162,7 +159,7 @@ class Arena:
         self._progress(f"{name}: {FIRST_TRIES} tries with each item")
         fought = self._fight(attacked, first_copy=0, num_tries=FIRST_TRIES)
         return [
-            Duel(item_id=item.id, attacker=name, copies=copies, tries=tries)
+            Duel(item_id=item.id, attacker=name, medium=item.media[0], copies=copies, tries=tries)
             for item, (copies, tries) in zip(attacked, fought, strict=True)
         ]
 
