@@ -54,7 +54,7 @@ def test_a_remote_model_gets_a_guard_whose_robustness_is_not_measured(
     assert [each.config.num_samples for each in found.candidates] == [3, 3]
     assert found.environment["model"]["name"] == "openai:gpt-4o"  # type: ignore[index, call-overload]
     config = SmoothGuardConfig(**json.loads((out / "guard.json").read_text()))
-    assert config == found.chosen.config
+    assert config == found.guard
     assert "not measured" in (out / "report.html").read_text()
     asked = len(scripted.received)
     assert run(runner, *arguments, "--json").stdout.strip() == (out / "calibration.json").read_text().strip()

@@ -173,15 +173,15 @@ def _attack_record(attacked: Path | None, settings: AttackSettings | None) -> di
 
 
 def _write(out: Path, record: EvaluationRecord, plan: Plan, answers: Mapping[str, Mapping[str, Answer]]) -> None:
+    from smoothguard_guardrail._internal.files import write_atomic
     from smoothguard_guardrail.evaluation.report import write_report
     from smoothguard_guardrail.evaluation.run_report import run_report
 
     folder = out / "answers"
-    folder.mkdir(parents=True, exist_ok=True)
     for name, by_id in answers.items():
         lines = "".join(answer.model_dump_json() + "\n" for answer in by_id.values())
-        (folder / f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', name)}.jsonl").write_text(lines, encoding="utf-8")
-    (out / "record.json").write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_atomic(folder / f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', name)}.jsonl", lines)
+    write_atomic(out / "record.json", record.model_dump_json(indent=2) + "\n")
     write_report(run_report(record, plan.arms, answers, sweep=plan.swept), out)
 
 
