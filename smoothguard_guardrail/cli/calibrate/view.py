@@ -108,6 +108,7 @@ def _next_lines(found: Calibration, out: Path, model: str) -> list[str]:
     medium = "AUDIO" if found.kinds == ("audio",) else "IMAGE"
     return [
         *(f"wrote {out / name}" for name in (*written, "guard.json")),
-        f'next: smoothguard ask {medium} "QUESTION" {shlex.join(map(str, options))}',
-        f"      smoothguard serve {shlex.join(map(str, options))}",
+        "next:",
+        f'  smoothguard ask {medium} "QUESTION" {shlex.join(map(str, options))}',
+        f"  smoothguard serve {shlex.join(map(str, options))}",
     ]
