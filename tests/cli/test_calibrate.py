@@ -141,7 +141,7 @@ def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> N
     assert len(list((tmp_path / "out" / "attacked").glob("*.png"))) == 3
     guard = json.loads((tmp_path / "out" / "guard.json").read_text())
     assert 0 <= guard["vote"]["suspicion_threshold"] <= 1
-    assert "Suspicion above" in result.stdout
+    assert "Threshold of suspicion, set on 1 harmless rows" in result.stdout
 
 
 def test_audio_is_calibrated_and_attacked(runner: CliRunner, recording: Path, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def many(settings: dict[str, tuple[float, ...]], rows: int) -> Calibration:
     measured = [
         Measured(
             config=config,
-            rates={"harmless": Rate(k=rows - 1, n=rows), "adaptive": Rate(k=index, n=rows)},
+            rates={"harmless": Rate(k=rows - 1, n=rows), "adaptive": Rate(k=min(index, rows), n=rows)},
             outcomes={"harmless": outcomes, "adaptive": outcomes},
             mean_calls=10.5,
             paired=mcnemar(dict.fromkeys(outcomes, True), outcomes),

@@ -11,7 +11,7 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli._numbers import parse_epsilon
-from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.cli.failures import exit_codes, same_command
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,9 +65,10 @@ def calibrate(
     """Find sigma and the number of samples for your model and data, against attacks that know the guard.
 
     Writes calibration.json, report.html and guard.json, which `ask` and `serve` read with --config, into --out.
-    Exit codes: 2 bad input, 4 no candidate within the limits, 1 any other failure.
+    Ctrl-C keeps what was done and says how to go on.
+    Exit codes: 2 bad input, 4 no candidate within the limits, 130 interrupted, 1 any other failure.
     """
-    with exit_codes():
+    with exit_codes(go_on=same_command):
         loading.quiet_libraries()
         from smoothguard_guardrail.cli._settings import load_settings
         from smoothguard_guardrail.cli.calibrate import view

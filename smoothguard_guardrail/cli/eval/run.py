@@ -15,7 +15,7 @@ import typer
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli._numbers import parse_epsilon
 from smoothguard_guardrail.cli.eval import data as eval_data
-from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.cli.failures import exit_codes, same_command
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ def run(
 ) -> None:
     """Ask a benchmark's questions in several arms, score each arm, compare them, and write a report.
 
-    Writes answers/<arm>.jsonl, record.json and report.html. Exit codes: 2 bad input, 1 any other failure.
+    Writes answers/<arm>.jsonl, record.json and report.html. Ctrl-C keeps what was done and says how to go on.
+    Exit codes: 2 bad input, 130 interrupted, 1 any other failure.
     """
-    with exit_codes():
+    with exit_codes(go_on=same_command):
         loading.quiet_libraries()
         from smoothguard_guardrail.cli._settings import load_settings
         from smoothguard_guardrail.cli.command_settings import EvalSettings

@@ -20,6 +20,7 @@ from smoothguard_guardrail.evaluation.report.content import Cell, Curve, Point, 
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.calibration.run import Calibration
+    from smoothguard_guardrail.evaluation.calibration.suspicion import Alarm, SuspicionThresholds
 
 ARM_TITLES = {
     HARMLESS: "harmless, right",
@@ -93,17 +94,22 @@ def suspicion_sections(found: Calibration) -> Iterable[Section]:
     )
 
 
+def _alarm_text(alarm: Alarm, measured: SuspicionThresholds) -> str:
+    where = "held-out rows" if measured.is_held_out else "the same rows"
+    found = "".join(f", {rate} {arm} rows found" for arm, rate in alarm.found.items())
+    return (
+        f"above {alarm.threshold:.2f}, for at most {alarm.wanted:.0%} false alarms; on {where}"
+        f" {alarm.false_alarms} false alarms{found}"
+    )
+
+
 def suspicion_lines(found: Calibration) -> tuple[str, ...]:
     """Return the threshold of suspicion that is written, what it rests on, and whether the guard uses it."""
     if (measured := found.suspicion) is None or found.chosen is None:
         return ()
     alarm = measured.chosen
-    where = "held-out rows" if measured.is_held_out else "the same rows"
-    caught = "".join(f"; {rate} {arm} rows found" for arm, rate in alarm.found.items())
-    lines = [
-        f"Suspicion above {alarm.threshold:.2f} is marked: at most {alarm.wanted:.0%} of {measured.num_rows} harmless"
-        f" rows are. On {where}: {alarm.false_alarms} false alarms{caught}."
-    ]
+    lines = [f"Threshold of suspicion, set on {measured.num_rows} harmless rows: {_alarm_text(alarm, measured)}."]
+    lines += [f"Not written: {_alarm_text(other, measured)}." for other in measured.alarms if other != alarm]
     if measured.num_rows * alarm.wanted < 1:
         lines.append(
             f"The threshold of suspicion is the highest score of {measured.num_rows} harmless rows: fewer than"
