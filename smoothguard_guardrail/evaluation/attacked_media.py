@@ -305,17 +305,30 @@ def _attack(
     attack = settings.build(chat, targeted=None not in wanted, kind=media[0].kind)
     originals = torch.stack([medium.tensor for medium in media]).to(chat.engine.device)
     inputs = content_key(rows=[_key(item, settings, identity) for item in items], targets=targets)
-    saved = {"checkpoint": checkpoints and checkpoints / f"{inputs[:24]}.checkpoint.pt", "inputs": inputs}
     if checkpoints is not None:
         checkpoints.mkdir(parents=True, exist_ok=True)
-    if media[0].kind == "image":
-        result = attack.run(TargetLoss(chat, originals, questions, targets), originals, **saved)
-    else:
-        result = attack.run(WaveformLoss(chat, originals[:, 0], questions, targets), originals, **saved)
+    result = attack.run(
+        _objective(chat, media[0].kind, originals, questions, targets),
+        originals,
+        checkpoint=checkpoints and checkpoints / f"{inputs[:24]}.checkpoint.pt",
+        inputs=inputs,
+    )
     found = zip(media, result.images.cpu(), targets, result.loss.tolist(), strict=True)
     return [
         _Attacked(content=medium.encode(values), target=target, loss=loss) for medium, values, target, loss in found
     ]
+
+
+def _objective(
+    chat: ChatTransformersMultimodal,
+    kind: MediumKind,
+    originals: torch.Tensor,
+    questions: Sequence[str],
+    targets: Sequence[str],
+) -> TargetLoss | WaveformLoss:
+    if kind == "image":
+        return TargetLoss(chat, originals, questions, targets)
+    return WaveformLoss(chat, originals[:, 0], questions, targets)
 
 
 def _local(model: BaseChatModel | str) -> ChatTransformersMultimodal:

@@ -94,8 +94,8 @@ def choose(candidates: Sequence[Measured], limits: Limits, *, kinds: Sequence[Me
     frontier = () if robustness == "not measured" else _frontier(candidates, robustness)
     within, evidence = _within(candidates, limits)
     if not within:
-        reasons = (_nothing_within(candidates, limits, kinds),)
-        return Choice(index=None, robustness=robustness, frontier=frontier, reasons=reasons)
+        nothing = _nothing_within(candidates, limits, kinds)
+        return Choice(index=None, robustness=robustness, frontier=frontier, reasons=(nothing,))
     cost_reasons, warnings = _cost_reasons(candidates, within, limits, evidence)
     if robustness == "not measured":
         index = min(within, key=lambda each: _safety(candidates[each]))
