@@ -73,6 +73,7 @@ class InProcesses:
         """End the processes at once, even in the middle of a task."""
         self._open.close()
         self._pool.shutdown(cancel_futures=True)
+        self._closed.close()
 
 
 def _completed(pool: Executor, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:

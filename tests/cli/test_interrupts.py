@@ -21,7 +21,7 @@ from tests.evaluation.drawn import write_pope
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="signals of POSIX systems"),
+    pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs signals and /proc, as on Linux"),
 ]
 PYTHON = [sys.executable, "-m", "smoothguard_guardrail.cli"]
 Seen = Callable[[], bool]
@@ -65,10 +65,10 @@ def check_interrupted(code: int, stderr: str, folder: Path) -> None:
     assert not list(folder.rglob("*.partial"))
     for path in folder.rglob("*.json"):
         json.loads(path.read_text())
-    assert not group_is_alive(folder)
+    assert not working_in(folder)
 
 
-def group_is_alive(folder: Path) -> list[str]:
+def working_in(folder: Path) -> list[str]:
     """Return the command lines of processes that still work in the folder."""
     alive = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -138,7 +138,7 @@ def attack_has_begun(folder: Path) -> Seen:
     return lambda: re.search(r"[1-9]\d*/\d+", (folder / "stderr").read_text()) is not None
 
 
-@pytest.mark.parametrize("seconds", [1.0, 2.0, 3.0, 4.0, 6.0, 10.0])
+@pytest.mark.parametrize("seconds", [2.0, 4.0, 7.0])
 def test_an_attack_may_be_interrupted_at_any_moment(folder: Path, seconds: float) -> None:
     code, stderr = interrupt(attack_words(folder), folder, seconds)
     check_interrupted(code, stderr, folder)
@@ -153,8 +153,7 @@ def calibrate_words(workers: int) -> list[str]:
     return ["calibrate", "--data", "rows.jsonl", "--out", "out", *options, "--workers", str(workers)]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("lines", [1, 5])
+@pytest.mark.parametrize(("workers", "lines"), [(1, 5), (2, 1)])
 def test_a_calibration_asks_nothing_twice_after_an_interrupt(folder: Path, workers: int, lines: int) -> None:
     answers = folder / "out" / "answers.jsonl"
     code, stderr = interrupt(calibrate_words(workers), folder, has_lines(answers, lines))
@@ -169,7 +168,7 @@ def test_a_calibration_asks_nothing_twice_after_an_interrupt(folder: Path, worke
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("seconds", [1.0, 3.0, 5.0, 7.0, 9.0])
+@pytest.mark.parametrize("seconds", [2.0, 5.0, 9.0])
 def test_a_calibration_may_be_interrupted_at_any_moment(folder: Path, seconds: float) -> None:
     code, stderr = interrupt(calibrate_words(2), folder, seconds)
     check_interrupted(code, stderr, folder)
@@ -178,17 +177,16 @@ def test_a_calibration_may_be_interrupted_at_any_moment(folder: Path, seconds: f
 # eval run
 
 
-def eval_words(workers: int) -> list[str]:
+def eval_words() -> list[str]:
     options = ["--part", "popular", "--partial", "--attack-epsilon", "8/255", "--settings", "eval.toml"]
-    return ["eval", "run", "pope", "--data", "pope", "--out", "out", *options, "--workers", str(workers)]
+    return ["eval", "run", "pope", "--data", "pope", "--out", "out", *options, "--workers", "2"]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_evaluation_goes_on_after_an_interrupt(folder: Path, workers: int) -> None:
+def test_an_evaluation_goes_on_after_an_interrupt(folder: Path) -> None:
     write_pope(folder / "pope")
     (folder / "eval.toml").write_text("attack = {num_steps = 5}\nguard = {num_samples = 3}\n")
     answers = folder / "out" / "kept" / "answers.jsonl"
-    code, stderr = interrupt(eval_words(workers), folder, has_lines(answers, 2))
+    code, stderr = interrupt(eval_words(), folder, has_lines(answers, 2))
     check_interrupted(code, stderr, folder)
     kept = answers.read_text().splitlines()
     finish(command_of(stderr), folder)
@@ -198,9 +196,9 @@ def test_an_evaluation_goes_on_after_an_interrupt(folder: Path, workers: int) ->
     assert (folder / "out" / "record.json").exists()
 
 
-@pytest.mark.parametrize("seconds", [2.0, 4.0, 6.0, 8.0])
+@pytest.mark.parametrize("seconds", [3.0, 7.0])
 def test_an_evaluation_may_be_interrupted_at_any_moment(folder: Path, seconds: float) -> None:
     write_pope(folder / "pope")
     (folder / "eval.toml").write_text("attack = {num_steps = 50}\n")
-    code, stderr = interrupt(eval_words(2), folder, seconds)
+    code, stderr = interrupt(eval_words(), folder, seconds)
     check_interrupted(code, stderr, folder)

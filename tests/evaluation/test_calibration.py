@@ -31,8 +31,8 @@ from smoothguard_guardrail.evaluation.calibration import (
     read_rows,
     succeeded,
 )
-from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS
 from smoothguard_guardrail.evaluation.calibration.frontier import pareto
+from smoothguard_guardrail.evaluation.calibration.rows import MIN_ROWS
 from smoothguard_guardrail.evaluation.calibration.suspicion import threshold_for
 from smoothguard_guardrail.evaluation.identity import ModelIdentity
 from smoothguard_guardrail.evaluation.input_media import read_image

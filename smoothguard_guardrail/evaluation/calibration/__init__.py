@@ -2,11 +2,11 @@
 
 from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
 from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
-from smoothguard_guardrail.evaluation.calibration.bench import Bench, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.bench import Bench, Sweep
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.calibration.reporting import calibration_report
 from smoothguard_guardrail.evaluation.calibration.results import Measured, Unguarded
-from smoothguard_guardrail.evaluation.calibration.rows import decisive_words, is_right, read_rows, succeeded
+from smoothguard_guardrail.evaluation.calibration.rows import Rows, decisive_words, is_right, read_rows, succeeded
 from smoothguard_guardrail.evaluation.calibration.run import Calibration, HeldOut, calibrate
 from smoothguard_guardrail.evaluation.calibration.suspicion import Alarm, SuspicionThresholds
 

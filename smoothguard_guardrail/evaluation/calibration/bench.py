@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
@@ -30,8 +29,7 @@ from smoothguard_guardrail.evaluation.calibration.results import (
     Unguarded,
     describe_noise,
 )
-from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
-from smoothguard_guardrail.evaluation.input_media import MediumKind, kind_of
+from smoothguard_guardrail.evaluation.calibration.rows import Match, Rows, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.replay import CLEAN, CopyAnswers, cached_components, replay
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
 
-MIN_ROWS = 20  # of each kind; with fewer, none are held out: half of them would be too few
 
 Progress = Callable[[str], None]
 
@@ -80,34 +77,6 @@ class Sweep(Record):
                 self.sigma, self.max_shift, self.low_pass, self.snr_db or (None,)
             )
         ]
-
-
-class Rows(Record):
-    """The user's rows."""
-
-    harmless: tuple[Item, ...]
-    attack: tuple[Item, ...] = ()
-    """Rows to attack here."""
-    given: tuple[Item, ...] = ()
-    """Rows whose media are adversarial already."""
-
-    @property
-    def kinds(self) -> tuple[MediumKind, ...]:
-        """The kinds of media among the rows."""
-        rows = (*self.harmless, *self.attack, *self.given)
-        return tuple(dict.fromkeys(kind_of(item.media[0]) for item in rows))
-
-    def halves(self) -> tuple[Rows, Rows] | None:
-        """Return rows for the choice and rows for the report; None if there are too few of a kind.
-
-        The split depends on the ids, not on the order in the file.
-        """
-        kinds = {"harmless": self.harmless, "attack": self.attack, "given": self.given}
-        if any(0 < len(items) < MIN_ROWS for items in kinds.values()):
-            return None
-        split = {kind: _halved(items) for kind, items in kinds.items()}
-        first, second = (Rows(**{kind: pair[place] for kind, pair in split.items()}) for place in (0, 1))
-        return first, second
 
 
 class Bench:
@@ -188,16 +157,7 @@ class Bench:
         if not config.include_clean:
             return records
         clean = self._store.clean(items, config)
-        return [
-            record.model_copy(
-                update={
-                    "clean": text,
-                    "errors": record.errors if text is not None else record.errors | {CLEAN: "failed"},
-                }
-            )
-            for record in records
-            for text in [clean[record.item_id]]
-        ]
+        return [_with_clean(record, clean[record.item_id]) for record in records]
 
     def _voted(
         self,
@@ -268,6 +228,6 @@ class Bench:
         return self._found[key]
 
 
-def _halved(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    ordered = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
-    return tuple(ordered[::2]), tuple(ordered[1::2])
+def _with_clean(record: CopyAnswers, text: str | None) -> CopyAnswers:
+    errors = record.errors if text is not None else record.errors | {CLEAN: "failed"}
+    return record.model_copy(update={"clean": text, "errors": errors})

@@ -8,9 +8,10 @@ from pydantic import Field, JsonValue
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS, Rows, Sweep
+from smoothguard_guardrail.evaluation.calibration.bench import Sweep
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.calibration.results import Measured, Unguarded
+from smoothguard_guardrail.evaluation.calibration.rows import MIN_ROWS, Rows
 from smoothguard_guardrail.evaluation.calibration.suspicion import SuspicionThresholds, measure_suspicion
 from smoothguard_guardrail.evaluation.input_media import MediumKind
 from smoothguard_guardrail.evaluation.records import Record

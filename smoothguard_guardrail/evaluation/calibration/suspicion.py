@@ -12,7 +12,8 @@ from smoothguard_guardrail.evaluation.statistics import Rate
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.calibration.bench import Bench, Rows
+    from smoothguard_guardrail.evaluation.calibration.bench import Bench
+    from smoothguard_guardrail.evaluation.calibration.rows import Rows
 
 FALSE_ALARMS = (0.01, 0.05)
 """Shares of harmless requests that may be marked."""
