@@ -63,8 +63,12 @@ def check_interrupted(code: int, stderr: str, folder: Path) -> None:
     assert "Traceback" not in stderr
     assert "interrupted; what was done is kept" in stderr
     assert not list(folder.rglob("*.partial"))
-    for path in folder.rglob("*.json"):
+    for path in (folder / "out").rglob("*.json"):
         json.loads(path.read_text())
+    for _ in range(100):  # an ended process may take a moment to be gone
+        if not working_in(folder):
+            break
+        time.sleep(0.1)
     assert not working_in(folder)
 
 
