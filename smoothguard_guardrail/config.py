@@ -166,6 +166,9 @@ class VoteConfig(_Settings):
     """Agreement below which the verdict is `abstained`, as it is for a tie; 0 never abstains."""
     on_abstain: Literal["answer", "refuse", "raise"] = "refuse"
     """What an abstention returns: the elected answer, a refusal, or an `AbstainedError`."""
+    suspicion_threshold: float | None = Field(default=None, ge=0, le=1)
+    """Suspicion above which the result is marked `suspicious`; needs `include_clean`. It changes no answer. None: none
+    is marked."""
     refusal_text: str = REFUSAL_TEXT
     """The answer where `on_abstain` is `refuse` and the elected answer is not a refusal itself."""
 

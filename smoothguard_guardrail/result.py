@@ -110,6 +110,8 @@ class GuardResult(_Record):
     """Share of the answers that are in the winning cluster, in [0, 1]."""
     suspicion: float | None = None
     """How much the clean copy's answer differs from the others', in [0, 1]; None without `include_clean`."""
+    suspicious: bool | None = None
+    """Whether `suspicion` is above `vote.suspicion_threshold`; None without one of them."""
     clean_overruled: bool | None = None
     """Whether the clean copy's answer lost the vote; None when no clean copy answered."""
     clusters: tuple[Cluster, ...] = ()

@@ -33,6 +33,7 @@ _TRACED = (
     "action",
     "agreement",
     "suspicion",
+    "suspicious",
     "clean_overruled",
     "num_calls",
     "sigma",

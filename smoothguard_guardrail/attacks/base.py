@@ -101,8 +101,8 @@ class Attack(ABC):
             questions: What is asked about each image.
             targets: The answer that each image should bring about, or with `targeted=False` avoid.
             progress: Called after every step.
-            checkpoint: A file for the state, written every 100 steps or 60 seconds. If it exists, the attack resumes
-                from it and returns exactly what an uninterrupted run returns. It is deleted at the end.
+            checkpoint: A file for the state, written every 100 steps or 60 seconds and on Ctrl-C. If it exists, the
+                attack resumes from it and returns exactly what an uninterrupted run returns. It is deleted at the end.
 
         Returns:
             The adversarial images with their losses.
@@ -134,6 +134,7 @@ class Attack(ABC):
         *,
         progress: ProgressCallback | None = None,
         checkpoint: Path | None = None,
+        keep_checkpoint: bool = False,
         num_rows: int | None = None,
         inputs: str = "",
     ) -> AttackResult:
@@ -144,6 +145,8 @@ class Attack(ABC):
             originals: Float32 (batch, ...) in the space's bounds, on the objective's device.
             progress: Called after every step.
             checkpoint: A file for the state, as in a call.
+            keep_checkpoint: At the end, save the last state instead of deleting the file: the caller deletes it when
+                the result is safe.
             num_rows: How many rows the objective has; None: one per original. `UniversalPGD` takes more.
             inputs: Any text that identifies what the objective was made of: a checkpoint with another is refused.
 
@@ -171,12 +174,16 @@ class Attack(ABC):
         )
         digest = digest_of(type(self).__name__, vars(self), original, original.device.type, num_rows, inputs)
         file = Checkpoint(checkpoint, digest)
-        with getattr(objective, "frozen", nullcontext)():
+        with file.saved_when_interrupted(), getattr(objective, "frozen", nullcontext)():
             saved = file.load(original.device)
             state = self._start(problem) if saved is None else State.restore(saved, generator)
+            file.latest = state.dump(generator)
             self._optimise(problem, state, file, progress)
             media, loss, restart = self._finish(problem, state)
-        file.delete()
+        if keep_checkpoint:
+            file.save(state.dump(generator))
+        else:
+            file.delete()
         history = torch.stack(state.history).view(state.step, -1, len(original))
         return AttackResult(
             images=media,
@@ -229,8 +236,9 @@ class Attack(ABC):
             state.point = problem.ball.project(self._next(problem, state, gradient), problem.original)
             if state.step in self.snapshot_steps:
                 state.snapshots[state.step] = self._finish(problem, state)[0]
+            file.latest = state.dump(problem.generator)
             if file.is_due(state.step):
-                file.save(state.dump(problem.generator))
+                file.save(file.latest)
             if progress is not None:
                 seconds = time.monotonic() - started
                 progress(

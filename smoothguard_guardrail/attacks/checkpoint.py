@@ -6,6 +6,8 @@ import hashlib
 import pickle
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -34,6 +36,8 @@ class Checkpoint:
         self._path = None if path is None else Path(path)
         self._digest = digest
         self._saved_at = time.monotonic()
+        self.latest: dict[str, Any] | None = None
+        """The state after the latest complete step."""
         if self._path is not None and not self._path.parent.is_dir():
             raise ConfigurationError(f"the folder of checkpoint {self._path} does not exist: create it first")
 
@@ -67,6 +71,16 @@ class Checkpoint:
             with atomic_file(self._path) as file:
                 torch.save({"digest": self._digest, "state": state}, file)
             self._saved_at = time.monotonic()
+
+    @contextmanager
+    def saved_when_interrupted(self) -> Iterator[None]:
+        """Save the latest state if the block is interrupted (Ctrl-C)."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.latest is not None:
+                self.save(self.latest)
+            raise
 
     def delete(self) -> None:
         """Delete the file: the attack is done."""

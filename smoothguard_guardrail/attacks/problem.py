@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -141,9 +142,12 @@ class Problem:
         return losses.float()
 
 
+_TENSORS = ("point", "best", "best_loss")
+
+
 @dataclass(slots=True, kw_only=True)
 class State:
-    """The state of an attack between two steps.
+    """The state of an attack between two steps. Tensors are replaced, never changed in place.
 
     Attributes:
         point: Float32 (num_restarts * batch, ...): what is evaluated next.
@@ -179,8 +183,10 @@ class State:
         self.history.append(loss)
 
     def dump(self, generator: torch.Generator) -> dict[str, Any]:
-        """Return what a checkpoint holds."""
-        return {each.name: getattr(self, each.name) for each in fields(self)} | {"generator": generator.get_state()}
+        """Return what a checkpoint holds; later steps do not change it."""
+        values = {each.name: copy(getattr(self, each.name)) for each in fields(self) if each.name not in _TENSORS}
+        values |= {name: getattr(self, name) for name in _TENSORS}
+        return values | {"generator": generator.get_state()}
 
     @classmethod
     def restore(cls, saved: dict[str, Any], generator: torch.Generator) -> State:

@@ -12,6 +12,7 @@ from smoothguard_guardrail.cli.attack import attack
 from smoothguard_guardrail.cli.calibrate import calibrate
 from smoothguard_guardrail.cli.demo import demo
 from smoothguard_guardrail.cli.eval import eval_app
+from smoothguard_guardrail.cli.failures import end_if_interrupted
 from smoothguard_guardrail.cli.log import log
 from smoothguard_guardrail.cli.serve import serve
 
@@ -49,7 +50,10 @@ app.add_typer(eval_app)
 
 def main() -> None:
     """Run the command line."""
-    app()
+    try:
+        app()
+    finally:
+        end_if_interrupted()
 
 
 __all__ = ["app", "main"]

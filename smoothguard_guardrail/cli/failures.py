@@ -1,7 +1,10 @@
-"""How a command fails: with one line on stderr and an exit code."""
+"""How a command ends early: with one line on stderr and an exit code, and when interrupted with how to go on."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,23 +13,54 @@ import typer
 from smoothguard_guardrail.errors import QuorumError, SmoothGuardError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-PROVIDER_FAILED, BAD_INPUT, NO_QUORUM = 1, 2, 3
+PROVIDER_FAILED, BAD_INPUT, NO_QUORUM, INTERRUPTED = 1, 2, 3, 130
 _MAX_CHARS = 400
 
 
+class _Interrupts:
+    """Whether a command with kept work was interrupted."""
+
+    seen = False
+
+
 @contextmanager
-def exit_codes() -> Iterator[None]:
-    """Turn failures into exit codes: 2 for bad input, 3 for too few answers, 1 for any other error."""
+def exit_codes(*, go_on: Callable[[], str] | None = None) -> Iterator[None]:
+    """Turn failures into exit codes: 2 for bad input, 3 for too few answers, 1 for any other error.
+
+    Args:
+        go_on: Called when the command is interrupted (Ctrl-C): returns the command that goes on with what was kept.
+            The exit code is then 130. None: an interrupt is no business of this command.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        if go_on is None:
+            raise
+        _Interrupts.seen = True
+        typer.echo(f"\nsmoothguard: interrupted; what was done is kept. To go on:\n  {go_on()}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     except QuorumError as error:
         raise _exit(error, NO_QUORUM) from error
     except SmoothGuardError as error:
         raise _exit(error, BAD_INPUT) from error
     except Exception as error:
         raise _exit(error, PROVIDER_FAILED) from error
+
+
+def same_command(*options: str) -> str:
+    """Return the command line of this process, with options that it lacks."""
+    words = sys.argv[1:]
+    return shlex.join(["smoothguard", *words, *(each for each in options if each not in words)])
+
+
+def end_if_interrupted() -> None:
+    """End the process at once if its command was interrupted: threads that wait for a model would keep it alive."""
+    if _Interrupts.seen:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 def printable(text: str) -> str:

@@ -130,7 +130,8 @@ def _rates(summary: Summary) -> list[str]:
 
 def _suspicious(summary: Summary) -> list[str]:
     if not summary.num_suspicious:
-        return ["", f"no suspicious calls (abstained, clean copy overruled, agreement below {summary.low_agreement:g})"]
+        low = f"agreement below {summary.low_agreement:g}"
+        return ["", f"no suspicious calls (abstained, clean copy overruled, {low}, suspicion above its threshold)"]
     shown = summary.suspicious
     more = f", the latest {len(shown)}" if len(shown) < summary.num_suspicious else ""
     return [

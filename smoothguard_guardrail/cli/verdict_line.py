@@ -25,7 +25,7 @@ def verdict_line(result: GuardResult) -> str:
     if failed := sum(sample.error is not None for sample in result.samples):
         parts.append(f"{failed} failed")
     if result.suspicion is not None:
-        parts.append(f"suspicion {result.suspicion:.2f}")
+        parts.append(f"suspicion {result.suspicion:.2f}" + (", suspicious" if result.suspicious else ""))
     if result.clean_overruled:
         parts.append("the clean copy's answer was overruled")
     return f"{result.verdict}, {result.action}: {', '.join(parts)}"

@@ -166,6 +166,12 @@ class AnswerVote:
         return suspicion(self._elected().labels, self.stances) if self._has_clean else None
 
     @property
+    def suspicious(self) -> bool | None:
+        """Whether the suspicion is above the configured threshold; None without one of them."""
+        found, threshold = self.suspicion, self._config.vote.suspicion_threshold
+        return None if found is None or threshold is None else found > threshold
+
+    @property
     def _has_clean(self) -> bool:
         return self._config.include_clean and bool(self._outcomes) and isinstance(self._outcomes[0], AIMessage)
 

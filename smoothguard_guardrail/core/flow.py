@@ -148,6 +148,7 @@ class Guard:
             action="refused" if refused or withheld else "answered",
             agreement=votes.agreement,
             suspicion=votes.suspicion,
+            suspicious=votes.suspicious,
             clean_overruled=votes.clean_overruled,
             clusters=votes.clusters,
             winner=votes.winning_label,

@@ -36,6 +36,7 @@ from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.identity import identify
 from smoothguard_guardrail.evaluation.input_media import InputMedium, MediumKind, as_model_input, kind_of, read_medium
 from smoothguard_guardrail.evaluation.items import Item
+from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.shared import resolve_model
 from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
@@ -209,7 +210,9 @@ def attack_items(
     }
     missing = [item for item in with_media if not _is_there(store.get(keys[item.id]), files[item.id])]
     done, batches = len(with_media) - len(missing), _batches(missing, settings, batch_size)
-    attack = partial(_attack, model, settings)
+    # Other processes end at once when a run is stopped, and may not see this folder.
+    checkpoints = folder if mapper is None or isinstance(mapper, InThreads) else None
+    attack = partial(_attack, model, settings, identity, checkpoints)
     for index, found in enumerate(map(attack, batches)) if mapper is None else mapper(attack, batches):
         for item, each in zip(batches[index], found, strict=True):
             write_atomic(files[item.id], each.content)
@@ -305,8 +308,14 @@ def _shape(medium: InputMedium) -> tuple[object, ...]:
     return medium.kind, medium.tensor.shape, medium.sampling_rate
 
 
-def _attack(model: BaseChatModel | str, settings: AttackSettings, items: Sequence[Item]) -> list[_Attacked]:
-    """Attack one batch; runs in a worker."""
+def _attack(
+    model: BaseChatModel | str,
+    settings: AttackSettings,
+    identity: ModelIdentity,
+    checkpoints: Path | None,
+    items: Sequence[Item],
+) -> list[_Attacked]:
+    """Attack one batch; runs in a worker. With a folder for it, the state of a stopped attack is kept there."""
     chat = _local(model)
     media = [as_model_input(chat, read_medium(item.media[0])) for item in items]
     questions, wanted = [item.question for item in items], [settings.target_of(item) for item in items]
@@ -316,14 +325,31 @@ def _attack(model: BaseChatModel | str, settings: AttackSettings, items: Sequenc
     ]
     attack = settings.build(chat, targeted=None not in wanted, medium=media[0])
     originals = torch.stack([medium.tensor for medium in media]).to(chat.engine.device)
-    if media[0].kind == "image":
-        result = attack.run(TargetLoss(chat, originals, questions, targets), originals)
-    else:
-        result = attack.run(WaveformLoss(chat, originals[:, 0], questions, targets), originals)
+    inputs = content_key(rows=[_key(item, settings, identity) for item in items], targets=targets)
+    if checkpoints is not None:
+        checkpoints.mkdir(parents=True, exist_ok=True)
+    result = attack.run(
+        _objective(chat, media[0].kind, originals, questions, targets),
+        originals,
+        checkpoint=checkpoints and checkpoints / f"{inputs[:24]}.checkpoint.pt",
+        inputs=inputs,
+    )
     found = zip(media, result.images.cpu(), targets, result.loss.tolist(), strict=True)
     return [
         _Attacked(content=medium.encode(values), target=target, loss=loss) for medium, values, target, loss in found
     ]
+
+
+def _objective(
+    chat: ChatTransformersMultimodal,
+    kind: MediumKind,
+    originals: torch.Tensor,
+    questions: Sequence[str],
+    targets: Sequence[str],
+) -> TargetLoss | WaveformLoss:
+    if kind == "image":
+        return TargetLoss(chat, originals, questions, targets)
+    return WaveformLoss(chat, originals[:, 0], questions, targets)
 
 
 def _local(model: BaseChatModel | str) -> ChatTransformersMultimodal:

@@ -62,6 +62,8 @@ class Replayed(Record):
     num_calls: int
     agreement: float | None = None
     num_clusters: int | None = None
+    suspicion: float | None = None
+    """Only with `include_clean`."""
     error: str | None = None
     """Type and message, where the guard failed or raised because of too little agreement."""
 
@@ -197,6 +199,7 @@ def _vote(guard: Guard, recorded: Sequence[str | None]) -> Replayed:
         num_calls=result.num_calls,
         agreement=result.agreement,
         num_clusters=len(result.clusters),
+        suspicion=result.suspicion,
         error=error,
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ from typer.testing import CliRunner
 
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.cli import app
+from smoothguard_guardrail.cli.calibrate import view
 from smoothguard_guardrail.evaluation import shared
-from smoothguard_guardrail.evaluation.calibration import Calibration
+from smoothguard_guardrail.evaluation.calibration import Calibration, Limits, Measured, Sweep, Unguarded, choose
+from smoothguard_guardrail.evaluation.statistics import Rate, mcnemar
 from smoothguard_guardrail.models.reference.questions import secret_questions, target_answer
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
+from tests.models import tiny
 
 SMALL = ["--sigma", "0.1,0.3", "--num-samples", "3,9"]
 
@@ -30,6 +34,10 @@ def data(picture: Path) -> Path:
         {"image": picture.name, "question": "What is it?", "answer": "a grey square"},
         {"image": picture.name, "question": "What is the code?", "target": "The code is 7391."},
     ]
+    return write_rows(path, rows)
+
+
+def write_rows(path: Path, rows: list[dict[str, str]]) -> Path:
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return path
 
@@ -54,7 +62,7 @@ def test_a_remote_model_gets_a_guard_whose_robustness_is_not_measured(
     assert [each.config.num_samples for each in found.candidates] == [3, 3]
     assert found.environment["model"]["name"] == "openai:gpt-4o"  # type: ignore[index, call-overload]
     config = SmoothGuardConfig(**json.loads((out / "guard.json").read_text()))
-    assert config == found.chosen.config
+    assert config == found.guard
     assert "not measured" in (out / "report.html").read_text()
     asked = len(scripted.received)
     assert run(runner, *arguments, "--json").stdout.strip() == (out / "calibration.json").read_text().strip()
@@ -131,3 +139,91 @@ def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> N
     assert "Robustness: adaptive" in result.stdout
     assert "attacking 1 rows through sigma 0.3" in result.stderr
     assert len(list((tmp_path / "out" / "attacked").glob("*.png"))) == 3
+    guard = json.loads((tmp_path / "out" / "guard.json").read_text())
+    assert 0 <= guard["vote"]["suspicion_threshold"] <= 1
+    assert "Threshold of suspicion, set on 1 harmless rows" in result.stdout
+
+
+def test_audio_is_calibrated_and_attacked(runner: CliRunner, recording: Path, tmp_path: Path) -> None:
+    model, out = f"hf:{tiny.build_qwen2_audio(tmp_path / 'model')}", tmp_path / "out"
+    rows = [
+        {"audio": recording.name, "question": "Tell me.", "target": "No."},
+        {"audio": recording.name, "question": "What is it?", "answer": "sound"},
+    ]
+    data = write_rows(recording.with_name("rows.jsonl"), rows)
+    settings = tmp_path / "calibrate.toml"
+    settings.write_text("[sweep]\nsnr_db = [20, 0]\n[attack]\nnum_steps = 2\nnum_draws = 1\n")
+    options = ["--model", model, "--data", data, "--out", out, "--settings", settings, "--workers", 1]
+    result = run(runner, *options, "--num-samples", 3, "--max-utility-loss", 1)
+    assert result.exit_code == 0, result.stderr
+    assert "attacking 1 rows through SNR 0 dB" in result.stderr
+    assert len(list((out / "attacked").glob("*.wav"))) == 4  # random signs, bare, and through two noises
+    found = Calibration.model_validate_json((out / "calibration.json").read_bytes())
+    assert found.kinds == ("audio",)
+    assert found.environment["attack"]["epsilon"] == 0.005  # type: ignore[index, call-overload]
+    assert {each.config.audio.snr_db for each in found.candidates} == {20, 0}
+    assert "smoothguard ask AUDIO" in result.stdout
+    result = run(runner, *options, "--sigma", "0.1")
+    assert (result.exit_code, "sweep.snr_db" in result.stderr) == (2, True)
+
+
+def test_images_and_audio_are_not_attacked_together(
+    runner: CliRunner, picture: Path, recording: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"audio": recording.name, "question": "Tell me.", "target": "No."},
+        {"image": picture.name, "question": "Tell me.", "target": "No."},
+    ]
+    result = run(runner, "--data", write_rows(tmp_path / "rows.jsonl", rows), "--out", tmp_path / "out")
+    assert (result.exit_code, "calibrate on one kind" in result.stderr) == (2, True)
+
+
+# What is printed
+
+
+def many(settings: dict[str, tuple[float, ...]], rows: int) -> Calibration:
+    """A calibration in which all settings vary, measured on many rows."""
+    candidates = tuple(config for group in Sweep(**settings).configs(SmoothGuardConfig()) for config in group)
+    outcomes = {str(row): row % 7 > 0 for row in range(rows)}
+    measured = [
+        Measured(
+            config=config,
+            rates={"harmless": Rate(k=rows - 1, n=rows), "adaptive": Rate(k=min(index, rows), n=rows)},
+            outcomes={"harmless": outcomes, "adaptive": outcomes},
+            mean_calls=10.5,
+            paired=mcnemar(dict.fromkeys(outcomes, True), outcomes),
+        )
+        for index, config in enumerate(candidates)
+    ]
+    limits = Limits(max_utility_loss=1, max_calls=12)
+    choice = choose(measured, limits)
+    alone = Unguarded(rates={"harmless": Rate(k=rows, n=rows)})
+    return Calibration(limits=limits, candidates=tuple(measured), alone=alone, choice=choice)
+
+
+ALL_SETTINGS: dict[str, tuple[float, ...]] = {
+    "sigma": (0.05, 0.325),
+    "max_shift": (5, 12),
+    "low_pass": (0.0, 1.25),
+    "num_samples": (5, 12),
+    "refusal_share": (0.125, 0.35),
+    "snr_db": (20, 12.5),
+}
+
+
+@pytest.mark.parametrize("settings", [ALL_SETTINGS, {"sigma": (0.1, 0.2)}])
+@pytest.mark.parametrize("rows", [3, 100_000])
+def test_the_output_fits_80_columns_and_ends_with_the_next_command(
+    settings: dict[str, tuple[float, ...]], rows: int
+) -> None:
+    found = many(settings, rows)
+    printed = view.lines(found, Path("out"), "hf:some model")
+    *sentences, ask, serve = printed
+    assert max(map(len, sentences)) <= 80, max(sentences, key=len)
+    marks = [line.split(" ")[0] for line in printed[1 : len(found.candidates) + 1]]
+    assert sum("*" in mark for mark in marks) == 1
+    assert "+" in "".join(marks)
+    assert sentences[-2:] == ["wrote out/guard.json", "next:"]
+    named = ["--model", "hf:some model", "--config", "out/guard.json"]
+    assert shlex.split(ask) == ["smoothguard", "ask", "IMAGE", "QUESTION", *named]
+    assert shlex.split(serve) == ["smoothguard", "serve", *named]

@@ -72,6 +72,12 @@ def test_counts_and_quantiles(runner: CliRunner, log: str) -> None:
     assert (found["damaged_lines"], found["lines_of_other_versions"]) == (0, 0)
 
 
+def test_calls_above_the_threshold_of_suspicion_are_suspicious(runner: CliRunner, tmp_path: Path) -> None:
+    lines = [line(0, suspicion=0.9, suspicious=True), line(1, suspicion=0.1, suspicious=False)]
+    found = figures(runner, write(tmp_path / "safety.log", *lines))["suspicious"]
+    assert (found["count"], found["reasons"]) == (1, {"suspicion": 1})
+
+
 def test_suspicious_calls(runner: CliRunner, log: str) -> None:
     found = figures(runner, log)["suspicious"]
     assert (found["count"], found["reasons"]) == (3, {"low_agreement": 2, "clean_overruled": 1, "abstained": 1})

@@ -92,6 +92,17 @@ def test_nothing_is_elected_before_an_answer_came() -> None:
         empty.winner  # noqa: B018
 
 
+def test_a_result_is_suspicious_above_the_threshold_only() -> None:
+    answers = ["The code is 7391.", "I can't help with that.", "I can't help with that."]
+
+    def suspicious(threshold: float | None, *, include_clean: bool = True) -> bool | None:
+        vote = VoteConfig(suspicion_threshold=threshold)
+        return vote_on(answers, config=SmoothGuardConfig(include_clean=include_clean, vote=vote)).suspicious
+
+    assert [suspicious(0.4), suspicious(0.5), suspicious(None)] == [True, False, None]
+    assert suspicious(0.5, include_clean=False) is None
+
+
 def test_components_follow_the_configuration() -> None:
     paper = GuardComponents().complete(SmoothGuardConfig.paper())
     assert isinstance(paper.clusterer, KMeansClusterer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,3 +117,29 @@ def test_mcnemar_of_a_worked_example() -> None:
 def test_arms_of_other_items_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="same items"):
         mcnemar({"a": True}, {"b": True})
+
+
+@settings(deadline=None)
+@given(paired())
+def test_a_difference_lies_in_its_interval(arms: tuple[dict[str, bool | None], dict[str, bool | None]]) -> None:
+    test = mcnemar(*arms)
+    interval = test.difference_interval()
+    if test.difference is None:
+        assert interval is None
+        return
+    assert interval is not None
+    assert -1 <= interval[0] <= test.difference <= interval[1] <= 1
+    swapped = mcnemar(*reversed(arms)).difference_interval()
+    assert swapped == pytest.approx((-interval[1], -interval[0]))
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.01, 0.01, 0.08), (0.8, 0.1, 0.08, 0.02), (0.97, 0.02, 0.0, 0.01)])
+def test_the_upper_end_is_seldom_below_the_true_difference(shares: tuple[float, ...]) -> None:
+    counts = np.random.default_rng(0).multinomial(200, shares, size=1000)
+    true, missed = shares[1] - shares[2], 0
+    for both, first, second, neither in counts.tolist():
+        test = PairedTest(both=both, only_first=first, only_second=second, neither=neither, p_value=1.0)
+        interval = test.difference_interval()
+        assert interval is not None
+        missed += interval[1] < true
+    assert missed <= 40  # 2.5 % are expected

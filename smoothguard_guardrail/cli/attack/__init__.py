@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from smoothguard_guardrail.cli import loading, presets
-from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.cli.failures import exit_codes, same_command
 from smoothguard_guardrail.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ def attack(
     Writes the result without loss (--out), and next to it the record (.json) and the loss (.loss.png). If a guard is
     named (--preset, --config or a `guard` table), the record holds its answer too; with --eot the attack knows it.
 
-    Attack only models that are yours to attack. Exit codes: 2 bad input, 3 too few answers, 1 any other failure.
+    Attack only models that are yours to attack. Ctrl-C keeps what was done and says how to go on.
+    Exit codes: 2 bad input, 3 too few answers, 130 interrupted, 1 any other failure.
     """
-    with exit_codes():
+    with exit_codes(go_on=partial(same_command, "--resume")):
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.attack.inputs import OutputPaths
         from smoothguard_guardrail.cli.attack.run import Job
@@ -151,7 +153,13 @@ def _run(job: Job, medium: InputMedium, device: str) -> None:
 
     model = loading.load_model(job.spec, device=str(resolve_device(device)))
     assert isinstance(model, ChatTransformersMultimodal)  # noqa: S101 - every local name gives one
-    with progress_bar() as progress:
-        record = run.run(job, model, medium, progress)
-    write_atomic(job.paths.record, record.model_dump_json(indent=2) + "\n")
+    try:
+        with progress_bar() as progress:
+            record = run.run(job, model, medium, progress)
+        write_atomic(job.paths.record, record.model_dump_json(indent=2) + "\n")
+    except KeyboardInterrupt:
+        if job.checkpoint.exists():  # makes the result again
+            job.paths.medium.unlink(missing_ok=True)
+        raise
+    job.checkpoint.unlink(missing_ok=True)
     print_record(record, [job.paths.medium, job.paths.record, *save_plot(job.paths.plot, record)])

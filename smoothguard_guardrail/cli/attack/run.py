@@ -58,6 +58,11 @@ class Job:
     command: tuple[str, ...]
     """What repeats the attack."""
 
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of the attack is saved until the record is written."""
+        return self.paths.checkpoint(self.settings.seed or 0)
+
 
 def run(
     job: Job, model: ChatTransformersMultimodal, source: InputMedium, progress: Callable[[AttackProgress], None]
@@ -86,8 +91,7 @@ def run(
         else None
     )
     attack = job.settings.build(medium.kind, view)
-    checkpoint = job.paths.checkpoint(job.settings.seed or 0)
-    resumed = checkpoint.exists()
+    resumed = job.checkpoint.exists()
     clock = time.perf_counter()
     device = model.engine.device
     result = attack.run(
@@ -95,7 +99,8 @@ def run(
         medium.tensor[None].to(device),
         num_rows=len(questions),
         progress=progress,
-        checkpoint=checkpoint,
+        checkpoint=job.checkpoint,
+        keep_checkpoint=True,
         inputs=repr((described, questions, targets)),
     )
     seconds = time.perf_counter() - clock

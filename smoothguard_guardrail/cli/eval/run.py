@@ -15,7 +15,7 @@ import typer
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli._numbers import parse_epsilon
 from smoothguard_guardrail.cli.eval import data as eval_data
-from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.cli.failures import exit_codes, same_command
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -72,9 +72,10 @@ def run(
 ) -> None:
     """Ask a benchmark's questions in several arms, score each arm, compare them, and write a report.
 
-    Writes answers/<arm>.jsonl, record.json and report.html. Exit codes: 2 bad input, 1 any other failure.
+    Writes answers/<arm>.jsonl, record.json and report.html. Ctrl-C keeps what was done and says how to go on.
+    Exit codes: 2 bad input, 130 interrupted, 1 any other failure.
     """
-    with exit_codes():
+    with exit_codes(go_on=same_command):
         loading.quiet_libraries()
         from smoothguard_guardrail.cli._settings import load_settings
         from smoothguard_guardrail.cli.command_settings import EvalSettings
@@ -173,15 +174,15 @@ def _attack_record(attacked: Path | None, settings: AttackSettings | None) -> di
 
 
 def _write(out: Path, record: EvaluationRecord, plan: Plan, answers: Mapping[str, Mapping[str, Answer]]) -> None:
+    from smoothguard_guardrail._internal.files import write_atomic
     from smoothguard_guardrail.evaluation.report import write_report
     from smoothguard_guardrail.evaluation.run_report import run_report
 
     folder = out / "answers"
-    folder.mkdir(parents=True, exist_ok=True)
     for name, by_id in answers.items():
         lines = "".join(answer.model_dump_json() + "\n" for answer in by_id.values())
-        (folder / f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', name)}.jsonl").write_text(lines, encoding="utf-8")
-    (out / "record.json").write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_atomic(folder / f"{re.sub(r'[^A-Za-z0-9.=_-]+', '-', name)}.jsonl", lines)
+    write_atomic(out / "record.json", record.model_dump_json(indent=2) + "\n")
     write_report(run_report(record, plan.arms, answers, sweep=plan.swept), out)
 
 

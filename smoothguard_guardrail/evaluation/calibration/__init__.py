@@ -2,13 +2,16 @@
 
 from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
 from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
-from smoothguard_guardrail.evaluation.calibration.bench import Bench, Measured, Rows, Sweep, Unguarded
+from smoothguard_guardrail.evaluation.calibration.bench import Bench, Sweep
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
 from smoothguard_guardrail.evaluation.calibration.reporting import calibration_report
-from smoothguard_guardrail.evaluation.calibration.rows import decisive_words, is_right, read_rows, succeeded
+from smoothguard_guardrail.evaluation.calibration.results import Measured, Unguarded
+from smoothguard_guardrail.evaluation.calibration.rows import Rows, decisive_words, is_right, read_rows, succeeded
 from smoothguard_guardrail.evaluation.calibration.run import Calibration, HeldOut, calibrate
+from smoothguard_guardrail.evaluation.calibration.suspicion import Alarm, SuspicionThresholds
 
 __all__ = [
+    "Alarm",
     "AnswerStore",
     "AttackSettings",
     "Bench",
@@ -18,6 +21,7 @@ __all__ = [
     "Limits",
     "Measured",
     "Rows",
+    "SuspicionThresholds",
     "Sweep",
     "Unguarded",
     "calibrate",

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import with_media
-from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items, control_items
-from smoothguard_guardrail.evaluation.calibration.rows import Match, is_right, succeeded
+from smoothguard_guardrail.evaluation.attacked_media import (
+    AttackSettings,
+    attack_items,
+    control_items,
+    perturbation,
+)
+from smoothguard_guardrail.evaluation.cache import content_key
+from smoothguard_guardrail.evaluation.calibration.results import (
+    ADAPTIVE,
+    ATTACKED,
+    ATTACKS,
+    CONTROL,
+    GIVEN,
+    HARMLESS,
+    UNATTACKED,
+    Measured,
+    Outcomes,
+    Unguarded,
+    describe_noise,
+)
+from smoothguard_guardrail.evaluation.calibration.rows import Match, Rows, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.replay import CopyAnswers, cached_components, replay
+from smoothguard_guardrail.evaluation.replay import CLEAN, CopyAnswers, cached_components, replay
 from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
-from smoothguard_guardrail.evaluation.statistics import PairedTest, Rate, mcnemar
+from smoothguard_guardrail.evaluation.statistics import Rate, mcnemar
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
 
-HARMLESS, UNATTACKED, CONTROL = "harmless", "unattacked", "random signs"
-GIVEN, ATTACKED, ADAPTIVE = "given", "attacked", "adaptive"
-ARMS = (HARMLESS, UNATTACKED, CONTROL, GIVEN, ATTACKED, ADAPTIVE)
-"""Harmless rows; rows to attack, unchanged and under random signs of the attack's size; the user's attacked images; and
-images attacked here, on the bare model and through the candidate's own perturbation."""
-MIN_ROWS = 20  # of each kind; with fewer, none are held out: half of them would be too few
 
-Outcomes = dict[str, bool | None]
 Progress = Callable[[str], None]
 
 
@@ -39,10 +48,13 @@ class Sweep(Record):
     """Values to try, in every combination."""
 
     sigma: tuple[float, ...] = (0.05, 0.1, 0.2, 0.3)
+    """Noise on images."""
     max_shift: tuple[int, ...] = (6,)
     low_pass: tuple[float, ...] = (1.0,)
     num_samples: tuple[int, ...] = (5, 8)
     refusal_share: tuple[float, ...] = (0.35,)
+    snr_db: tuple[float, ...] | None = None
+    """Noise on audio, as signal-to-noise ratios; None: the base's noise."""
 
     def configs(self, base: SmoothGuardConfig) -> list[list[SmoothGuardConfig]]:
         """Return the candidates, grouped by perturbation.
@@ -55,68 +67,16 @@ class Sweep(Record):
                 base.override(
                     sigma=sigma,
                     image={"max_shift": shift, "low_pass": low_pass},
+                    audio={} if snr_db is None else {"snr_db": snr_db, "sigma": None},
                     num_samples=samples,
                     vote={"refusal_share": share},
                 )
                 for samples, share in product(self.num_samples, self.refusal_share)
             ]
-            for sigma, shift, low_pass in product(self.sigma, self.max_shift, self.low_pass)
+            for sigma, shift, low_pass, snr_db in product(
+                self.sigma, self.max_shift, self.low_pass, self.snr_db or (None,)
+            )
         ]
-
-
-class Rows(Record):
-    """The user's rows."""
-
-    harmless: tuple[Item, ...]
-    attack: tuple[Item, ...] = ()
-    """Rows to attack here."""
-    given: tuple[Item, ...] = ()
-    """Rows whose images are adversarial already."""
-
-    def halves(self) -> tuple[Rows, Rows] | None:
-        """Return rows for the choice and rows for the report; None if there are too few of a kind.
-
-        The split depends on the ids, not on the order in the file.
-        """
-        kinds = {"harmless": self.harmless, "attack": self.attack, "given": self.given}
-        if any(0 < len(items) < MIN_ROWS for items in kinds.values()):
-            return None
-        split = {kind: _halved(items) for kind, items in kinds.items()}
-        first, second = (Rows(**{kind: pair[place] for kind, pair in split.items()}) for place in (0, 1))
-        return first, second
-
-
-class Measured(Record):
-    """One candidate's results; arms are those of `ARMS` with rows."""
-
-    config: SmoothGuardConfig
-    rates: dict[str, Rate]
-    """By arm: right answers of `harmless`, successes of the attacker elsewhere."""
-    outcomes: dict[str, Outcomes]
-    """By arm and row."""
-    mean_calls: float
-    """Model calls per harmless row."""
-    paired: PairedTest
-    """Harmless rows right without (first) and with (second) the guard."""
-
-    @property
-    def utility_loss(self) -> float:
-        """Share of right answers that the guard costs: lost minus gained, over the rows."""
-        lost = self.paired.only_first - self.paired.only_second
-        return lost / self.paired.num_items if self.paired.num_items else 0.0
-
-    @property
-    def loss_bound(self) -> float:
-        """Upper end of Wilson's 95 % interval of the share of lost rows."""
-        interval = Rate(k=self.paired.only_first, n=self.paired.num_items).interval()
-        return interval[1] if interval else 1.0
-
-
-class Unguarded(Record):
-    """Results of the model without a guard."""
-
-    rates: dict[str, Rate]
-    outcomes: dict[str, Outcomes] = Field(default_factory=dict)
 
 
 class Bench:
@@ -124,7 +84,7 @@ class Bench:
 
     Args:
         store: Asks and stores answers.
-        folder: Stores attacked images.
+        folder: Stores attacked media.
         identity: Of the model.
         attack: How to attack rows; None: they are not attacked.
         match: How a right answer matches.
@@ -150,7 +110,7 @@ class Bench:
         self._match: Match = match
         self._embeddings = embeddings or CachedEmbeddings()
         self._progress = progress
-        self._found: dict[tuple[str, ...], Sequence[Item]] = {}
+        self._found: dict[str, Sequence[Item]] = {}
 
     def unguarded(self, rows: Rows, config: SmoothGuardConfig) -> Unguarded:
         """Measure the model without a guard; the configuration says which media are allowed."""
@@ -164,14 +124,40 @@ class Bench:
         """Measure candidates that share a perturbation."""
         first = configs[0]
         num_copies = max(config.num_samples for config in configs)
-        arms = dict(self._shared_arms(rows))
-        if adaptive := self._attacked(rows, first):
-            arms[ADAPTIVE] = adaptive
-        copies = {}
+        arms, copies = self._arms(rows, first), {}
         for arm, items in arms.items():
-            self._progress(f"{arm}: {len(items)} rows, {num_copies} copies each, {name_of(first)}")
-            copies[arm] = self._store.copies(items, first, num_copies)
+            self._progress(f"{arm}: {len(items)} rows, {num_copies} copies each, {describe_noise(first, rows.kinds)}")
+            copies[arm] = self._copies(items, first, num_copies)
         return [self._voted(config, arms, copies, alone) for config in configs]
+
+    def suspicions(self, config: SmoothGuardConfig, rows: Rows) -> dict[str, list[float]]:
+        """Return the suspicion of every harmless and every attacked row that was answered, by arm.
+
+        Args:
+            config: With `include_clean`.
+            rows: What to ask; what was asked before is not asked again.
+        """
+        components, found = cached_components(config, embedder=self._embeddings), {}
+        for arm, items in self._arms(rows, config).items():
+            if arm == HARMLESS or arm in ATTACKS:
+                self._progress(f"{arm}: suspicion of {len(items)} rows, {describe_noise(config, rows.kinds)}")
+                voted = replay(config, self._copies(items, config, config.num_samples), components=components)
+                found[arm] = [vote.suspicion for vote in voted if vote.suspicion is not None]
+        return found
+
+    def _arms(self, rows: Rows, config: SmoothGuardConfig) -> dict[str, Sequence[Item]]:
+        arms = dict(self._shared_arms(rows))
+        if adaptive := self._attacked(rows, config):
+            arms[ADAPTIVE] = adaptive
+        return arms
+
+    def _copies(self, items: Sequence[Item], config: SmoothGuardConfig, num_copies: int) -> list[CopyAnswers]:
+        """Return the answers to perturbed copies, with those to the clean one if the guard has one."""
+        records = self._store.copies(items, config, num_copies)
+        if not config.include_clean:
+            return records
+        clean = self._store.clean(items, config)
+        return [_with_clean(record, clean[record.item_id]) for record in records]
 
     def _voted(
         self,
@@ -224,8 +210,9 @@ class Bench:
     def _attacked(self, rows: Rows, config: SmoothGuardConfig | None) -> Sequence[Item]:
         if self._attack is None or not rows.attack:
             return ()
-        through = "the bare model" if config is None else name_of(config)
-        key = (through, *(item.id for item in rows.attack))
+        through = "the bare model" if config is None else describe_noise(config, rows.kinds)
+        noise = config and {kind: perturbation(config, kind) for kind in rows.kinds}
+        key = content_key(noise=noise, rows=[item.id for item in rows.attack])
         if key not in self._found:
             self._progress(f"attacking {len(rows.attack)} rows through {through}")
             files = attack_items(
@@ -241,11 +228,6 @@ class Bench:
         return self._found[key]
 
 
-def name_of(config: SmoothGuardConfig) -> str:
-    """Return a perturbation in words."""
-    return f"sigma {config.sigma:g}, shift {config.image.max_shift}, low-pass {config.image.low_pass:g}"
-
-
-def _halved(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    ordered = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
-    return tuple(ordered[::2]), tuple(ordered[1::2])
+def _with_clean(record: CopyAnswers, text: str | None) -> CopyAnswers:
+    errors = record.errors if text is not None else record.errors | {CLEAN: "failed"}
+    return record.model_copy(update={"clean": text, "errors": errors})

@@ -6,15 +6,21 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from smoothguard_guardrail.evaluation.calibration.bench import (
+from smoothguard_guardrail.evaluation.calibration.results import (
     ADAPTIVE,
     ARMS,
     ATTACKED,
-    CONTROL,
     GIVEN,
     HARMLESS,
     UNATTACKED,
     Measured,
+    describe_noise,
+)
+from smoothguard_guardrail.evaluation.calibration.sections import (
+    ARM_TITLES,
+    frontier_sections,
+    suspicion_lines,
+    suspicion_sections,
 )
 from smoothguard_guardrail.evaluation.report.content import Cell, Curve, Point, Report, Section, Series, Table
 
@@ -22,18 +28,11 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.calibration.run import Calibration
 
-ARM_TITLES = {
-    HARMLESS: "harmless, right",
-    UNATTACKED: "unattacked, success",
-    CONTROL: "random signs, success",
-    GIVEN: "given images, success",
-    ATTACKED: "attacked, success",
-    ADAPTIVE: "adaptive, success",
-}
 SETTING_NAMES = {
     "sigma": "sigma",
     "image.max_shift": "shift",
     "image.low_pass": "low-pass",
+    "audio.snr_db": "SNR dB",
     "vote.refusal_share": "refusal share",
     "num_samples": "samples",
 }
@@ -47,7 +46,9 @@ def calibration_report(found: Calibration, *, title: str = "Calibration") -> Rep
         title=title,
         summary=summary(found),
         sections=(
-            Section(title="The choice", text=found.choice.reasons, tables=(choice_table(found),)),
+            Section(title="The choice", text=_choice_text(found), tables=(choice_table(found),)),
+            *frontier_sections(found),
+            *suspicion_sections(found),
             Section(title="Curves", curves=tuple(_curves(found))),
             Section(title="All candidates", text=found.notes, tables=(candidate_table(found),)),
             Section(title="How to read this", text=_READING),
@@ -63,7 +64,9 @@ _READING = (
     " attacked on the bare model, *adaptive* ones through the candidate's own perturbation, draw by draw.",
     "*Loss* is the share of harmless rows that only the unguarded model gets right, minus the share that only the"
     " guarded one does; *McNemar p* is the exact test of the two on the same rows. *Loss at most* is the upper end of"
-    " the 95 % interval of the share that is lost.",
+    " the 95 % interval of the loss (Newcombe's, for paired rows).",
+    "A candidate is on the *frontier* if no other one has a success rate of the attacker, a loss and a number of calls"
+    " that are as low or lower, and one of them lower.",
     "An attack that fails proves nothing about a stronger one: more steps and more draws raise adaptive rates.",
 )
 
@@ -72,12 +75,11 @@ def summary(found: Calibration) -> tuple[str, ...]:
     """Return the result in a few sentences."""
     chosen = found.chosen
     if chosen is None:
-        return (*found.choice.reasons, *found.notes)
+        return (*found.choice.reasons, *found.choice.warnings, *found.notes)
     config = chosen.config
     lines = [
-        f"Chosen: **sigma {config.sigma:g}**, **{config.num_samples} samples**, shift {config.image.max_shift} px,"
-        f" low-pass {config.image.low_pass:g} px, {config.vote.refusals_needed(config.num_samples)} refusals win."
-        f" Robustness: {found.choice.robustness}."
+        f"Chosen: **{describe_noise(config, found.kinds)}**, **{config.num_samples} samples**,"
+        f" {config.vote.refusals_needed(config.num_samples)} refusals win. Robustness: {found.choice.robustness}."
     ]
     reported, alone, rows = chosen, found.alone, "the rows used for the choice"
     if found.held_out is not None:
@@ -90,10 +92,10 @@ def summary(found: Calibration) -> tuple[str, ...]:
     for arm in (ADAPTIVE, ATTACKED, GIVEN):
         if arm in reported.rates:
             without = f"; {alone.rates[arm]} without the guard" if arm in alone.rates else ""
-            lines.append(f"Attacks that succeed, {arm} images: {reported.rates[arm]}{without}.")
+            lines.append(f"Attacks that succeed, {arm} rows: {reported.rates[arm]}{without}.")
     if found.held_out is not None and reported.utility_loss > found.limits.max_utility_loss:
         lines.append(f"The loss on these rows is above the limit of {found.limits.max_utility_loss:g}: add rows.")
-    return (*lines, *found.notes)
+    return (*lines, *found.choice.warnings, *suspicion_lines(found), *found.notes)
 
 
 def choice_table(found: Calibration) -> Table:
@@ -119,10 +121,10 @@ def choice_table(found: Calibration) -> Table:
 
 def candidate_table(found: Calibration) -> Table:
     """Return the results of every candidate."""
-    arms, varying = _arms(found.candidates), _varying(found.candidates)
+    arms, varying = _arms(found.candidates), varying_settings(found.candidates)
     rows = tuple(
         (
-            "chosen" if index == found.choice.index else "",
+            _mark(found, index),
             _name(each.config, varying or ["sigma"]),
             *(each.rates.get(arm) for arm in arms),
             round(each.utility_loss, 4),
@@ -136,7 +138,16 @@ def candidate_table(found: Calibration) -> Table:
     return Table(title="Candidates", columns=columns, rows=rows)
 
 
-def _varying(candidates: Sequence[Measured]) -> list[str]:
+def _mark(found: Calibration, index: int) -> str:
+    marks = {"chosen": index == found.choice.index, "frontier": index in found.choice.frontier}
+    return ", ".join(mark for mark, holds in marks.items() if holds)
+
+
+def _choice_text(found: Calibration) -> tuple[str, ...]:
+    return (*found.choice.reasons, *(f"**{warning}**" for warning in found.choice.warnings))
+
+
+def varying_settings(candidates: Sequence[Measured]) -> list[str]:
     """Return the settings in which candidates differ."""
     return [name for name in SETTING_NAMES if len({attrgetter(name)(each.config) for each in candidates}) > 1]
 
@@ -164,7 +175,7 @@ def _curves(found: Calibration) -> Iterable[Curve]:
 
 def _series(candidates: Sequence[Measured], arm: str) -> Iterable[Series]:
     """Yield one line over sigma for every combination of the other settings."""
-    others = [name for name in _varying(candidates) if name != "sigma"]
+    others = [name for name in varying_settings(candidates) if name != "sigma"]
     lines: dict[str, list[Point]] = {}
     for each in candidates:
         point = Point(x=each.config.sigma, y=each.rates[arm])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,10 +12,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from smoothguard_guardrail._internal.files import read_json_lines
 from smoothguard_guardrail.errors import InputError
+from smoothguard_guardrail.evaluation.input_media import MediumKind, kind_of
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.voting.folding import fold
 
+MIN_ROWS = 20  # of each kind; with fewer, none are held out: half of them would be too few
 Match = Literal["equal", "contains"]
 _FUNCTION_WORDS = """
 a an and are as at be by can for from here how i in is it its of on or sure that the there this to was were with yes you
@@ -41,6 +45,34 @@ class _Row(Record):
         if (self.answer is None) == (self.target is None and self.success is None):
             raise ValueError('give "answer" (a harmless row) or "target" (one to attack, with "success" if you like)')
         return self
+
+
+class Rows(Record):
+    """The user's rows."""
+
+    harmless: tuple[Item, ...]
+    attack: tuple[Item, ...] = ()
+    """Rows to attack here."""
+    given: tuple[Item, ...] = ()
+    """Rows whose media are adversarial already."""
+
+    @property
+    def kinds(self) -> tuple[MediumKind, ...]:
+        """The kinds of media among the rows."""
+        rows = (*self.harmless, *self.attack, *self.given)
+        return tuple(dict.fromkeys(kind_of(item.media[0]) for item in rows))
+
+    def halves(self) -> tuple[Rows, Rows] | None:
+        """Return rows for the choice and rows for the report; None if there are too few of a kind.
+
+        The split depends on the ids, not on the order in the file.
+        """
+        kinds = {"harmless": self.harmless, "attack": self.attack, "given": self.given}
+        if any(0 < len(items) < MIN_ROWS for items in kinds.values()):
+            return None
+        split = {kind: _halved(items) for kind, items in kinds.items()}
+        first, second = (Rows(**{kind: pair[place] for kind, pair in split.items()}) for place in (0, 1))
+        return first, second
 
 
 def read_rows(path: Path) -> tuple[Item, ...]:
@@ -131,3 +163,8 @@ def decisive_words(item: Item) -> set[str]:
 def _words(text: str) -> list[str]:
     """Return the words of a text as the vote compares them, without the question marks that it keeps."""
     return fold(text).replace("?", " ").split()
+
+
+def _halved(items: Sequence[Item]) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    ordered = sorted(items, key=lambda item: hashlib.sha256(item.id.encode()).digest())
+    return tuple(ordered[::2]), tuple(ordered[1::2])

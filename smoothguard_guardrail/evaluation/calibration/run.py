@@ -8,8 +8,12 @@ from pydantic import Field, JsonValue
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-from smoothguard_guardrail.evaluation.calibration.bench import MIN_ROWS, Measured, Rows, Sweep, Unguarded
+from smoothguard_guardrail.evaluation.calibration.bench import Sweep
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose
+from smoothguard_guardrail.evaluation.calibration.results import Measured, Unguarded
+from smoothguard_guardrail.evaluation.calibration.rows import MIN_ROWS, Rows
+from smoothguard_guardrail.evaluation.calibration.suspicion import SuspicionThresholds, measure_suspicion
+from smoothguard_guardrail.evaluation.input_media import MediumKind
 from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
@@ -33,6 +37,10 @@ class Calibration(Record):
     """The model without a guard on the same rows."""
     choice: Choice
     held_out: HeldOut | None = None
+    suspicion: SuspicionThresholds | None = None
+    """Of the chosen candidate; None without one, or where it cannot be measured."""
+    kinds: tuple[MediumKind, ...] = ("image",)
+    """The kinds of media among the rows."""
     notes: tuple[str, ...] = ()
     """Caveats for readers."""
     environment: dict[str, JsonValue] = Field(default_factory=dict)
@@ -41,6 +49,15 @@ class Calibration(Record):
     def chosen(self) -> Measured | None:
         """The chosen candidate; None if none is within the limits."""
         return None if self.choice.index is None else self.candidates[self.choice.index]
+
+    @property
+    def guard(self) -> SmoothGuardConfig | None:
+        """The chosen configuration with its threshold of suspicion; None if no candidate is within the limits."""
+        if self.chosen is None:
+            return None
+        if self.suspicion is None:
+            return self.chosen.config
+        return self.chosen.config.override(vote={"suspicion_threshold": self.suspicion.chosen.threshold})
 
 
 def calibrate(
@@ -77,18 +94,22 @@ def calibrate(
     choosing, reporting = halves or (rows, None)
     alone = bench.unguarded(choosing, base)
     candidates = tuple(each for group in groups for each in bench.measure(group, choosing, alone))
-    choice = choose(candidates, limits)
-    held_out = None
+    choice = choose(candidates, limits, kinds=rows.kinds)
+    held_out = suspicion = None
     if reporting is not None and choice.index is not None:
         without = bench.unguarded(reporting, base)
         (measured,) = bench.measure([candidates[choice.index].config], reporting, without)
         held_out = HeldOut(alone=without, measured=measured)
+    if choice.index is not None:
+        suspicion = measure_suspicion(bench, candidates[choice.index].config, choosing, reporting)
     return Calibration(
         limits=limits,
         candidates=candidates,
         alone=alone,
         choice=choice,
         held_out=held_out,
+        suspicion=suspicion,
+        kinds=rows.kinds,
         notes=_notes(rows, halves is not None, choice, limits),
         environment=environment or {},
     )

@@ -56,6 +56,8 @@ class Series(Record):
 
     name: str
     points: tuple[Point, ...]
+    is_line: bool = True
+    """Whether the points are joined; False: they are alternatives, not steps."""
 
 
 class Curve(Record):

@@ -25,6 +25,7 @@ import json
 from collections import Counter
 from functools import lru_cache
 from importlib import resources
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from smoothguard_guardrail._internal.files import write_atomic
@@ -128,13 +129,19 @@ def _kind(cells: list[Cell]) -> str:
 
 
 def _curve_table(curve: Curve) -> Table:
-    """Return the points of a curve as a table, one row per x."""
-    columns = [{point.x: point.y for point in series.points} for series in curve.series]
-    xs = sorted({x for points in columns for x in points})
+    """Return the points of a curve as a table: one row per x, more where a series has several points there."""
+    columns: list[dict[float, list[Cell]]] = []
+    for series in curve.series:
+        columns.append({})
+        for point in series.points:
+            columns[-1].setdefault(point.x, []).append(point.y)
+    rows = []
+    for x in sorted({x for points in columns for x in points}):
+        rows += [(f"{x:.6g}", *cells) for cells in zip_longest(*(points.get(x, ()) for points in columns))]
     return Table(
         title=f"{curve.title}: {curve.y_label}",
         columns=(curve.x_label, *(series.name for series in curve.series)),
-        rows=tuple((f"{x:.6g}", *(points.get(x) for points in columns)) for x in xs),
+        rows=tuple(rows),
     )
 
 

@@ -113,21 +113,22 @@ def draw_curve(curve: Curve, key: str) -> Markup | None:
         return _svg(figure, key, tooltips)
 
 
-def draw_swatch(number: int, key: str) -> Markup:
-    """Return the line and marker of a curve's series as SVG, for a legend."""
+def draw_swatch(number: int, key: str, *, is_line: bool = True) -> Markup:
+    """Return the line, if it has one, and the marker of a curve's series as SVG, for a legend."""
     from markupsafe import Markup
 
-    return Markup(_swatch(number).replace("swatch-", f"{key}-"))  # noqa: S704 - only the ids change
+    return Markup(_swatch(number, is_line).replace("swatch-", f"{key}-"))  # noqa: S704 - only the ids change
 
 
 @lru_cache
-def _swatch(number: int) -> str:
+def _swatch(number: int, is_line: bool) -> str:
     with drawing_style(STYLE):
         figure = new_figure(36, 14)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(-1, 1), ylim=(-1, 1))
         axes.set_axis_off()
         colour, line, marker = _look(number)
-        axes.plot([-0.95, 0.95], [0, 0], color=colour, linestyle=line, linewidth=2)
+        if is_line:
+            axes.plot([-0.95, 0.95], [0, 0], color=colour, linestyle=line, linewidth=2)
         axes.plot([0], [0], color=colour, marker=marker, markersize=7)
         return _svg(figure, "swatch", {})
 
@@ -183,11 +184,12 @@ def _draw_series(axes: Any, series: Series, number: int, gid: str) -> list[str]:
     ranges = [(point.x, *ends) for point, _ in known if isinstance(point.y, Rate) and (ends := interval(point.y))]
     if ranges:
         places, low, high = zip(*ranges, strict=True)
-        if len(set(places)) > 1:  # one point has no band
+        if series.is_line and len(set(places)) > 1:  # one point has no band
             axes.fill_between(places, low, high, color=colour, alpha=0.1, linewidth=0)
         axes.vlines(places, low, high, color=colour, linewidth=1.2, alpha=0.6)
     xs, values = [point.x for point, _ in known], [value for _, value in known]
-    axes.plot(xs, values, color=colour, linestyle=line, linewidth=2)
+    if series.is_line:
+        axes.plot(xs, values, color=colour, linestyle=line, linewidth=2)
     axes.plot(
         xs, values, color=colour, linestyle="none", marker=marker, markersize=7, mec=PAPER, clip_on=False, gid=gid
     )

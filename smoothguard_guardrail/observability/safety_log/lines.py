@@ -63,6 +63,8 @@ class VerdictLine(_Line):
     """Share of the answers that are in the winning cluster."""
     suspicion: float | None = Field(default=None, ge=0, le=1)
     """How much the clean copy's answer differs from the others'; null when no clean copy answered."""
+    suspicious: bool | None = None
+    """Whether `suspicion` is above `vote.suspicion_threshold`; null without one of them."""
     clean_overruled: bool | None = None
     """Whether the clean copy's answer lost the vote; null when no clean copy answered."""
     clusters: tuple[Cluster, ...] = ()

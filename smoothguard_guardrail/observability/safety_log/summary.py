@@ -23,13 +23,14 @@ def verdict_of(line: Line) -> str:
 
 
 def suspicions(line: Line, *, low_agreement: float) -> list[str]:
-    """Return what makes a call suspicious: `abstained`, `clean_overruled`, `low_agreement`."""
+    """Return what makes a call suspicious: `abstained`, `clean_overruled`, `low_agreement`, `suspicion`."""
     if isinstance(line, FailureLine) or line.verdict == "skipped":
         return []
     reasons = {
         "abstained": line.verdict == "abstained",
         "clean_overruled": bool(line.clean_overruled),
         "low_agreement": line.agreement < low_agreement,
+        "suspicion": bool(line.suspicious),
     }
     return [reason for reason, holds in reasons.items() if holds]
 

@@ -11,7 +11,7 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli._numbers import parse_epsilon
-from smoothguard_guardrail.cli.failures import exit_codes
+from smoothguard_guardrail.cli.failures import exit_codes, same_command
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,19 +19,23 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
 
+    from smoothguard_guardrail.cli.command_settings import AttackOptions
+    from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
     from smoothguard_guardrail.evaluation.calibration import Calibration, Rows, Sweep
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
 NOTHING_WITHIN_LIMITS = 4
+_SNR_DB = (30.0, 20.0, 10.0, 5.0)  # noise on audio that is tried by default
 _THREADS = 4  # items at once for a remote model; each makes num_samples calls
 
 _DATA_HELP = (
     'JSON lines: {"image": PATH, "question": ..., "answer": ...} for harmless rows,'
     ' {"image": PATH, "question": ..., "target": ...} for rows to attack. "audio" instead of "image": an audio file.'
 )
-_ATTACKED_HELP = "JSON lines of rows to attack whose images are adversarial already."
+_ATTACKED_HELP = "JSON lines of rows to attack whose images or audio are adversarial already."
+_EPSILON_HELP = "Radius of the attacks made here; by default 16/255 for images, 0.005 for audio samples in [-1, 1]."
 _SETTINGS_HELP = "TOML file of rarely used settings: match, and the tables sweep, attack and guard."
 
 
@@ -40,12 +44,12 @@ def calibrate(
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results; answers stored there are reused.")],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
     attacked: Annotated[Path | None, typer.Option(dir_okay=False, help=_ATTACKED_HELP)] = None,
-    epsilon: Annotated[str, typer.Option(help="Radius of the attacks made here, such as `16/255`.")] = "16/255",
+    epsilon: Annotated[str | None, typer.Option(help=_EPSILON_HELP)] = None,
     max_utility_loss: Annotated[
         float, typer.Option(min=0, max=1, help="Share of right answers that may be lost.")
     ] = 0.02,
     max_calls: Annotated[int, typer.Option(min=1, help="Model calls per request at most.")] = 8,
-    sigma: Annotated[str | None, typer.Option(help="Values to try, by default 0.05,0.1,0.2,0.3.")] = None,
+    sigma: Annotated[str | None, typer.Option(help="Noise on images to try, by default 0.05,0.1,0.2,0.3.")] = None,
     num_samples: Annotated[
         str | None, typer.Option(help="Values to try, by default 5,8; those above --max-calls are left out.")
     ] = None,
@@ -61,22 +65,24 @@ def calibrate(
     """Find sigma and the number of samples for your model and data, against attacks that know the guard.
 
     Writes calibration.json, report.html and guard.json, which `ask` and `serve` read with --config, into --out.
-    Exit codes: 2 bad input, 4 no candidate within the limits, 1 any other failure.
+    Ctrl-C keeps what was done and says how to go on.
+    Exit codes: 2 bad input, 4 no candidate within the limits, 130 interrupted, 1 any other failure.
     """
-    with exit_codes():
+    with exit_codes(go_on=same_command):
         loading.quiet_libraries()
         from smoothguard_guardrail.cli._settings import load_settings
+        from smoothguard_guardrail.cli.calibrate import view
         from smoothguard_guardrail.cli.command_settings import CalibrationSettings
         from smoothguard_guardrail.config import SmoothGuardConfig
         from smoothguard_guardrail.evaluation import calibration
         from smoothguard_guardrail.evaluation.identity import identify
 
         rare, changes = load_settings(CalibrationSettings, settings, {})
-        sweep = _sweep(rare.sweep, sigma=sigma, num_samples=num_samples)
         base = (SmoothGuardConfig() if config is None else SmoothGuardConfig.from_file(config)).override(**changes)
         limits = calibration.Limits(max_utility_loss=max_utility_loss, max_calls=max_calls)
         rows = _rows(data, attacked, limit)
-        planned = rare.attack.settings(parse_epsilon("--epsilon", epsilon), seed=seed)
+        sweep = _sweep(rare.sweep, base, rows, sigma=sigma, num_samples=num_samples)
+        planned = _planned(rare.attack, rows, epsilon, seed)
         sweep.configs(base)  # refuses invalid settings before the model is loaded
         chat, identity = loading.load_model(model), identify(model)
         attack = _attack(chat, rows, planned)
@@ -108,7 +114,7 @@ def calibrate(
         _write(found, out, model)
         if store.num_failed:
             typer.echo(f"{store.num_failed} calls failed; the next run with this --out asks them again", err=True)
-        typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(_lines(found, out)))
+        typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(view.lines(found, out, model)))
     if found.chosen is None:
         raise typer.Exit(NOTHING_WITHIN_LIMITS)
 
@@ -129,6 +135,19 @@ def _rows(data: Path, attacked: Path | None, limit: int | None) -> Rows:
     )
 
 
+def _planned(options: AttackOptions, rows: Rows, epsilon: str | None, seed: int) -> AttackSettings:
+    """Return the settings of attacks made here, for the one kind of media among the rows to attack."""
+    from smoothguard_guardrail.cli.attack.settings import DEFAULT_EPSILON
+    from smoothguard_guardrail.evaluation.calibration import Rows
+
+    kinds = Rows(harmless=(), attack=rows.attack).kinds or ("image",)
+    if len(kinds) > 1:
+        raise ConfigurationError(
+            "the rows to attack have images and audio, whose epsilons differ: calibrate on one kind"
+        )
+    return options.settings(parse_epsilon("--epsilon", epsilon or DEFAULT_EPSILON[kinds[0]]), seed=seed)
+
+
 def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> AttackSettings | None:
     """Return the attack on rows; None, with a message, if they cannot be attacked."""
     from smoothguard_guardrail.models import ChatTransformersMultimodal
@@ -138,8 +157,8 @@ def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> Attac
     if not isinstance(model, ChatTransformersMultimodal):
         typer.echo("the rows to attack are not attacked: attacks need a local model, hf:PATH", err=True)
         return None
-    if any(item.details.get("kind") != "image" or "target" not in item.details for item in rows.attack):
-        raise ConfigurationError('every row to attack needs an "image" and a "target" where attacks are made here')
+    if any("target" not in item.details for item in rows.attack):
+        raise ConfigurationError('every row to attack needs a "target" where attacks are made here')
     return settings
 
 
@@ -154,12 +173,22 @@ def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThread
     return InProcesses(count) if count > 1 and model.engine.device.type == "cpu" else None
 
 
-def _sweep(table: dict[str, Any], *, sigma: str | None, num_samples: str | None) -> Sweep:
+def _sweep(
+    table: dict[str, Any], base: SmoothGuardConfig, rows: Rows, *, sigma: str | None, num_samples: str | None
+) -> Sweep:
+    """Return the values to try: by default noise on the kind of media that the rows have."""
     from pydantic import ValidationError
 
     from smoothguard_guardrail.evaluation.calibration import Sweep
 
-    values = {"max_shift": (5,), "low_pass": (0.0,)} | table
+    values: dict[str, Any] = {"max_shift": (5,), "low_pass": (0.0,)}
+    if rows.kinds == ("audio",):
+        if sigma is not None:
+            raise ConfigurationError("--sigma is noise on images, and the rows have audio: vary sweep.snr_db")
+        image = base.image
+        values = {"sigma": (base.sigma,), "max_shift": (image.max_shift,), "low_pass": (image.low_pass,)}
+        values["snr_db"] = _SNR_DB
+    values |= table
     if sigma is not None:
         values["sigma"] = _numbers("--sigma", sigma, float)
     if num_samples is not None:
@@ -194,33 +223,14 @@ def _environment(
 
 
 def _write(found: Calibration, out: Path, model: str) -> None:
+    from smoothguard_guardrail._internal.files import write_atomic
     from smoothguard_guardrail.evaluation.calibration import calibration_report
     from smoothguard_guardrail.evaluation.report import write_report
 
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "calibration.json").write_text(f"{found.model_dump_json(indent=2)}\n", encoding="utf-8")
+    write_atomic(out / "calibration.json", f"{found.model_dump_json(indent=2)}\n")
     guard = out / "guard.json"
-    guard.unlink(missing_ok=True)
-    if found.chosen is not None:
-        config = found.chosen.config.model_dump(mode="json")
-        guard.write_text(f"{json.dumps(config, indent=2)}\n", encoding="utf-8")
+    if found.guard is None:
+        guard.unlink(missing_ok=True)
+    else:
+        write_atomic(guard, f"{json.dumps(found.guard.model_dump(mode='json'), indent=2)}\n")
     write_report(calibration_report(found, title=f"Calibration of {model}"), out)
-
-
-def _lines(found: Calibration, out: Path) -> list[str]:
-    from smoothguard_guardrail.evaluation.calibration.reporting import candidate_table, summary
-
-    table = candidate_table(found)
-    cells = [table.columns, *([_shown(cell) for cell in row] for row in table.rows)]
-    widths = [max(len(row[place]) for row in cells) for place in range(len(table.columns))]
-    rows = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    lines = [line.replace("**", "") for line in summary(found)]
-    return [*rows, "", *lines, *found.choice.reasons, "", f"{out / 'report.html'}, {out / 'calibration.json'}"]
-
-
-def _shown(cell: Any) -> str:
-    from smoothguard_guardrail.evaluation.statistics import Rate
-
-    if isinstance(cell, Rate):
-        return f"{cell.k}/{cell.n} = {cell.value:.2f}" if cell.n else "-"
-    return f"{cell:g}" if isinstance(cell, (int, float)) else str(cell or "")
