@@ -15,6 +15,7 @@ from smoothguard_guardrail.cli.eval import eval_app
 from smoothguard_guardrail.cli.failures import end_if_interrupted
 from smoothguard_guardrail.cli.log import log
 from smoothguard_guardrail.cli.serve import serve
+from smoothguard_guardrail.cli.study import study
 
 app: typer.Typer = typer.Typer(
     name="smoothguard",
@@ -45,6 +46,7 @@ app.command()(attack)
 app.command()(calibrate)
 app.command()(log)
 app.command()(serve)
+app.command()(study)
 app.add_typer(eval_app)
 
 

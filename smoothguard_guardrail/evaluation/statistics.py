@@ -67,7 +67,7 @@ class Rate(Record):
         share, weight = self.k / self.n, z * z / self.n
         middle = (share + weight / 2) / (1 + weight)
         reach = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
-        return max(0.0, middle - reach), min(1.0, middle + reach)
+        return (max(0.0, middle - reach) if self.k else 0.0), (min(1.0, middle + reach) if self.k < self.n else 1.0)
 
     @property
     def count(self) -> str:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smoothguard_guardrail.cli import loading, presets
-from smoothguard_guardrail.cli._numbers import parse_epsilon
+from smoothguard_guardrail.cli import loading, presets, rows_files
 from smoothguard_guardrail.cli.failures import exit_codes, same_command
 from smoothguard_guardrail.errors import ConfigurationError
 
@@ -24,27 +22,20 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
     from smoothguard_guardrail.evaluation.calibration import Calibration, Rows, Sweep
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
-    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
 NOTHING_WITHIN_LIMITS = 4
 _SNR_DB = (30.0, 20.0, 10.0, 5.0)  # noise on audio that is tried by default
-_THREADS = 4  # items at once for a remote model; each makes num_samples calls
 
-_DATA_HELP = (
-    'JSON lines: {"image": PATH, "question": ..., "answer": ...} for harmless rows,'
-    ' {"image": PATH, "question": ..., "target": ...} for rows to attack. "audio" instead of "image": an audio file.'
-)
 _ATTACKED_HELP = "JSON lines of rows to attack whose images or audio are adversarial already."
-_EPSILON_HELP = "Radius of the attacks made here; by default 16/255 for images, 0.005 for audio samples in [-1, 1]."
 _SETTINGS_HELP = "TOML file of rarely used settings: match, and the tables sweep, attack and guard."
 
 
 def calibrate(
-    data: Annotated[Path, typer.Option(dir_okay=False, help=_DATA_HELP)],
+    data: Annotated[Path, typer.Option(dir_okay=False, help=rows_files.DATA_HELP)],
     out: Annotated[Path, typer.Option(file_okay=False, help="Folder for results; answers stored there are reused.")],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
     attacked: Annotated[Path | None, typer.Option(dir_okay=False, help=_ATTACKED_HELP)] = None,
-    epsilon: Annotated[str | None, typer.Option(help=_EPSILON_HELP)] = None,
+    epsilon: Annotated[str | None, typer.Option(help=rows_files.EPSILON_HELP)] = None,
     max_utility_loss: Annotated[
         float, typer.Option(min=0, max=1, help="Share of right answers that may be lost.")
     ] = 0.02,
@@ -87,11 +78,9 @@ def calibrate(
         chat, identity = loading.load_model(model), identify(model)
         attack = _attack(chat, rows, planned)
         environment = _environment(identity, seed, attack, {"data": data, "attacked": attacked})
-        mapper = _mapper(chat, workers)
-        in_processes = hasattr(mapper, "close")
-        try:
+        with loading.mapper_for(chat, workers) as mapper:
             store = calibration.AnswerStore(
-                model if in_processes else chat,
+                loading.model_for(mapper, model, chat),
                 identity=identity,
                 path=out / "answers.jsonl",
                 seed=seed,
@@ -108,9 +97,6 @@ def calibrate(
             found = calibration.calibrate(
                 bench, rows, sweep=sweep, base=base, limits=limits, environment=environment | {"match": rare.match}
             )
-        finally:
-            if mapper is not None and in_processes:
-                mapper.close()  # type: ignore[union-attr]
         _write(found, out, model)
         if store.num_failed:
             typer.echo(f"{store.num_failed} calls failed; the next run with this --out asks them again", err=True)
@@ -137,15 +123,8 @@ def _rows(data: Path, attacked: Path | None, limit: int | None) -> Rows:
 
 def _planned(options: AttackOptions, rows: Rows, epsilon: str | None, seed: int) -> AttackSettings:
     """Return the settings of attacks made here, for the one kind of media among the rows to attack."""
-    from smoothguard_guardrail.cli.attack.settings import DEFAULT_EPSILON
-    from smoothguard_guardrail.evaluation.calibration import Rows
-
-    kinds = Rows(harmless=(), attack=rows.attack).kinds or ("image",)
-    if len(kinds) > 1:
-        raise ConfigurationError(
-            "the rows to attack have images and audio, whose epsilons differ: calibrate on one kind"
-        )
-    return options.settings(parse_epsilon("--epsilon", epsilon or DEFAULT_EPSILON[kinds[0]]), seed=seed)
+    kind = rows_files.kind_of(rows.attack) if rows.attack else "image"
+    return options.settings(rows_files.radius(epsilon, kind), seed=seed)
 
 
 def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> AttackSettings | None:
@@ -160,17 +139,6 @@ def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> Attac
     if any("target" not in item.details for item in rows.attack):
         raise ConfigurationError('every row to attack needs a "target" where attacks are made here')
     return settings
-
-
-def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThreads | None:
-    """Return a mapper; None, this process, for a local model on an accelerator or with one worker."""
-    from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
-    from smoothguard_guardrail.models import ChatTransformersMultimodal
-
-    if not isinstance(model, ChatTransformersMultimodal):
-        return InThreads(workers or _THREADS)
-    count = workers or os.cpu_count() or 1
-    return InProcesses(count) if count > 1 and model.engine.device.type == "cpu" else None
 
 
 def _sweep(
