@@ -212,7 +212,9 @@ def test_a_loss_is_within_the_limit_if_its_interval_is() -> None:
     assert (choice.index, choice.evidence) == (0, "interval")
     assert "1 more lost no more than that here" in " ".join(choice.reasons)
     assert "sigma 0.3" in " ".join(choice.warnings)
-    assert choose([unsure], Limits()).evidence == "count"
+    near = choose([unsure], Limits())
+    assert near.evidence == "count"
+    assert "too near to the limit" in " ".join(near.warnings)
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.02, 0.1])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
     from smoothguard_guardrail.evaluation.calibration import Calibration, Rows, Sweep
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
+    from smoothguard_guardrail.evaluation.input_media import MediumKind
     from smoothguard_guardrail.evaluation.mappers import InProcesses, InThreads
 
 NOTHING_WITHIN_LIMITS = 4
@@ -136,16 +137,11 @@ def _rows(data: Path, attacked: Path | None, limit: int | None) -> Rows:
 
 
 def _planned(options: AttackOptions, rows: Rows, epsilon: str | None, seed: int) -> AttackSettings:
-    """Return the settings of attacks made here, for the one kind of media among the rows to attack."""
+    """Return the settings of attacks made here, whose radius depends on the kind of media."""
     from smoothguard_guardrail.cli.attack.settings import DEFAULT_EPSILON
-    from smoothguard_guardrail.evaluation.calibration import Rows
 
-    kinds = Rows(harmless=(), attack=rows.attack).kinds or ("image",)
-    if len(kinds) > 1:
-        raise ConfigurationError(
-            "the rows to attack have images and audio, whose epsilons differ: calibrate on one kind"
-        )
-    return options.settings(parse_epsilon("--epsilon", epsilon or DEFAULT_EPSILON[kinds[0]]), seed=seed)
+    kind = _attacked_kinds(rows)[0]
+    return options.settings(parse_epsilon("--epsilon", epsilon or DEFAULT_EPSILON[kind]), seed=seed)
 
 
 def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> AttackSettings | None:
@@ -157,9 +153,17 @@ def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> Attac
     if not isinstance(model, ChatTransformersMultimodal):
         typer.echo("the rows to attack are not attacked: attacks need a local model, hf:PATH", err=True)
         return None
+    if len(_attacked_kinds(rows)) > 1:
+        raise ConfigurationError("the rows to attack have images and audio, whose radii differ: calibrate on one kind")
     if any("target" not in item.details for item in rows.attack):
         raise ConfigurationError('every row to attack needs a "target" where attacks are made here')
     return settings
+
+
+def _attacked_kinds(rows: Rows) -> tuple[MediumKind, ...]:
+    from smoothguard_guardrail.evaluation.calibration import Rows
+
+    return Rows(harmless=(), attack=rows.attack).kinds or ("image",)
 
 
 def _mapper(model: BaseChatModel, workers: int | None) -> InProcesses | InThreads | None:
