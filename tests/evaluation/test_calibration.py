@@ -44,7 +44,7 @@ from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.models.reference.questions import ask, secret_questions, target_answer
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
-from tests.asking import png
+from tests.helpers import png
 
 IDENTITY = ModelIdentity(name="test")
 EMBEDDINGS = CachedEmbeddings(WordEmbeddings())
