@@ -23,7 +23,7 @@ from smoothguard_guardrail import (
     VoteConfig,
 )
 from smoothguard_guardrail.testing import ScriptedChatModel
-from tests.asking import config_of
+from tests.helpers import config_of
 
 PRESETS = [SmoothGuardConfig(), SmoothGuardConfig.paper(), SmoothGuardConfig.reference(), SmoothGuardConfig.text_safe()]
 

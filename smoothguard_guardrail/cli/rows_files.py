@@ -8,10 +8,8 @@ from smoothguard_guardrail.cli._numbers import parse_epsilon
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from smoothguard_guardrail.evaluation.calibration import Rows
     from smoothguard_guardrail.evaluation.input_media import MediumKind
-    from smoothguard_guardrail.evaluation.items import Item
 
 DATA_HELP = (
     'JSON lines: {"image": PATH, "question": ..., "answer": ...} for harmless rows,'
@@ -20,18 +18,23 @@ DATA_HELP = (
 EPSILON_HELP = "Radius of the attacks made here; by default 16/255 for images, 0.005 for audio samples in [-1, 1]."
 
 
-def kind_of(items: Sequence[Item]) -> MediumKind:
-    """Return the one kind of media of rows to attack.
-
-    Raises:
-        ConfigurationError: They have images and audio.
-    """
+def attacked_kinds(rows: Rows) -> tuple[MediumKind, ...]:
+    """Return the kinds of media of the rows to attack; images, if there are none."""
     from smoothguard_guardrail.evaluation.calibration import Rows
 
-    kinds = Rows(harmless=(), attack=tuple(items)).kinds
-    if len(kinds) != 1:
-        raise ConfigurationError("expected rows to attack with one kind of media: images and audio differ in epsilon")
-    return kinds[0]
+    return Rows(harmless=(), attack=rows.attack).kinds or ("image",)
+
+
+def check_attackable(rows: Rows) -> None:
+    """Check that the rows to attack can be attacked here.
+
+    Raises:
+        ConfigurationError: They have images and audio, or one has no target.
+    """
+    if len(attacked_kinds(rows)) > 1:
+        raise ConfigurationError("the rows to attack have images and audio, whose radii differ: use one kind")
+    if any("target" not in item.details for item in rows.attack):
+        raise ConfigurationError('every row to attack needs a "target" where attacks are made here')
 
 
 def radius(epsilon: str | None, kind: MediumKind) -> float:

@@ -9,7 +9,7 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets, rows_files
 from smoothguard_guardrail.cli.failures import exit_codes, same_command
-from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.calibration import Rows
@@ -53,7 +53,8 @@ def study(
         from smoothguard_guardrail.models import ChatTransformersMultimodal
 
         rows = _rows(data, limit)
-        kind = rows_files.kind_of(rows.attack)
+        rows_files.check_attackable(rows)
+        kind = rows_files.attacked_kinds(rows)[0]
         guard = presets.chosen_config(model, preset, config)
         radius = rows_files.radius(epsilon, kind)
         attackers = default_attackers(guard, epsilon=radius, kind=kind, num_gradients=GRADIENTS[scale], seed=seed)
@@ -98,6 +99,6 @@ def _rows(data: Path, limit: int | None) -> Rows:
 
     read = read_rows(data)
     kinds = {category: tuple(item for item in read if item.category == category) for category in ("harmless", "attack")}
-    if any("target" not in item.details for item in kinds["attack"]):
-        raise ConfigurationError('every row to attack needs a "target" where attacks are made here')
+    if missing := [category for category, items in kinds.items() if not items]:
+        raise InputError(f'{data} has no {missing[0]} rows: those with "answer" are harmless, with "target" to attack')
     return Rows(**{category: items[:limit] for category, items in kinds.items()})

@@ -15,7 +15,7 @@ from smoothguard_guardrail import ConfigurationError
 from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail._langchain.sample_runs import without_tokens
 from smoothguard_guardrail.testing import ScriptedChatModel
-from tests.asking import guarded, question
+from tests.helpers import guarded, question
 
 PACKAGE = Path(smoothguard_guardrail.__file__).parent
 FILES = [path for path in PACKAGE.rglob("*.py") if path.name != "private_api.py"]

@@ -18,7 +18,7 @@ from pydantic import PrivateAttr
 from smoothguard_guardrail import AdapterError, QuorumError
 from smoothguard_guardrail._langchain.sample_calls import as_answer, sample_model, unwrap
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
-from tests.asking import guarded, image_block, question
+from tests.helpers import guarded, image_block, question
 from tests.media import corpus
 
 ANTHROPIC = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": corpus.PNG64}}

@@ -28,7 +28,7 @@ from langchain_core.runnables import (
 from smoothguard_guardrail import ConfigurationError, SmoothGuardConfig, SmoothGuardMiddleware
 from smoothguard_guardrail._langchain.sample_calls import sample_model
 from smoothguard_guardrail.testing import ScriptedChatModel
-from tests.asking import guarded, question
+from tests.helpers import guarded, question
 
 Wrap = Callable[[ScriptedChatModel], Runnable[Any, Any]]
 OTHER = ScriptedChatModel(script=["other"])

@@ -11,8 +11,8 @@ from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core import components
 from smoothguard_guardrail.models.reference.demo import load_demo
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
-from tests.asking import png
-from tests.scripted import StreamingChatModel
+from tests.helpers import png
+from tests.scripted_models import StreamingChatModel
 
 CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 

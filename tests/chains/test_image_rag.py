@@ -10,7 +10,7 @@ from chains.image_rag import CAPTION_QUESTION, Page, build_chain, index_pages, m
 from smoothguard_guardrail import SmoothGuardConfig, VoteConfig
 from smoothguard_guardrail.core import components
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
-from tests.asking import pixels, png
+from tests.helpers import pixels, png
 
 CONFIG = SmoothGuardConfig(num_samples=3, early_stop=None, vote=VoteConfig(refusal_share=0.6, min_agreement=0.0))
 PAGES = [

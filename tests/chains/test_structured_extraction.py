@@ -26,8 +26,8 @@ from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.models.reference.scenes import Scene, draw, scenes
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
-from tests.asking import png
-from tests.scripted import StreamingChatModel
+from tests.helpers import png
+from tests.scripted_models import StreamingChatModel
 
 RED = "A red circle at the top left and a blue cross at the centre, with a badge and a stop sign."
 GREEN = "A green circle at the top left and a blue cross at the centre, with a badge and a stop sign."

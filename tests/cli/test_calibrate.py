@@ -175,7 +175,7 @@ def test_images_and_audio_are_not_attacked_together(
         {"image": picture.name, "question": "Tell me.", "target": "No."},
     ]
     result = run(runner, "--data", write_rows(tmp_path / "rows.jsonl", rows), "--out", tmp_path / "out")
-    assert (result.exit_code, "calibrate on one kind" in result.stderr) == (2, True)
+    assert (result.exit_code, "use one kind" in result.stderr) == (2, True)
 
 
 # What is printed

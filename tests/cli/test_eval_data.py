@@ -241,8 +241,8 @@ def test_recordings_are_asked_about_bare_and_guarded(
     assert {block["type"] for block in heard} == {"audio"}
     clean, noisy = heard[:2], heard[2:]
     assert not {block["base64"] for block in clean} & {block["base64"] for block in noisy[:2]}
-    for more in (("--attack-epsilon", "0.1"), ("--attacked", str(tmp_path))):
-        assert "smoothguard attack" in refused(runner, "compa-order", data, out, *more)
+    assert "expected a local model" in refused(runner, "compa-order", data, out, "--attack-epsilon", "0.005")
+    assert "2 of 2 attacked files are missing" in refused(runner, "compa-order", data, out, "--attacked", str(tmp_path))
 
 
 def test_a_local_audio_model_answers_compa_order(

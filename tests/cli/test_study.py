@@ -97,4 +97,4 @@ def test_a_remote_model_and_incomplete_rows_are_refused(
     assert not scripted.received
     harmless = write_rows(drawn.with_name("harmless.jsonl"), [json.loads(drawn.read_text().splitlines()[0])])
     result = run(runner, harmless, tmp_path / "out")
-    assert (result.exit_code, "rows to attack" in result.stderr) == (2, True)
+    assert (result.exit_code, "has no attack rows" in result.stderr) == (2, True), result.stderr

@@ -20,7 +20,7 @@ from smoothguard_guardrail.voting import (
     SentimentVoter,
     StanceVoter,
 )
-from tests.asking import answering, components_of
+from tests.helpers import answering, components_of
 
 
 class CountingEmbeddings(WordEmbeddings):

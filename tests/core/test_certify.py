@@ -31,7 +31,7 @@ from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.perturbations import CoverWindows, covering_windows
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
-from tests.asking import image_block, pixels, png, question
+from tests.helpers import image_block, pixels, png, question
 
 PLAIN = SmoothGuardConfig(sigma=0.2, seed=0, image=ImageConfig(max_shift=0))
 

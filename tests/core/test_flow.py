@@ -24,7 +24,7 @@ from smoothguard_guardrail.core.effects import CallModel, adrive, drive
 from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.media import scan
 from smoothguard_guardrail.result import Stance
-from tests.asking import components_of, config_of, image_block, pixels, png, question
+from tests.helpers import components_of, config_of, image_block, pixels, png, question
 
 Script = Sequence[Any] | Callable[[int], Any]
 

@@ -13,8 +13,8 @@ from smoothguard_guardrail import GuardResult, QuorumError
 from smoothguard_guardrail.core.effects import CallModel, adrive, drive
 from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.result import Stance
-from tests.asking import components_of, config_of, question
 from tests.core.test_flow import BOOM, Host
+from tests.helpers import components_of, config_of, question
 
 WORDS = ["cat", "dog", "cow", "refused"]
 STANCES: dict[str, Stance] = {"refused": "refuses", "cow": "unsure"}

@@ -21,7 +21,7 @@ from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView, ModelInput
 from smoothguard_guardrail.media import scan
 from smoothguard_guardrail.testing import ScriptedChatModel
-from tests.asking import guarded, image_block, pixels, png, question
+from tests.helpers import guarded, image_block, pixels, png, question
 
 
 class Squashing(ScriptedChatModel):

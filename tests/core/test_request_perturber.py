@@ -18,7 +18,7 @@ from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.media import prepare, scan
 from smoothguard_guardrail.media.image import decode_image
 from smoothguard_guardrail.perturbations import CLIP_STD, GaussianNoise, LowPass, RandomShift, make_generator
-from tests.asking import config_of, image_block, pixels, png, question
+from tests.helpers import config_of, image_block, pixels, png, question
 from tests.media import corpus
 
 AUDIO = {"type": "input_audio", "input_audio": {"data": corpus.WAV64, "format": "wav"}}

@@ -82,9 +82,7 @@ def fought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> arena.ArenaResult
             return found
 
     monkeypatch.setattr(arena, "attack_items", attack_items)
-    store = Store(
-        ScriptedChatModel(script=["x"]), identity=ModelIdentity(name="x"), path=tmp_path / "a.jsonl", seed=0
-    )
+    store = Store(ScriptedChatModel(script=["x"]), identity=ModelIdentity(name="x"), path=tmp_path / "a.jsonl", seed=0)
     fight = Arena(
         store,
         GUARD,

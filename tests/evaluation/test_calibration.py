@@ -44,7 +44,7 @@ from smoothguard_guardrail.models import load_model
 from smoothguard_guardrail.models.reference.questions import ask, secret_questions, target_answer
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
-from tests.asking import png
+from tests.helpers import png
 
 IDENTITY = ModelIdentity(name="test")
 EMBEDDINGS = CachedEmbeddings(WordEmbeddings())
@@ -212,7 +212,9 @@ def test_a_loss_is_within_the_limit_if_its_interval_is() -> None:
     assert (choice.index, choice.evidence) == (0, "interval")
     assert "1 more lost no more than that here" in " ".join(choice.reasons)
     assert "sigma 0.3" in " ".join(choice.warnings)
-    assert choose([unsure], Limits()).evidence == "count"
+    near = choose([unsure], Limits())
+    assert near.evidence == "count"
+    assert "too near to the limit" in " ".join(near.warnings)
 
 
 @pytest.mark.parametrize("limit", [0.01, 0.02, 0.1])

@@ -32,7 +32,7 @@ from smoothguard_guardrail.perturbations import make_generator
 from smoothguard_guardrail.result import GuardResult
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 from smoothguard_guardrail.voting import AgglomerativeClusterer
-from tests.asking import png, question
+from tests.helpers import png, question
 
 WORDS = ["The code is 7391.", "I'm sorry, I can't.", "No, I won't.", "Two", "2", "two objects"]
 EMBEDDINGS = CachedEmbeddings(WordEmbeddings())

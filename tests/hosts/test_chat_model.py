@@ -24,8 +24,8 @@ from smoothguard_guardrail import (
     SmoothGuardChatModel,
 )
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
-from tests.asking import components_of, config_of, image_block, png, question
-from tests.scripted import StandardChatModel, StreamingChatModel
+from tests.helpers import components_of, config_of, image_block, png, question
+from tests.scripted_models import StandardChatModel, StreamingChatModel
 
 USAGE = {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
 

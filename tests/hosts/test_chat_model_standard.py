@@ -25,10 +25,10 @@ from smoothguard_guardrail import (
 )
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
-from tests.asking import components_of, image_block
+from tests.helpers import components_of, image_block
 from tests.media import corpus
 from tests.models.tiny import build_qwen2_audio
-from tests.scripted import StandardChatModel
+from tests.scripted_models import StandardChatModel
 
 CONFIG = SmoothGuardConfig(num_samples=3, media=MediaConfig(remote=RemotePolicy(allow_urls=True)))
 PARTS: dict[str, Any] = {"config": CONFIG, "components": components_of()}

@@ -33,8 +33,8 @@ from smoothguard_guardrail import (
     SmoothGuardConfig,
     SmoothGuardMiddleware,
 )
-from tests.asking import components_of, config_of, image_block, pixels, png, question
-from tests.scripted import StreamingChatModel
+from tests.helpers import components_of, config_of, image_block, pixels, png, question
+from tests.scripted_models import StreamingChatModel
 
 USAGE = {"input_tokens": 10, "output_tokens": 2, "total_tokens": 12}
 Script = Callable[[list[BaseMessage]], Any]

@@ -38,7 +38,7 @@ from smoothguard_guardrail.errors import MediaError
 from smoothguard_guardrail.media import scan
 from smoothguard_guardrail.result import Stance
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel, WordEmbeddings
-from tests.asking import answering, guarded, image_block, png, question
+from tests.helpers import answering, guarded, image_block, png, question
 from tests.media.corpus import CASES, Case, arrives_unperturbed
 
 KINDS = pytest.mark.parametrize("kind", [ScriptedChatModel, AsyncScriptedChatModel])

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tests.asking import pixels
+from tests.helpers import pixels
 from tests.media import corpus
 
 MASK = "(medium)"

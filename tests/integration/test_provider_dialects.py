@@ -24,7 +24,7 @@ from smoothguard_guardrail.errors import QuorumError
 from smoothguard_guardrail.media import resize
 from smoothguard_guardrail.media.formats import sniff
 from smoothguard_guardrail.testing import WordEmbeddings
-from tests.asking import guarded, pixels
+from tests.helpers import guarded, pixels
 from tests.integration.payloads import MASK, contains_original, media_in, values, without_media
 from tests.integration.recording import Recorder, recording_server
 from tests.integration.replies import TEXT, TOKENS, scripted_answers

@@ -28,8 +28,8 @@ from smoothguard_guardrail import (
 )
 from smoothguard_guardrail.result import Stance
 from smoothguard_guardrail.voting import StanceVoter, Vote
-from tests.asking import answering, question
-from tests.scripted import StreamingChatModel
+from tests.helpers import answering, question
+from tests.scripted_models import StreamingChatModel
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::langchain_core._api.LangChainBetaWarning"

@@ -24,7 +24,7 @@ from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.errors import QuorumError
 from smoothguard_guardrail.models.reference import reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, DemoPicture, load_demo
-from tests.asking import pixels
+from tests.helpers import pixels
 from tests.integration.payloads import media_in
 from tests.integration.recording import Recorder, forward_to, recording_server
 

@@ -18,7 +18,7 @@ from opentelemetry.trace import StatusCode
 from smoothguard_guardrail import MissingDependencyError, QuorumError
 from smoothguard_guardrail.observability.opentelemetry import OpenTelemetryHandler
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
-from tests.asking import guarded, question
+from tests.helpers import guarded, question
 
 DISAGREEING = ["A cat.", "A dog.", "One sun.", "Two moons."]
 

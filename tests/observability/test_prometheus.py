@@ -10,7 +10,7 @@ import pytest
 from smoothguard_guardrail.errors import MissingDependencyError
 from smoothguard_guardrail.observability.prometheus import Metrics, PrometheusHandler
 from smoothguard_guardrail.testing import ScriptedChatModel
-from tests.asking import guarded, question
+from tests.helpers import guarded, question
 
 
 def test_guarded_calls_are_counted_by_verdict() -> None:

@@ -47,7 +47,7 @@ from smoothguard_guardrail._langchain.events import VERDICT_EVENT, areported, re
 from smoothguard_guardrail.observability.safety_log import FileSink, handler, json_schema, sinks
 from smoothguard_guardrail.observability.safety_log.lines import _plain
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
-from tests.asking import components_of, guarded, image_block, question
+from tests.helpers import components_of, guarded, image_block, question
 
 SCHEMA_FILE = Path(smoothguard_guardrail.__file__).parent / "observability" / "safety_log" / "safety_log.schema.json"
 VALIDATOR = Draft202012Validator(

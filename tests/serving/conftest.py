@@ -16,7 +16,7 @@ from smoothguard_guardrail import SmoothGuardRunnable, voting
 from smoothguard_guardrail.core import components
 from smoothguard_guardrail.serving import ServerSettings, create_app
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
-from tests.asking import config_of
+from tests.helpers import config_of
 from tests.serving.servers import grey_png, running, url_of
 
 Serve = Callable[..., str]

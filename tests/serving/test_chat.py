@@ -13,7 +13,7 @@ from pydantic import Field
 
 from smoothguard_guardrail.serving import create_app
 from smoothguard_guardrail.testing import AsyncScriptedChatModel
-from tests.scripted import StreamingChatModel
+from tests.scripted_models import StreamingChatModel
 from tests.serving.conftest import Serve
 from tests.serving.servers import about_picture, post
 

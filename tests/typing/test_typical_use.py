@@ -28,7 +28,7 @@ from smoothguard_guardrail import (
     VoteConfig,
 )
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
-from tests.scripted import StandardChatModel
+from tests.scripted_models import StandardChatModel
 
 COMPONENTS = GuardComponents(embedder=WordEmbeddings())
 

@@ -122,9 +122,8 @@ def _rows(data: Path, attacked: Path | None, limit: int | None) -> Rows:
 
 
 def _planned(options: AttackOptions, rows: Rows, epsilon: str | None, seed: int) -> AttackSettings:
-    """Return the settings of attacks made here, for the one kind of media among the rows to attack."""
-    kind = rows_files.kind_of(rows.attack) if rows.attack else "image"
-    return options.settings(rows_files.radius(epsilon, kind), seed=seed)
+    """Return the settings of attacks made here, whose radius depends on the kind of media."""
+    return options.settings(rows_files.radius(epsilon, rows_files.attacked_kinds(rows)[0]), seed=seed)
 
 
 def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> AttackSettings | None:
@@ -136,8 +135,7 @@ def _attack(model: BaseChatModel, rows: Rows, settings: AttackSettings) -> Attac
     if not isinstance(model, ChatTransformersMultimodal):
         typer.echo("the rows to attack are not attacked: attacks need a local model, hf:PATH", err=True)
         return None
-    if any("target" not in item.details for item in rows.attack):
-        raise ConfigurationError('every row to attack needs a "target" where attacks are made here')
+    rows_files.check_attackable(rows)
     return settings
 
 

@@ -188,17 +188,19 @@ def _cost_reasons(
         f" of {limit:g} or less. No candidate is shown to be. The count is the best estimate that there is, and too low"
         " as often as too high."
     )
-    needed = limits.rows_needed
-    advice = (
-        "a limit of 0 cannot be shown by any number of rows"
-        if needed is None
-        else f"{needed} rows, all right and none lost, would be the fewest to show it"
-    )
     warning = (
         f"Too few harmless rows to tell whether the loss is within {limit:g}: on {rows} rows the lowest 95 % interval"
-        f" ends at {lowest:.3f}; {advice}."
+        f" ends at {lowest:.3f}; {_rows_advice(rows, limits.rows_needed)}."
     )
     return (reason,), (warning,)
+
+
+def _rows_advice(rows: int, needed: int | None) -> str:
+    if needed is None:
+        return "a limit of 0 cannot be shown by any number of rows"
+    if rows < needed:
+        return f"{needed} rows, all right and none lost, would be the fewest to show it"
+    return "what was lost is too near to the limit for so many rows"
 
 
 def _robustness_reasons(

@@ -84,9 +84,8 @@ def suspicion_sections(found: Calibration) -> Iterable[Section]:
         for alarm in measured.alarms
     ]
     columns = ("false alarms at most", "suspicion above", "false alarms", *(f"{arm} rows found" for arm in arms))
-    note = (
-        f"Set on {measured.num_rows} harmless rows; the rates are of {'other' if measured.is_held_out else 'the same'}"
-    )
+    other = "other" if measured.is_held_out else "the same"
+    note = f"Set on {measured.num_rows} harmless rows; the rates are of {other} rows."
     yield Section(
         title="Suspicion",
         text=suspicion_lines(found),
@@ -109,7 +108,8 @@ def suspicion_lines(found: Calibration) -> tuple[str, ...]:
         return ()
     alarm = measured.chosen
     lines = [f"Threshold of suspicion, set on {measured.num_rows} harmless rows: {_alarm_text(alarm, measured)}."]
-    lines += [f"Not written: {_alarm_text(other, measured)}." for other in measured.alarms if other != alarm]
+    others = [other for other in measured.alarms if other.threshold != alarm.threshold]
+    lines += [f"Not written: {_alarm_text(other, measured)}." for other in others]
     if measured.num_rows * alarm.wanted < 1:
         lines.append(
             f"The threshold of suspicion is the highest score of {measured.num_rows} harmless rows: fewer than"
