@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from smoothguard_guardrail._internal.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from smoothguard_guardrail.evaluation.arena import Arena, ArenaResult, Duel
     from smoothguard_guardrail.evaluation.arms import Arm, noise_only, run_arms, sweep, with_media
     from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items
+    from smoothguard_guardrail.evaluation.attackers import Attacker, default_attackers
     from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
     from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Answer": "items",
+    "Arena": "arena",
+    "ArenaResult": "arena",
     "Arm": "arms",
     "ArmRecord": "record",
     "AttackSettings": "attacked_media",
+    "Attacker": "attackers",
     "CachedJudge": "cache",
     "ChatJudge": "judges",
     "ClassifierJudge": "classifier_judge",
+    "Duel": "arena",
     "EvaluationRecord": "record",
     "InProcesses": "mappers",
     "InThreads": "mappers",
@@ -46,6 +52,7 @@ _MODULES = {
     "ScoreRow": "scores",
     "Scores": "scores",
     "attack_items": "attacked_media",
+    "default_attackers": "attackers",
     "identify": "identity",
     "mcnemar": "statistics",
     "noise_only": "arms",
@@ -57,12 +64,16 @@ _MODULES = {
 
 __all__ = [
     "Answer",
+    "Arena",
+    "ArenaResult",
     "Arm",
     "ArmRecord",
     "AttackSettings",
+    "Attacker",
     "CachedJudge",
     "ChatJudge",
     "ClassifierJudge",
+    "Duel",
     "EvaluationRecord",
     "InProcesses",
     "InThreads",
@@ -80,6 +91,7 @@ __all__ = [
     "ScoreRow",
     "Scores",
     "attack_items",
+    "default_attackers",
     "identify",
     "mcnemar",
     "noise_only",
