@@ -70,13 +70,13 @@ class Scale:
 SCALES = {
     "smoke": Scale(images=3, epsilons=(8,), num_steps=5, budgets=((2, 2), (3, 2)), screens=1, reading_copies=1),
     "standard": Scale(
-        images=200, epsilons=(4, 8, 16), num_steps=20, budgets=((10, 8), (58, 16)), screens=4, reading_copies=4
+        images=200, epsilons=(4, 8, 16), num_steps=20, budgets=((10, 8), (20, 8), (48, 16)), screens=4, reading_copies=4
     ),
     "large": Scale(
         images=200,
         epsilons=(4, 8, 16),
         num_steps=100,
-        budgets=((10, 8), (58, 16), (200, 32)),
+        budgets=((10, 8), (20, 8), (48, 16), (200, 32)),
         screens=9,
         reading_copies=8,
     ),

@@ -1,0 +1,87 @@
+"""The image part of the field study in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.field.outcomes import Escalation, Outcomes
+from smoothguard_guardrail.evaluation.report import Section
+from smoothguard_guardrail.evaluation.statistics import Rate
+
+
+def summary(
+    outcomes: Mapping[tuple[str, str, str], Outcomes],
+    adaptive: Mapping[tuple[str, int], Escalation],
+    wording: Section,
+    detection: Section,
+) -> tuple[str, ...]:
+    """Return the findings, including where the guard loses.
+
+    Args:
+        outcomes: By kind of image, attack and guard.
+        adaptive: By guard and radius.
+        wording: How the vote takes plain sentences.
+        detection: On photos and cut-outs.
+    """
+    kinds, attacks, guards = (list(dict.fromkeys(column)) for column in zip(*outcomes, strict=True))
+    default = guards[0]
+    return (
+        f"**Images: what was measured.** A real classifier of photos, wrapped as a chat model that names one object in "
+        f"a sentence. It is not a vision-language model, the images are few, and one image is several percent: read "
+        f"the intervals. The guard has its default settings ({default}) or more noise ({', '.join(guards[1:])}).",
+        *(_known(kind, attacks, guards, outcomes) for kind in kinds),
+        "**Attackers who know the guard.** "
+        + "; ".join(
+            f"{guard}, {epsilon}/255: lost {_of(escalation.stages[-1].lost)}"
+            for (guard, epsilon), escalation in adaptive.items()
+        )
+        + f", with at most {next(iter(adaptive.values())).stages[-1].gradients:,} gradients for each photo. "
+        "A guard whose noise an unknown model can bear does not stop an attacker who knows it.",
+        _sentences(wording),
+        _detection(detection),
+    )
+
+
+def _known(
+    kind: str, attacks: Sequence[str], guards: Sequence[str], outcomes: Mapping[tuple[str, str, str], Outcomes]
+) -> str:
+    clean = outcomes[kind, "none", guards[0]]
+    prices = "; ".join(
+        f"guarded with {guard} {_of(outcomes[kind, 'none', guard].guarded[0])}, "
+        f"{outcomes[kind, 'none', guard].withheld.k} withheld"
+        for guard in guards
+    )
+    attacked = " ".join(
+        f"At {attack} the attacker's target was named on {_of(found.bare[1])} alone and "
+        f"{found.guarded[1].k} guarded; the right name came back on {found.guarded[0].k}, and {found.withheld.k} "
+        f"answers were withheld."
+        for attack in attacks[1:]
+        for found in [outcomes[kind, attack, guards[0]]]
+    )
+    return (
+        f"**{kind.capitalize()}.** Without an attack the model names {_of(clean.bare[0])} right; {prices}. {attacked}"
+    )
+
+
+def _sentences(wording: Section) -> str:
+    rows = wording.tables[0].rows
+    misread = {str(row[0]): sum(int(str(count)) for count in row[2:]) for row in rows}
+    total = sum(int(str(count)) for count in rows[0][1:])
+    return (
+        f"**Plain sentences.** Of {total * len(rows):,} sentences that plainly name an object, the guard's classifier "
+        f"took {sum(misread.values()):,} for unsure or refusing ones, most often those like *{max(misread, key=lambda text: misread[text])}* "
+        f"({max(misread.values())} of {total})."
+    )
+
+
+def _detection(section: Section) -> str:
+    rows = [row for row in section.tables[0].rows if row[0] == "suspicion" and row[1] in (2, 8)]
+    parts = [f"{row[2]}, {row[1]} calls: ROC area {row[4 - 1]}, {_of(row[6])} found" for row in rows]
+    return (
+        f"**Detection.** Suspicion at 5 % false alarms or fewer, against all clean photos and cut-outs: "
+        f"{'; '.join(parts)}. Attacks through the guard were not even aimed at this score."
+    )
+
+
+def _of(rate: object) -> str:
+    return f"{rate.k} of {rate.n}" if isinstance(rate, Rate) else str(rate)
