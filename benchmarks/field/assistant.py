@@ -1,4 +1,4 @@
-"""A chat model that says in a sentence what EfficientNet-Lite0 names on an image: what the guard wraps in the field study.
+"""A chat model that says in a sentence what EfficientNet-Lite0 names on an image, for the guard to wrap.
 
 It names one object and does nothing else: it neither reads the question nor talks. The sentence is one of a few
 templates, chosen by the pixels, so that copies of one image are worded differently and the vote must see that they say

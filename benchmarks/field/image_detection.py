@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.detection import Scores, Signal, answers_differ, detection_section, embedding_distance, suspicion_score
+from benchmarks.field.assistant import name_in
 from benchmarks.field.outcomes import Escalation
 from benchmarks.field.subjects import GUARDS, Bench, Subject
 from smoothguard_guardrail import SmoothGuardConfig
@@ -40,7 +41,9 @@ def detection_sections(
                     f"also those that the model names wrong: users send such images too. *Plain* attacks were made on "
                     f"the model alone, *adaptive* ones through the guard's perturbation, on photos only; neither was "
                     f"made against these scores. *Embedding distance* is the mean cosine distance between two answers, "
-                    f"which ranks requests as the standard deviation of their embeddings does.",
+                    f"which ranks requests as the standard deviation of their embeddings does. *Names differ* is the "
+                    f"share of perturbed copies on which another object is named: it needs to know the names, and "
+                    f"shows what suspicion loses by how it groups sentences.",
                 ),
                 signals(bench, config, clean, attacked),
             )
@@ -57,6 +60,7 @@ def signals(
         "suspicion": lambda texts: suspicion_score(texts, config, components),
         "answers differ": answers_differ,
         "embedding distance": embedding_distance,
+        "names differ": lambda texts: names_differ(texts, bench.chat.names),
     }
 
     def scores(subjects: Sequence[Subject], calls: int, score: Callable[[Sequence[str]], float]) -> Scores:
@@ -74,3 +78,14 @@ def signals(
         for name, score in scorers.items()
         for calls in CALLS
     ]
+
+
+def names_differ(texts: Sequence[str], names: Sequence[str]) -> float:
+    """Return the share of the answers after the first that name another object, in [0, 1].
+
+    Example:
+        >>> names_differ(["This is a cat.", "A cat.", "A dog."], ["cat", "dog"])
+        0.5
+    """
+    first, *others = (name_in(text, names) for text in texts)
+    return sum(name != first for name in others) / len(others)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.field.assistant import WORDINGS, sentence
-from benchmarks.field.outcomes import COLUMNS, Escalation, Outcomes, count, escalations, mean_calls, named_right
 from benchmarks.field.image_detection import detection_sections
+from benchmarks.field.outcomes import COLUMNS, Escalation, Outcomes, count, escalations, mean_calls, named_right
 from benchmarks.field.part import Log, Part
 from benchmarks.field.reading import reading_section
 from benchmarks.field.subjects import GUARDS, SCALES, Bench, Subject
@@ -30,8 +30,11 @@ def image_part(folder: Path, scale_name: str, cache: Path, log: Log) -> Part:
     Raises:
         PackageError: A package cannot be had.
     """
-    scale = SCALES[scale_name]
-    bench = Bench.load(folder, scale, cache)
+    return measure_images(Bench.load(folder, SCALES[scale_name], cache), cache, log)
+
+
+def measure_images(bench: Bench, cache: Path, log: Log) -> Part:
+    """Measure everything about images with a loaded model; the packages of the reader are fetched, or not measured."""
     everything = bench.subjects()
     right = named_right(bench, everything)
     log(f"{len(right)} of {len(everything)} images are named right")
@@ -40,14 +43,10 @@ def image_part(folder: Path, scale_name: str, cache: Path, log: Log) -> Part:
     photos = [subject for subject in right if subject.kind == "photos"]
     adaptive = escalations(bench, photos)
     log("attacks through the guard")
-    naming, known, wording = (
-        naming_section(bench, outcomes, everything),
-        adaptive_section(bench, adaptive),
-        wording_section(bench),
-    )
-    detection = detection_sections(bench, everything, right, adaptive)
+    naming, known = naming_section(bench, outcomes, everything), adaptive_section(bench, adaptive)
+    wording, detection = wording_section(bench), detection_sections(bench, everything, right, adaptive)
     log("detection")
-    reading = reading_section(cache, num_screens=scale.screens, num_copies=scale.reading_copies)
+    reading = reading_section(cache, num_screens=bench.scale.screens, num_copies=bench.scale.reading_copies)
     log("reading")
     return Part(
         summary=summary(outcomes, adaptive, wording, detection[-1]),

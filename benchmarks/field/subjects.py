@@ -39,7 +39,7 @@ from smoothguard_guardrail.media.image import encode_png
 SEED = 0
 ROWS_AT_ONCE = 4
 """Images in one gradient: the fastest on one core."""
-GUARDS = {"sigma .05 (the default)": SmoothGuardConfig(), "sigma .1": SmoothGuardConfig(sigma=0.1)}
+GUARDS = {"default, sigma .05": SmoothGuardConfig(), "sigma .1": SmoothGuardConfig(sigma=0.1)}
 NUM_COPIES = SmoothGuardConfig().num_samples
 
 Budget = tuple[int, int]

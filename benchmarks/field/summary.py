@@ -28,15 +28,9 @@ def summary(
     return (
         f"**Images: what was measured.** A real classifier of photos, wrapped as a chat model that names one object in "
         f"a sentence. It is not a vision-language model, the images are few, and one image is several percent: read "
-        f"the intervals. The guard has its default settings ({default}) or more noise ({', '.join(guards[1:])}).",
+        f"the intervals. The guard has its default settings, {default}, or {', '.join(guards[1:])}.",
         *(_known(kind, attacks, guards, outcomes) for kind in kinds),
-        "**Attackers who know the guard.** "
-        + "; ".join(
-            f"{guard}, {epsilon}/255: lost {_of(escalation.stages[-1].lost)}"
-            for (guard, epsilon), escalation in adaptive.items()
-        )
-        + f", with at most {next(iter(adaptive.values())).stages[-1].gradients:,} gradients for each photo. "
-        "A guard whose noise an unknown model can bear does not stop an attacker who knows it.",
+        _adaptive(adaptive),
         _sentences(wording),
         _detection(detection),
     )
@@ -63,20 +57,38 @@ def _known(
     )
 
 
+def _adaptive(adaptive: Mapping[tuple[str, int], Escalation]) -> str:
+    lost = "; ".join(
+        f"{guard}, {epsilon}/255: lost {_of(escalation.stages[-1].lost)}"
+        for (guard, epsilon), escalation in adaptive.items()
+    )
+    ends = [escalation.stages[-1].lost for escalation in adaptive.values()]
+    verdict = (
+        ""
+        if 2 * sum(rate.k for rate in ends) < sum(rate.n for rate in ends)
+        else (" So noise that an unknown model can bear does not stop an attacker who knows of it.")
+    )
+    return (
+        f"**Attackers who know the guard.** With at most {next(iter(adaptive.values())).stages[-1].gradients:,} "
+        f"gradients for each photo: {lost}.{verdict}"
+    )
+
+
 def _sentences(wording: Section) -> str:
     rows = wording.tables[0].rows
     misread = {str(row[0]): sum(int(str(count)) for count in row[2:]) for row in rows}
     total = sum(int(str(count)) for count in rows[0][1:])
+    worst = max(misread, key=lambda text: misread[text])
     return (
         f"**Plain sentences.** Of {total * len(rows):,} sentences that plainly name an object, the guard's classifier "
-        f"took {sum(misread.values()):,} for unsure or refusing ones, most often those like *{max(misread, key=lambda text: misread[text])}* "
-        f"({max(misread.values())} of {total})."
+        f"took {sum(misread.values()):,} for unsure or refusing ones, most often those like *{worst}* "
+        f"({misread[worst]} of {total})."
     )
 
 
 def _detection(section: Section) -> str:
     rows = [row for row in section.tables[0].rows if row[0] == "suspicion" and row[1] in (2, 8)]
-    parts = [f"{row[2]}, {row[1]} calls: ROC area {row[4 - 1]}, {_of(row[6])} found" for row in rows]
+    parts = [f"{row[2]}, {row[1]} calls: ROC area {row[3]}, {_of(row[6])} found" for row in rows]
     return (
         f"**Detection.** Suspicion at 5 % false alarms or fewer, against all clean photos and cut-outs: "
         f"{'; '.join(parts)}. Attacks through the guard were not even aimed at this score."
