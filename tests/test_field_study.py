@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from benchmarks.field.image_detection import names_differ
 from benchmarks.field.images import measure_images
 from benchmarks.field.namer import Labelled, Namer, _fold
 from benchmarks.field.packages import Package, PackageError
+from benchmarks.field.stored_scores import FILE_NAME, stored_detection_section
 from benchmarks.field.subjects import Bench, Scale
 from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
 from smoothguard_guardrail.errors import InputError
@@ -127,3 +129,28 @@ def test_without_packages_the_study_says_so_and_writes_nothing(
     study.main()
     assert "skipped: images: efficientnet-lite-pytorch: no network" in capsys.readouterr().out
     assert not (tmp_path / "out").exists()
+
+
+def test_stored_scores_become_a_section(tmp_path: Path) -> None:
+    assert stored_detection_section(tmp_path, "Speech") is None
+    rows = [
+        {"kind": kind, "calls": calls, "score": score}
+        for calls in (2, 3)
+        for kind, score in (("clean", 0.0), ("clean", 0.5), ("plain", 1.0), ("adaptive", 0.0))
+    ]
+    (tmp_path / FILE_NAME).write_text(json.dumps(rows))
+    section = stored_detection_section(tmp_path, "Speech")
+    assert section is not None
+    assert [row[1:4] for row in section.tables[0].rows] == [
+        (2, "plain", "1.000 (1.000–1.000)"),
+        (2, "adaptive", "0.250 (0.000–0.500)"),
+        (3, "plain", "1.000 (1.000–1.000)"),
+        (3, "adaptive", "0.250 (0.000–0.500)"),
+    ]
+
+
+@pytest.mark.parametrize("rows", [[{"kind": "clean", "calls": 2, "score": 0.0}], [{"kind": "other"}], {}])
+def test_bad_stored_scores_are_rejected(tmp_path: Path, rows: object) -> None:
+    (tmp_path / FILE_NAME).write_text(json.dumps(rows))
+    with pytest.raises(ValueError, match="expected"):
+        stored_detection_section(tmp_path, "Speech")
