@@ -74,7 +74,7 @@ class NamerChat(BaseChatModel):
         """
         images = torch.stack([_last_image(messages) for messages in batch])
         namer: Namer = self.namer
-        found = [index for part in images.split(BATCH_SIZE) for index in namer.name(part)]
+        found = [index for part in torch.split(images, BATCH_SIZE) for index in namer.name(part)]
         return [
             AIMessage(sentence(self.names[index], wording_of(image)))
             for index, image in zip(found, images, strict=True)

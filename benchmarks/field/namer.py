@@ -165,7 +165,7 @@ def _fold(module: nn.Module) -> None:
         if isinstance(child, nn.Conv2d):
             convolution = child
         elif isinstance(child, nn.BatchNorm2d) and convolution is not None:
-            mean, variance = child.running_mean, child.running_var
+            mean, variance = child.get_buffer("running_mean"), child.get_buffer("running_var")
             folded = fuse_conv_bn_weights(
                 convolution.weight, convolution.bias, mean, variance, child.eps, child.weight, child.bias
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -188,13 +189,19 @@ class Bench:
             attack = PGD(
                 epsilon / 255,
                 num_steps=num_steps,
-                num_draws=num_draws,
-                transform=through and GuardView(config=through, model_info=ModelInfo.find(self.chat)),
                 random_start=stage > 0,
                 seed=SEED + stage,
                 max_batch_size=ROWS_AT_ONCE,
-                **({} if through is None else {"step_size": epsilon / 255 / 8, "momentum": 0.9, "step_decay": True}),
             )
+            if through is not None:
+                attack = dataclasses.replace(
+                    attack,
+                    num_draws=num_draws,
+                    transform=GuardView(config=through, model_info=ModelInfo.find(self.chat)),
+                    step_size=epsilon / 255 / 8,
+                    momentum=0.9,
+                    step_decay=True,
+                )
             goal = TargetClass(self.chat.namer, torch.tensor([self.target(subject)]))
             write_atomic(file, encode_png(attack.run(goal, read_image(subject.file)[None]).images[0]))
         return Subject(name=subject.name, file=file, right=subject.right)
