@@ -23,7 +23,9 @@ from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation.report import Report, render_html
 
 NAMES = ("strawberry", "lime", "blue jay")
-SCALE = Scale(images=2, epsilons=(8, 16), num_steps=3, budgets=((1, 1), (2, 2)), screens=1, reading_copies=1)
+SCALE = Scale(
+    images=2, adaptive_images=1, epsilons=(8, 16), num_steps=3, budgets=((1, 1), (2, 2)), screens=1, reading_copies=1
+)
 
 
 class ColourNetwork(nn.Module):

@@ -41,7 +41,7 @@ def measure_images(bench: Bench, cache: Path, log: Log) -> Part:
     outcomes = plain_outcomes(bench, everything, right)
     log("attacks on the model alone")
     photos = [subject for subject in right if subject.kind == "photos"]
-    adaptive = escalations(bench, photos)
+    adaptive = escalations(bench, photos[: bench.scale.adaptive_images])
     log("attacks through the guard")
     naming, known = naming_section(bench, outcomes, everything), adaptive_section(bench, adaptive)
     wording, detection = wording_section(bench), detection_sections(bench, everything, right, adaptive)
@@ -120,7 +120,7 @@ def adaptive_section(bench: Bench, adaptive: Mapping[tuple[str, int], Escalation
     return Section(
         title="Attackers who know the guard",
         text=(
-            f"Photos attacked through the guard's own perturbation, averaged over its draws, with up to {spent[-1]:,} "
+            f"The first {bench.scale.adaptive_images} photos that are named right, attacked through the guard's own perturbation, averaged over its draws, with up to {spent[-1]:,} "
             f"gradients for each. After every stage the attacker tries the image on the guard and goes on with those "
             f"that failed. *Lost*: the guard named the target at one of these tries. The other columns are for the "
             f"images as they were left, with fresh noise.",

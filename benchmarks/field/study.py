@@ -90,7 +90,7 @@ def main() -> None:
     add_cache_option(parser)
     options = parser.parse_args()
     cache = Path(options.cache or options.folder / "packages")
-    started, resumed = time.perf_counter(), options.folder.is_dir()
+    started, resumed = time.perf_counter(), any(options.folder.glob("*/*.jsonl"))
 
     def log(what: str) -> None:
         print(f"{time.perf_counter() - started:6.0f} s  {what}", flush=True)

@@ -53,6 +53,7 @@ class Scale:
 
     Args:
         images: Photos, and cut-outs, at most.
+        adaptive_images: Photos that are attacked through the guard, at most.
         epsilons: Radii of the attacks in 255ths, linf.
         num_steps: Of attacks that do not know the guard.
         budgets: Each stage is a new attack through the guard, on the photos that withstood the stages before.
@@ -61,6 +62,7 @@ class Scale:
     """
 
     images: int
+    adaptive_images: int
     epsilons: tuple[int, ...]
     num_steps: int
     budgets: tuple[Budget, ...]
@@ -69,15 +71,24 @@ class Scale:
 
 
 SCALES = {
-    "smoke": Scale(images=3, epsilons=(8,), num_steps=5, budgets=((2, 2), (3, 2)), screens=1, reading_copies=1),
+    "smoke": Scale(
+        images=3, adaptive_images=2, epsilons=(8,), num_steps=5, budgets=((2, 2), (3, 2)), screens=1, reading_copies=1
+    ),
     "standard": Scale(
-        images=200, epsilons=(4, 8, 16), num_steps=20, budgets=((10, 8), (20, 8), (48, 16)), screens=4, reading_copies=4
+        images=200,
+        adaptive_images=6,
+        epsilons=(4, 8, 16),
+        num_steps=20,
+        budgets=((25, 8), (50, 16)),
+        screens=4,
+        reading_copies=4,
     ),
     "large": Scale(
         images=200,
+        adaptive_images=200,
         epsilons=(4, 8, 16),
         num_steps=100,
-        budgets=((10, 8), (20, 8), (48, 16), (200, 32)),
+        budgets=((25, 8), (50, 16), (200, 32)),
         screens=9,
         reading_copies=8,
     ),
