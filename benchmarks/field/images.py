@@ -109,6 +109,7 @@ def adaptive_section(bench: Bench, adaptive: Mapping[tuple[str, int], Escalation
         found = count(bench, escalation.subjects, GUARDS[guard])
         lost = [stage.lost for stage in escalation.stages]
         rows.append((guard, f"{epsilon}/255", *lost, *found.copies[::-1], *found.guarded[::-1], found.withheld))
+    num_photos = len(next(iter(adaptive.values())).subjects)
     spent = [stage.gradients for stage in next(iter(adaptive.values())).stages]
     series = tuple(
         Series(
@@ -120,8 +121,9 @@ def adaptive_section(bench: Bench, adaptive: Mapping[tuple[str, int], Escalation
     return Section(
         title="Attackers who know the guard",
         text=(
-            f"The first {bench.scale.adaptive_images} photos that are named right, attacked through the guard's own perturbation, averaged over its draws, with up to {spent[-1]:,} "
-            f"gradients for each. After every stage the attacker tries the image on the guard and goes on with those "
+            f"{num_photos} photos, the first that are named right, attacked through the guard's own perturbation, "
+            f"averaged over its draws, with up to {spent[-1]:,} gradients for each. After every stage the attacker "
+            f"tries the image on the guard and begins again, at a random point and with a larger budget, with those "
             f"that failed. *Lost*: the guard named the target at one of these tries. The other columns are for the "
             f"images as they were left, with fresh noise.",
         ),
