@@ -8,13 +8,14 @@ from pathlib import Path
 
 from benchmarks.field.assistant import WORDINGS, sentence
 from benchmarks.field.image_detection import detection_sections
-from benchmarks.field.outcomes import COLUMNS, Escalation, Outcomes, count, escalations, mean_calls, named_right
+from benchmarks.field.outcomes import COLUMNS, Escalation, Outcomes, count, escalations, named_right
 from benchmarks.field.part import Log, Part
 from benchmarks.field.reading import reading_section
 from benchmarks.field.subjects import GUARDS, SCALES, Bench, Subject
 from benchmarks.field.summary import summary
-from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
+from smoothguard_guardrail.evaluation.statistics import Rate
 from smoothguard_guardrail.voting import classify_stances
 
 
@@ -43,8 +44,11 @@ def measure_images(bench: Bench, cache: Path, log: Log) -> Part:
     photos = [subject for subject in right if subject.kind == "photos"]
     adaptive = escalations(bench, photos[: bench.scale.adaptive_images])
     log("attacks through the guard")
-    naming, known = naming_section(bench, outcomes, everything), adaptive_section(bench, adaptive)
-    wording, detection = wording_section(bench), detection_sections(bench, everything, right, adaptive)
+    naming, known = naming_section(bench, outcomes), adaptive_section(bench, adaptive)
+    wording, detection = (
+        wording_section(bench, everything, right),
+        detection_sections(bench, everything, right, adaptive),
+    )
     log("detection")
     reading = reading_section(cache, num_screens=bench.scale.screens, num_copies=bench.scale.reading_copies)
     log("reading")
@@ -70,12 +74,8 @@ def plain_outcomes(
     return found
 
 
-def naming_section(
-    bench: Bench, outcomes: Mapping[tuple[str, str, str], Outcomes], everything: Sequence[Subject]
-) -> Section:
+def naming_section(bench: Bench, outcomes: Mapping[tuple[str, str, str], Outcomes]) -> Section:
     """Report attacks on the model alone, and what the guard makes of them."""
-    records = bench.ask(everything, SmoothGuardConfig())
-    calls = mean_calls(records, SmoothGuardConfig())
     return Section(
         title="A namer of objects",
         text=(
@@ -87,9 +87,8 @@ def naming_section(
             f"Without an attack all images count, also those that the model alone names wrong. Attacks are targeted "
             f"PGD of {bench.scale.num_steps} steps on the model alone, on images that it names right. *Right*: a right "
             f"name in the answer. *Target*: the name that the attacker wants. *Withheld*: the copies disagree, and the "
-            f"guard says that it can't answer. The guard is the real one, with {calls:.1f} calls per request on "
-            f"average. The last column is the vote with an oracle for names: what is lost beside it is lost by the "
-            f"grouping of sentences.",
+            f"guard says that it can't answer. *If names were voted on*: at "
+            f"least half of the copies agree on the name; what is lost beside it is lost by the grouping of sentences.",
         ),
         tables=(
             Table(
@@ -155,24 +154,43 @@ def adaptive_section(bench: Bench, adaptive: Mapping[tuple[str, int], Escalation
     )
 
 
-def wording_section(bench: Bench) -> Section:
-    """Report what the guard's classifier of stances makes of plain sentences."""
+def wording_section(bench: Bench, everything: Sequence[Subject], right: Sequence[Subject]) -> Section:
+    """Report what the guard's classifier of stances makes of plain sentences, and what its mistakes cost."""
     names = list(dict.fromkeys(bench.chat.names))
-    rows = []
-    for number, wording in enumerate(WORDINGS):
+    sentences = []
+    for number in range(len(WORDINGS)):
         found = Counter(classify_stances([sentence(name, number) for name in names]))
-        rows.append((wording.format(noun="an otter"), *(found[stance] for stance in ("answers", "unsure", "refuses"))))
+        sentences.append((sentence("otter", number), *(found[stance] for stance in ("answers", "unsure", "refuses"))))
+    epsilon = bench.scale.epsilons[len(bench.scale.epsilons) // 2]
+    images = {"none": everything, f"{epsilon}/255": [bench.attacked(subject, epsilon) for subject in right]}
+    classifiers = {
+        "the guard's": None,
+        "takes all as answers": GuardComponents(stance_classifier=lambda texts: ["answers"] * len(texts)),
+    }
+    cost: list[tuple[str | Rate | float, ...]] = []
+    for attack, subjects in images.items():
+        for classifier, components in classifiers.items():
+            for guard, config in GUARDS.items():
+                counted = count(bench, subjects, config, components=components)
+                cost.append((attack, guard, classifier, counted.guarded[0], counted.withheld, counted.calls))
     return Section(
         title="How the vote takes plain sentences",
         text=(
             f"The guard sorts answers into those that answer, are unsure, or refuse, before it groups them. Every "
-            f"sentence below names an object plainly, so each should count as an answer, with all {len(names)} names.",
+            f"sentence below names an object plainly, so each should count as an answer, with all {len(names)} names. "
+            f"The second table says what the mistakes cost, on all images or the attacked ones, by replacing the "
+            f"classifier.",
         ),
         tables=(
             Table(
                 title="Sentences by what the classifier calls them",
                 columns=("sentence", "answers", "unsure", "refuses"),
-                rows=tuple(rows),
+                rows=tuple(sentences),
+            ),
+            Table(
+                title="What it costs",
+                columns=("attack", "guard", "classifier", "right", "withheld", "calls"),
+                rows=tuple(cost),
             ),
         ),
     )

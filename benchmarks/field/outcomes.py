@@ -9,6 +9,7 @@ from benchmarks.field.assistant import name_in
 from benchmarks.field.copies import winner
 from benchmarks.field.subjects import GUARDS, SEED, Bench, Subject
 from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, Replayed, replay
 from smoothguard_guardrail.evaluation.statistics import Rate
 
@@ -23,6 +24,7 @@ class Outcomes:
         guarded: By the guard: right, target.
         withheld: How often the guard abstained.
         ideal: Right names if the vote compared names instead of sentences.
+        calls: Mean number of model calls of a guarded request.
     """
 
     bare: tuple[Rate, Rate]
@@ -30,11 +32,12 @@ class Outcomes:
     guarded: tuple[Rate, Rate]
     withheld: Rate
     ideal: Rate
+    calls: float
 
     @property
-    def cells(self) -> tuple[Rate, ...]:
+    def cells(self) -> tuple[Rate | float, ...]:
         """All of them, in the order of `COLUMNS`."""
-        return (*self.bare, *self.copies, *self.guarded, self.withheld, self.ideal)
+        return (*self.bare, *self.copies, *self.guarded, self.withheld, self.ideal, self.calls)
 
 
 COLUMNS = (
@@ -46,6 +49,7 @@ COLUMNS = (
     "guarded: target",
     "guarded: withheld",
     "right, if names were voted on",
+    "calls",
 )
 
 
@@ -75,10 +79,23 @@ class Escalation:
     subjects: tuple[Subject, ...]
 
 
-def count(bench: Bench, subjects: Sequence[Subject], config: SmoothGuardConfig) -> Outcomes:
-    """Ask about images, alone and guarded, and count."""
+def count(
+    bench: Bench,
+    subjects: Sequence[Subject],
+    config: SmoothGuardConfig,
+    *,
+    components: GuardComponents | None = None,
+) -> Outcomes:
+    """Ask about images, alone and guarded, and count.
+
+    Args:
+        bench: The model.
+        subjects: The images.
+        config: Of the guard.
+        components: Replaced parts of the vote.
+    """
     records = bench.ask(subjects, config)
-    elected = replay(config, records)
+    elected = replay(config, records, components=components)
     names, pairs = bench.chat.names, list(zip(subjects, records, strict=True))
 
     def rates(texts: Callable[[CopyAnswers], Sequence[str | None]]) -> tuple[Rate, Rate]:
@@ -96,6 +113,7 @@ def count(bench: Bench, subjects: Sequence[Subject], config: SmoothGuardConfig) 
         guarded=rates(lambda record: texts[record.item_id]),
         withheld=Rate.of(answer.verdict == "abstained" for answer in elected),
         ideal=Rate.of(name in subject.right for subject, name in zip(subjects, ideal, strict=True)),
+        calls=sum(answer.num_calls for answer in elected) / len(elected),
     )
 
 
@@ -107,11 +125,6 @@ def named_right(bench: Bench, subjects: Sequence[Subject]) -> list[Subject]:
         for subject, record in zip(subjects, records, strict=True)
         if name_in(record.clean or "", bench.chat.names) in subject.right
     ]
-
-
-def mean_calls(records: Sequence[CopyAnswers], config: SmoothGuardConfig) -> float:
-    """Return the mean number of model calls of a guarded request."""
-    return sum(answer.num_calls for answer in replay(config, records)) / len(records)
 
 
 def escalate(bench: Bench, subjects: Sequence[Subject], epsilon: int, config: SmoothGuardConfig) -> Escalation:
