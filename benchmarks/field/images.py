@@ -16,6 +16,7 @@ from benchmarks.field.summary import summary
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
 from smoothguard_guardrail.evaluation.statistics import Rate
+from smoothguard_guardrail.result import Stance
 from smoothguard_guardrail.voting import classify_stances
 
 
@@ -165,7 +166,7 @@ def wording_section(bench: Bench, everything: Sequence[Subject], right: Sequence
     images = {"none": everything, f"{epsilon}/255": [bench.attacked(subject, epsilon) for subject in right]}
     classifiers = {
         "the guard's": None,
-        "takes all as answers": GuardComponents(stance_classifier=lambda texts: ["answers"] * len(texts)),
+        "takes all as answers": GuardComponents(stance_classifier=_all_answer),
     }
     cost: list[tuple[str | Rate | float, ...]] = []
     for attack, subjects in images.items():
@@ -194,3 +195,7 @@ def wording_section(bench: Bench, everything: Sequence[Subject], right: Sequence
             ),
         ),
     )
+
+
+def _all_answer(texts: Sequence[str]) -> list[Stance]:
+    return ["answers"] * len(texts)
