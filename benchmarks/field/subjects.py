@@ -7,10 +7,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from PIL import Image
 
 from benchmarks.field.assistant import QUESTION, NamerChat, spoken
+from benchmarks.field.copies import to_tensor
 from benchmarks.field.namer import (
     CODE,
     CUTOUTS,
@@ -30,7 +33,6 @@ from smoothguard_guardrail._internal.files import file_sha256, write_atomic
 from smoothguard_guardrail.attacks import PGD
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView
-from smoothguard_guardrail.evaluation.attacked_images import image_perturbation, read_image
 from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, ask_copies
@@ -191,7 +193,7 @@ class Bench:
             image=file_sha256(subject.file),
             target=self.target(subject),
             epsilon=epsilon,
-            through=through and image_perturbation(through),
+            through=through and _perturbation(through),
             budget=[num_steps, num_draws],
             stage=stage,
         )
@@ -214,7 +216,7 @@ class Bench:
                     step_decay=True,
                 )
             goal = TargetClass(self.chat.namer, torch.tensor([self.target(subject)]))
-            write_atomic(file, encode_png(attack.run(goal, read_image(subject.file)[None]).images[0]))
+            write_atomic(file, encode_png(attack.run(goal, to_tensor(Image.open(subject.file))[None]).images[0]))
         return Subject(name=subject.name, file=file, right=subject.right)
 
     def ask(self, subjects: Sequence[Subject], config: SmoothGuardConfig, *, seed: int = SEED) -> list[CopyAnswers]:
@@ -222,7 +224,7 @@ class Bench:
         return [self._ask(subject, config, seed) for subject in subjects]
 
     def _ask(self, subject: Subject, config: SmoothGuardConfig, seed: int) -> CopyAnswers:
-        image, noise = file_sha256(subject.file), image_perturbation(config)
+        image, noise = file_sha256(subject.file), _perturbation(config)
         key = content_key(image=image, noise=noise, seed=seed, num_copies=NUM_COPIES, name=subject.name)
         known = self._answers.get(key)
         if known is not None:
@@ -239,3 +241,8 @@ class Bench:
         if not file.exists():
             write_atomic(file, encode_png(resize(labelled.image, (INPUT_SIDE, INPUT_SIDE))))
         return Subject(name=name, file=file, right=frozenset(self.chat.names[index] for index in labelled.labels))
+
+
+def _perturbation(config: SmoothGuardConfig) -> dict[str, Any]:
+    """Return the settings that say how images are perturbed: what attacks through the guard and answers depend on."""
+    return config.model_dump(mode="json", include={"sigma", "noise_space", "image"})
