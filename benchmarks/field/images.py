@@ -96,7 +96,7 @@ def naming_section(bench: Bench, outcomes: Mapping[tuple[str, str, str], Outcome
                 title="Right names and targets",
                 columns=("images", "attack", "guard", *COLUMNS),
                 rows=tuple((*key, *found.cells) for key, found in outcomes.items()),
-                note="Copies of one image are alike, so the intervals of single copies are too narrow.",
+                note="Single copies count by image: half of its copies count as half an image.",
             ),
         ),
     )

@@ -99,11 +99,12 @@ def count(
     names, pairs = bench.chat.names, list(zip(subjects, records, strict=True))
 
     def rates(texts: Callable[[CopyAnswers], Sequence[str | None]]) -> tuple[Rate, Rate]:
-        named = [(subject, name_in(text or "", names)) for subject, record in pairs for text in texts(record)]
-        return (
-            Rate.of(name in subject.right for subject, name in named),
-            Rate.of(name == bench.target_name(subject) for subject, name in named),
-        )
+        right, target = [], []
+        for subject, record in pairs:
+            named = [name_in(text or "", names) for text in texts(record)]
+            right.append(sum(name in subject.right for name in named) / len(named))
+            target.append(named.count(bench.target_name(subject)) / len(named))
+        return Rate.mean(right), Rate.mean(target)
 
     texts = {record.item_id: [answer.text] for record, answer in zip(records, elected, strict=True)}
     ideal = [winner([name_in(text or "", names) for text in record.answers]) for record in records]

@@ -47,7 +47,7 @@ def _known(
     )
     attacked = " ".join(
         f"At {attack} the attacker's target was named on {_of(found.bare[1])} alone and "
-        f"{found.guarded[1].k} guarded; the right name came back on {found.guarded[0].k}, and {found.withheld.k} "
+        f"{found.guarded[1].k:g} guarded; the right name came back on {found.guarded[0].k:g}, and {found.withheld.k} "
         f"answers were withheld."
         for attack in attacks[1:]
         for found in [outcomes[kind, attack, guards[0]]]
@@ -87,13 +87,20 @@ def _sentences(wording: Section) -> str:
 
 
 def _detection(section: Section) -> str:
-    rows = [row for row in section.tables[0].rows if row[0] == "suspicion" and row[1] in (2, 8)]
-    parts = [f"{row[2]}, {row[1]} calls: ROC area {row[3]}, {_of(row[6])} found" for row in rows]
+    rows = section.tables[0].rows
+    most = max(int(str(row[1])) for row in rows)
+    attacks = list(dict.fromkeys(str(row[2]) for row in rows))
+    parts = []
+    for attack in attacks:
+        areas = {str(row[0]): str(row[3]) for row in rows if row[1] == most and row[2] == attack}
+        found = next(row[6] for row in rows if row[:3] == ("suspicion", most, attack))
+        others = ", ".join(f"{name} {area.split()[0]}" for name, area in areas.items() if name != "suspicion")
+        parts.append(f"{attack}: ROC area {areas['suspicion']}, {_of(found)} found (areas of others: {others})")
     return (
-        f"**Detection.** Suspicion at 5 % false alarms or fewer, against all clean photos and cut-outs: "
-        f"{'; '.join(parts)}. Attacks through the guard were not even aimed at this score."
+        f"**Detection.** Suspicion after {most} calls, with at most 5 % false alarms on all clean photos and cut-outs: "
+        f"{'; '.join(parts)}. An area below .5 means that attacked images look less suspicious than clean ones."
     )
 
 
 def _of(rate: object) -> str:
-    return f"{rate.k} of {rate.n}" if isinstance(rate, Rate) else str(rate)
+    return f"{rate.k:g} of {rate.n}" if isinstance(rate, Rate) else str(rate)
