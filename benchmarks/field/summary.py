@@ -24,11 +24,10 @@ def summary(
         detection: On photos and cut-outs.
     """
     kinds, attacks, guards = (list(dict.fromkeys(column)) for column in zip(*outcomes, strict=True))
-    default = guards[0]
     return (
         f"**Images: what was measured.** A real classifier of photos, wrapped as a chat model that names one object in "
         f"a sentence. It is not a vision-language model, the images are few, and one image is several percent: read "
-        f"the intervals. The guard has its default settings, {default}, or {', '.join(guards[1:])}.",
+        f"the intervals. Two guards: {'; '.join(guards)}.",
         *(_known(kind, attacks, guards, outcomes) for kind in kinds),
         _adaptive(adaptive),
         _sentences(wording),
@@ -41,14 +40,14 @@ def _known(
 ) -> str:
     clean = outcomes[kind, "none", guards[0]]
     prices = "; ".join(
-        f"guarded with {guard} {_of(outcomes[kind, 'none', guard].guarded[0])}, "
+        f"guarded ({guard}) {_of(outcomes[kind, 'none', guard].guarded[0])}, "
         f"{outcomes[kind, 'none', guard].withheld.k} withheld"
         for guard in guards
     )
     attacked = " ".join(
         f"At {attack} the attacker's target was named on {_of(found.bare[1])} alone and "
         f"{found.guarded[1].k:g} guarded; the right name came back on {found.guarded[0].k:g}, and {found.withheld.k} "
-        f"answers were withheld."
+        f"times the answer was withheld."
         for attack in attacks[1:]
         for found in [outcomes[kind, attack, guards[0]]]
     )
