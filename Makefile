@@ -1,6 +1,7 @@
 # `make demo` and `make test` are all you need; every target sets up its environment first.
 PYTHON ?= python3
 WORKERS ?= 2
+SCALE ?= standard
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
 EXTRAS := .[eval,local,ray,serve]
@@ -10,7 +11,7 @@ VERIFY_TYPES := PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes smooth
 HOST_TESTS := tests/hosts tests/_langchain tests/core tests/observability
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs bench study reference-model clean
+.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs bench study field-study reference-model clean
 
 help:  ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +67,9 @@ bench: .venv/.installed  ## Measure the guard's own cost: perturbing, encoding, 
 
 study: .venv/.installed  ## Attack and guard the reference model in every arm; write docs/study and print the README's table.
 	$(BIN)/python -m benchmarks.study
+
+field-study: .venv/.installed  ## Attack and guard real models from package registries; write docs/field. SCALE=smoke is quick.
+	$(BIN)/python -m benchmarks.field.study --scale $(SCALE)
 
 reference-model: .venv/.installed  ## Train the reference model from scratch (about an hour on two cores).
 	$(BIN)/python -m training.train

@@ -1,4 +1,4 @@
-"""What the guard's perturbation costs a real reader of text and a real namer of objects.
+"""Real models under attack and behind the guard, and what its perturbation costs them.
 
-The models and images come from package registries at run time, into a cache folder; none is part of this project.
+The models and media come from package registries at run time, into a cache folder; none is part of this project.
 """

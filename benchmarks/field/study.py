@@ -1,0 +1,107 @@
+"""`python -m benchmarks.field.study`: attack real models from package registries, guard them, and write a report.
+
+Images and answers are stored in a folder, so that a stopped run resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.field.images import image_part
+from benchmarks.field.packages import PackageError, add_cache_option
+from benchmarks.field.part import Log, Part
+from benchmarks.field.stored_scores import stored_detection_section
+from benchmarks.field.subjects import GUARDS, SCALES, SEED
+from smoothguard_guardrail.evaluation.record import device_name, versions
+from smoothguard_guardrail.evaluation.report import Report, write_report
+
+DEFAULT_FOLDER = Path("runs/field")
+SPEECH = "benchmarks.field.speech"
+Measure = Callable[[Path, str, Path, Log], Part]
+
+
+def parts(folder: Path, scale: str, cache: Path, log: Log) -> dict[str, Part]:
+    """Measure every part whose packages can be had; says which are skipped."""
+    measured: dict[str, Measure] = {"images": image_part}
+    if importlib.util.find_spec(SPEECH) is not None:
+        measured["speech"] = speech_part
+    found = {}
+    for name, measure in measured.items():
+        try:
+            found[name] = measure(folder / name, scale, cache, log)
+        except (PackageError, SystemExit) as error:  # a part's own command ends with `SystemExit`
+            log(f"skipped: {name}: {error}")
+    return found
+
+
+def speech_part(folder: Path, scale: str, cache: Path, log: Log) -> Part:
+    """Measure everything about speech.
+
+    Raises:
+        SystemExit: A package cannot be had.
+    """
+    speech: Any = importlib.import_module(SPEECH)
+    measured = speech.SpeechStudy(folder, speech.SCALES[scale], cache)
+    sections, summary = speech.sections(measured), speech.summary(measured)
+    log("speech")
+    detection = stored_detection_section(folder, "Detection: speech")
+    return Part(
+        summary=(f"**Speech.** {' '.join(summary)}",),
+        sections=(*sections, *(() if detection is None else (detection,))),
+    )
+
+
+def report(found: Mapping[str, Part], *, scale: str, seconds: int, resumed: bool) -> Report:
+    """Join the parts into one report."""
+    environment: dict[str, Any] = {
+        "command": f"python -m benchmarks.field.study --scale {scale}",
+        "seconds": seconds,
+        "processor seconds": round(time.process_time()),
+        "resumed from stored media and answers": resumed,
+        "parts": list(found),
+        "versions": versions(),
+        "device": device_name(),
+        "seed": SEED,
+        "scale": asdict(SCALES[scale]),
+        "guards": {name: config.model_dump(mode="json") for name, config in GUARDS.items()},
+    }
+    return Report(
+        title="SmoothGuard on real models: a field study",
+        summary=tuple(paragraph for part in found.values() for paragraph in part.summary),
+        sections=tuple(section for part in found.values() for section in part.sections),
+        environment=json.loads(json.dumps(environment)),
+    )
+
+
+def main() -> None:
+    """Read the command line, run the study, write its report."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--scale", choices=tuple(SCALES), default="standard")
+    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="stores media and answers")
+    parser.add_argument("--out", type=Path, default=Path("docs/field"), help="where report.html and report.json go")
+    add_cache_option(parser)
+    options = parser.parse_args()
+    cache = Path(options.cache or options.folder / "packages")
+    started, resumed = time.perf_counter(), any(options.folder.glob("*/*.jsonl"))
+
+    def log(what: str) -> None:
+        print(f"{time.perf_counter() - started:6.0f} s  {what}", flush=True)
+
+    found = parts(options.folder, options.scale, cache, log)
+    if not found:
+        return
+    seconds = round(time.perf_counter() - started)
+    page, _ = write_report(report(found, scale=options.scale, seconds=seconds, resumed=resumed), options.out)
+    print(f"report: {page}")
+
+
+if __name__ == "__main__":
+    main()
