@@ -1,0 +1,248 @@
+"""What the guard's noise on audio costs a real transcriber of speech, and which attacks on it it stops.
+
+Run: python -m benchmarks.field.speech --cache FOLDER. The transcriber is Whisper tiny.en, which follows no
+instruction: an attack makes it write another sentence. The recordings are telephone prompts of one speaker, 8 kHz.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.field.packages import add_cache_option
+from benchmarks.field.speech_attacks import Attacked, Budget
+from benchmarks.field.speech_study import NUM_COPIES, Scale, SpeechStudy, error_rate, is_away, is_hit
+from benchmarks.field.transcriber import TranscribingChatModel, question
+from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
+from smoothguard_guardrail._internal.files import write_atomic
+from smoothguard_guardrail.evaluation.report import Section, Table
+from smoothguard_guardrail.evaluation.report.content import Cell
+from smoothguard_guardrail.evaluation.report.formatting import cell_text
+from smoothguard_guardrail.evaluation.statistics import Rate
+
+DEFAULT = f"noise, {SmoothGuardConfig().audio.snr_db:g} dB"
+"""The guard's own setting, by its name among the perturbations."""
+CALLS = (2, 3, 5, 8)
+"""Calls, the clean one included, for which the suspicion is stored."""
+_NOISE = tuple(f"noise, {snr} dB" for snr in (25, 20, 15, 10))
+_ALL = (
+    "noise, 30 dB",
+    *_NOISE,
+    "noise, 5 dB",
+    "shift, 50 ms",
+    "speed, 3 %",
+    "low-pass, 3 kHz",
+    "low-pass, 2 kHz",
+    "dropped frames, 10 %",
+    "mu-law, 5 bits",
+    "noise, 15 dB, and speed, 3 %",
+    "noise, 15 dB, and low-pass, 3 kHz",
+    "noise, 10 dB, and low-pass, 3 kHz",
+)
+_PLAIN = (Budget(snr_db=20, num_steps=60), Budget(snr_db=25, num_steps=80), Budget(snr_db=30, num_steps=120))
+_ADAPTIVE = Budget(snr_db=20, num_steps=60, num_draws=3)
+SCALES = {
+    "smoke": Scale(
+        num_sentences=4,
+        num_attacked=2,
+        num_adaptive=1,
+        budgets=(Budget(snr_db=20, num_steps=40),),
+        adaptive=Budget(snr_db=20, num_steps=5, num_draws=2),
+        perturbations=(DEFAULT, "speed, 3 %"),
+        adaptive_to=(DEFAULT,),
+    ),
+    "standard": Scale(
+        num_sentences=24,
+        num_attacked=10,
+        num_adaptive=5,
+        budgets=_PLAIN,
+        adaptive=_ADAPTIVE,
+        perturbations=_ALL,
+        adaptive_to=("noise, 20 dB", "noise, 10 dB"),
+    ),
+    "large": Scale(
+        num_sentences=190,
+        num_attacked=64,
+        num_adaptive=64,
+        budgets=_PLAIN,
+        adaptive=_ADAPTIVE,
+        perturbations=_ALL,
+        adaptive_to=_NOISE,
+    ),
+}
+
+
+def sections(study: SpeechStudy) -> tuple[Section, ...]:
+    """Measure what is not stored yet, and return the part of a report; writes `suspicion.json` into the folder."""
+    write_suspicion(study)
+    return (
+        Section(
+            title="A transcriber of speech",
+            text=(
+                "Whisper tiny.en writes down telephone prompts of one speaker, 8 kHz. It follows no instruction: an "
+                "attack *succeeds* when the transcript is the sentence that the attacker chose, word for word. Every "
+                "attack is white-box PGD on the waveform, bounded by the ratio of the recording's power to that of "
+                "the change, and goes on after its first success. *Adaptive* attacks minimise the mean loss over "
+                f"draws of the perturbation. The guard's answer is the default vote over {NUM_COPIES} copies.",
+            ),
+            tables=(attack_table(study), perturbation_table(study), host_table(study)),
+        ),
+    )
+
+
+def attack_table(study: SpeechStudy) -> Table:
+    """Return how often attacks succeed without a guard, through the whole window of 30 s."""
+    rows = []
+    for budget in study.scale.budgets:
+        found = study.plain(budget)
+        texts = [study.transcript(each.recording) for each in found]
+        rows.append(
+            (
+                f"{budget.snr_db:g} dB",
+                budget.num_steps,
+                _hits(texts, found),
+                _aways(texts, found),
+                sum(each.loss for each in found) / len(found),
+                sum(each.seconds for each in found) / len(found),
+            )
+        )
+    columns = ("ratio", "steps", "target written", "more than half of the words wrong", "mean loss", "seconds each")
+    return Table(title="Attacks without a guard", columns=columns, rows=tuple(rows))
+
+
+def perturbation_table(study: SpeechStudy) -> Table:
+    """Return what each perturbation costs, and which attacks succeed in spite of the vote over it."""
+    sentences, attacks = study.sentences, [study.plain(budget) for budget in study.scale.budgets]
+    clean = error_rate([(study.transcript(each), each) for each in sentences])
+    rows: list[tuple[Cell, ...]] = []
+    bare = [_hits([study.transcript(each.recording) for each in found], found) for found in attacks]
+    rows.append(("no guard", clean, clean, None, *bare, None, None))
+    for name in study.scale.perturbations:
+        single = error_rate([(text, each) for each in sentences for text in study.copies(each, name)])
+        elected = [study.elected(each, name) for each in sentences]
+        voted = error_rate([(each.text, truth) for each, truth in zip(elected, sentences, strict=True)])
+        guarded = [_guarded(study, name, found) for found in attacks]
+        adaptive: tuple[Cell, Cell] = (None, None)
+        if name in study.scale.adaptive_to:
+            found = study.adaptive(name)
+            adaptive = (_guarded(study, name, found), _copies_hit(study, name, found))
+        rows.append((name, single, voted, Rate.of(each.abstains for each in elected), *guarded, *adaptive))
+    columns = (
+        "perturbation",
+        "word error rate, single copies",
+        "vote",
+        "abstained",
+        *(f"attacked, {budget.snr_db:g} dB" for budget in study.scale.budgets),
+        f"adaptive, {study.scale.adaptive.snr_db:g} dB",
+        "its single copies",
+    )
+    return Table(
+        title="Perturbations",
+        columns=columns,
+        rows=tuple(rows),
+        note="The word error rate of the vote is that of the elected transcript, also where the guard abstains, for "
+        "which it refuses by default. Attacked: the target is the guard's answer.",
+    )
+
+
+def host_table(study: SpeechStudy) -> Table:
+    """Return what `SmoothGuardChatModel` answers about attacked recordings, sent as a user would send them."""
+    found = study.plain(study.scale.budgets[0])[:2]
+    model = TranscribingChatModel(whisper=study.whisper)
+    guarded = SmoothGuardChatModel(model, SmoothGuardConfig(seed=0, max_concurrency=1))
+    rows = [
+        (
+            each.recording.name,
+            " ".join(each.recording.words),
+            str(host.invoke([question(each.recording.waveform)]).text),
+            kind,
+        )
+        for each in found
+        for kind, host in (("no guard", model), ("guarded", guarded))
+    ]
+    return Table(title="As a user calls it", columns=("recording", "spoken", "answer", "model"), rows=tuple(rows))
+
+
+def write_suspicion(study: SpeechStudy) -> None:
+    """Write the suspicion of clean, attacked and adaptively attacked recordings as rows of kind, calls and score."""
+    kinds = {
+        "clean": [each for each in study.sentences],
+        "plain": [each.recording for budget in study.scale.budgets for each in study.plain(budget)],
+        "adaptive": [each.recording for each in study.adaptive(DEFAULT)] if DEFAULT in study.scale.adaptive_to else [],
+    }
+    rows = [
+        {"kind": kind, "calls": calls, "score": study.suspicion(each, DEFAULT, calls)}
+        for kind, items in kinds.items()
+        for each in items
+        for calls in CALLS
+    ]
+    write_atomic(study.folder / "suspicion.json", json.dumps(rows, indent=1))
+
+
+def summary(study: SpeechStudy) -> tuple[str, ...]:
+    """Return what was found as sentences, the losses included."""
+    table = perturbation_table(study)
+    by_name = {str(row[0]): row for row in table.rows}
+    bare, own = by_name["no guard"], by_name.get(DEFAULT)
+    first = study.scale.budgets[0].snr_db
+    found = [
+        f"Without a guard, attacks at {first:g} dB made Whisper tiny.en write the chosen sentence in "
+        f"{cell_text(bare[4])} of the recordings."
+    ]
+    if own is not None:
+        found.append(
+            f"The default, {DEFAULT}, costs a transcript: a word error rate of {cell_text(own[2])} after the vote, "
+            f"{cell_text(bare[1])} without a guard; it abstains on {cell_text(own[3])} of the clean recordings. "
+            f"Attacks that do not know the guard then succeed in {cell_text(own[4])}, adaptive ones in "
+            f"{cell_text(own[-2])}."
+        )
+    return tuple(found)
+
+
+def _hits(texts: Sequence[str], found: Sequence[Attacked]) -> Rate:
+    return Rate.of(is_hit(text, each) for text, each in zip(texts, found, strict=True))
+
+
+def _aways(texts: Sequence[str], found: Sequence[Attacked]) -> Rate:
+    return Rate.of(is_away(text, each) for text, each in zip(texts, found, strict=True))
+
+
+def _guarded(study: SpeechStudy, name: str, found: Sequence[Attacked]) -> Rate:
+    votes = [study.elected(each.recording, name) for each in found]
+    return Rate.of(not vote.abstains and is_hit(vote.text, each) for vote, each in zip(votes, found, strict=True))
+
+
+def _copies_hit(study: SpeechStudy, name: str, found: Sequence[Attacked]) -> Rate:
+    return Rate.of(is_hit(text, each) for each in found for text in study.copies(each.recording, name))
+
+
+def print_table(table: Table) -> None:
+    """Print a table as Markdown."""
+    print(f"\n{table.title}\n\n| {' | '.join(table.columns)} |\n{'|---' * len(table.columns)}|")
+    for row in table.rows:
+        print(f"| {' | '.join(map(cell_text, row))} |", flush=True)
+    if table.note:
+        print(f"\n{table.note}")
+
+
+def main() -> None:
+    """Print the tables and the summary."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_cache_option(parser)
+    parser.add_argument("--scale", choices=tuple(SCALES), default="standard")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("runs/field/speech"), help="what is measured once stays here"
+    )
+    options = parser.parse_args()
+    study = SpeechStudy(options.folder, SCALES[options.scale], options.cache)
+    for section in sections(study):
+        print(f"{section.title}\n\n" + "\n".join(section.text))
+        for table in section.tables:
+            print_table(table)
+    print("", *summary(study), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
