@@ -168,7 +168,7 @@ def host_table(study: SpeechStudy) -> Table:
 def write_suspicion(study: SpeechStudy) -> None:
     """Write the suspicion of clean, attacked and adaptively attacked recordings as rows of kind, calls and score."""
     kinds = {
-        "clean": [each for each in study.sentences],
+        "clean": study.sentences,
         "plain": [each.recording for budget in study.scale.budgets for each in study.plain(budget)],
         "adaptive": [each.recording for each in study.adaptive(DEFAULT)] if DEFAULT in study.scale.adaptive_to else [],
     }

@@ -186,21 +186,19 @@ def state_dict(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for part in ("encoder", "decoder"):
         found[f"model.{part}.embed_positions.weight"] = weights[f"{part}/position_encodings/encodings"]
         found |= _layer_norm(weights, f"{part}/layer_norm", f"model.{part}.layer_norm")
+        number = 0
+        while f"{part}/layer_{number}/ffn/linear_0/weight" in weights:
+            found |= _layer(weights, f"{part}/layer_{number}", f"model.{part}.layers.{number}")
+            number += 1
     for name in ("conv1", "conv2"):
         found |= {f"model.encoder.{name}.{kind}": weights[f"encoder/{name}/{kind}"] for kind in ("weight", "bias")}
-    layers = sorted(
-        {tuple(name.split("/")[:2]) for name in weights if "/layer_" in name and "/layer_norm" not in name[:20]}
-    )
-    for part, layer in layers:
-        found |= _layer(weights, f"{part}/{layer}", f"model.{part}.layers.{layer.removeprefix('layer_')}")
     return found
 
 
 def _layer(weights: dict[str, torch.Tensor], old: str, new: str) -> dict[str, torch.Tensor]:
     found = _layer_norm(weights, f"{old}/ffn/layer_norm", f"{new}.final_layer_norm")
-    found |= _linear(weights, f"{old}/ffn/linear_0", (f"{new}.fc1",)) | _linear(
-        weights, f"{old}/ffn/linear_1", (f"{new}.fc2",)
-    )
+    found |= _linear(weights, f"{old}/ffn/linear_0", (f"{new}.fc1",))
+    found |= _linear(weights, f"{old}/ffn/linear_1", (f"{new}.fc2",))
     own = f"{old}/self_attention"
     found |= _layer_norm(weights, f"{own}/layer_norm", f"{new}.self_attn_layer_norm")
     found |= _linear(weights, f"{own}/linear_0", [f"{new}.self_attn.{name}" for name in _QUERY_KEY_VALUE])
