@@ -19,9 +19,20 @@ from smoothguard_guardrail.perturbations import Compose
 from smoothguard_guardrail.protocols import Perturber
 
 
-def noise(snr_db: float) -> GuardView:
-    """Return the guard's own perturbation, at a ratio in dB."""
-    return GuardView(config=SmoothGuardConfig(audio=AudioConfig(snr_db=snr_db)), model_info=ModelInfo())
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """Adds noise as the guard does.
+
+    Args:
+        snr_db: In dB.
+    """
+
+    snr_db: float
+
+    def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        """Return the noisy batch."""
+        config = SmoothGuardConfig(audio=AudioConfig(snr_db=self.snr_db))
+        return GuardView(config=config, model_info=ModelInfo())(batch, generator=generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +127,20 @@ class MuLaw:
             dither = torch.rand(batch.shape, generator=generator) - 0.5
             levels = (curved * steps + dither).round().clamp(-steps, steps) / steps
             values = levels.sign() * torch.expm1(levels.abs() * math.log(256)) / 255
-        return batch + (values - batch.detach())
+        passed: torch.Tensor = batch + (values - batch.detach())
+        return passed
 
 
 CANDIDATES: dict[str, Perturber] = {
-    **{f"noise, {snr} dB": noise(snr) for snr in (30, 25, 20, 15, 10, 5)},
+    **{f"noise, {snr} dB": Noise(snr) for snr in (30, 25, 20, 15, 10, 5)},
     "shift, 50 ms": TimeShift(0.05),
     "speed, 3 %": SpeedChange(0.03),
     "low-pass, 3 kHz": LowPass(3000),
     "low-pass, 2 kHz": LowPass(2000),
     "dropped frames, 10 %": DroppedFrames(0.1),
     "mu-law, 5 bits": MuLaw(5),
-    "noise, 15 dB, and speed, 3 %": Compose((SpeedChange(0.03), noise(15))),
-    "noise, 15 dB, and low-pass, 3 kHz": Compose((noise(15), LowPass(3000))),
-    "noise, 10 dB, and low-pass, 3 kHz": Compose((noise(10), LowPass(3000))),
+    "noise, 15 dB, and speed, 3 %": Compose((SpeedChange(0.03), Noise(15))),
+    "noise, 15 dB, and low-pass, 3 kHz": Compose((Noise(15), LowPass(3000))),
+    "noise, 10 dB, and low-pass, 3 kHz": Compose((Noise(10), LowPass(3000))),
 }
 """By their name in the tables."""

@@ -41,33 +41,36 @@ _ALL = (
     "noise, 15 dB, and low-pass, 3 kHz",
     "noise, 10 dB, and low-pass, 3 kHz",
 )
-_PLAIN = (Budget(snr_db=20, num_steps=60), Budget(snr_db=25, num_steps=80), Budget(snr_db=30, num_steps=120))
-_ADAPTIVE = Budget(snr_db=20, num_steps=60, num_draws=3)
 SCALES = {
     "smoke": Scale(
         num_sentences=4,
         num_attacked=2,
-        num_adaptive=1,
         budgets=(Budget(snr_db=20, num_steps=40),),
-        adaptive=Budget(snr_db=20, num_steps=5, num_draws=2),
+        adaptive=Budget(snr_db=20, num_steps=5, num_draws=2, num_recordings=1),
         perturbations=(DEFAULT, "speed, 3 %"),
         adaptive_to=(DEFAULT,),
     ),
     "standard": Scale(
-        num_sentences=24,
-        num_attacked=10,
-        num_adaptive=5,
-        budgets=_PLAIN,
-        adaptive=_ADAPTIVE,
+        num_sentences=16,
+        num_attacked=14,
+        budgets=(
+            Budget(snr_db=20, num_steps=60),
+            Budget(snr_db=25, num_steps=80, num_recordings=7),
+            Budget(snr_db=30, num_steps=120, num_recordings=7),
+        ),
+        adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=5),
         perturbations=_ALL,
         adaptive_to=("noise, 20 dB", "noise, 10 dB"),
     ),
     "large": Scale(
         num_sentences=190,
         num_attacked=64,
-        num_adaptive=64,
-        budgets=_PLAIN,
-        adaptive=_ADAPTIVE,
+        budgets=(
+            Budget(snr_db=20, num_steps=100),
+            Budget(snr_db=25, num_steps=150),
+            Budget(snr_db=30, num_steps=300),
+        ),
+        adaptive=Budget(snr_db=20, num_steps=150, num_draws=4),
         perturbations=_ALL,
         adaptive_to=_NOISE,
     ),

@@ -56,11 +56,13 @@ class Budget:
         snr_db: Ratio of the recording's power to that of the change, in dB; at least that in the result.
         num_steps: All are taken: the attack goes on after its first success.
         num_draws: Of the perturbation, per step of an adaptive attack.
+        num_recordings: How many recordings are attacked; None: all that are chosen for attacks.
     """
 
     snr_db: float
     num_steps: int
     num_draws: int = 1
+    num_recordings: int | None = None
 
 
 def epsilon(waveform: torch.Tensor, snr_db: float) -> float:

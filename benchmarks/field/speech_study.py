@@ -25,7 +25,7 @@ from smoothguard_guardrail.core.components import GuardComponents
 
 T = TypeVar("T")
 NUM_COPIES = SmoothGuardConfig().num_samples
-ATTACKED_SECONDS = (1.5, 3.5)
+ATTACKED_SECONDS = (1.5, 2.75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,7 @@ class Scale:
 
     Args:
         num_sentences: Recordings that are transcribed clean and perturbed.
-        num_attacked: Recordings that are attacked without the guard.
-        num_adaptive: Recordings that are attacked through every perturbation in `adaptive_to`.
+        num_attacked: Recordings that are chosen for attacks.
         budgets: Of the plain attacks.
         adaptive: Budget of the adaptive ones.
         perturbations: Names of the perturbations in the table.
@@ -44,7 +43,6 @@ class Scale:
 
     num_sentences: int
     num_attacked: int
-    num_adaptive: int
     budgets: tuple[Budget, ...]
     adaptive: Budget
     perturbations: tuple[str, ...]
@@ -96,11 +94,11 @@ class SpeechStudy:
 
     def plain(self, budget: Budget) -> list[Attacked]:
         """Return recordings that were attacked without the guard."""
-        return self._attacked(f"plain {budget.snr_db:g} dB", self.scale.num_attacked, budget, None)
+        return self._attacked(f"plain {budget.snr_db:g} dB", budget, None)
 
     def adaptive(self, name: str) -> list[Attacked]:
         """Return recordings that were attacked through a perturbation: the mean loss over several draws of it."""
-        return self._attacked(f"through {name}", self.scale.num_adaptive, self.scale.adaptive, name)
+        return self._attacked(f"through {name}", self.scale.adaptive, name)
 
     def transcript(self, recording: Recording) -> str:
         """Return what is written of a recording."""
@@ -132,11 +130,11 @@ class SpeechStudy:
         config = SmoothGuardConfig().override(include_clean=True, num_samples=num_calls)
         return vote(texts, config).suspicion or 0.0
 
-    def _attacked(self, kind: str, number: int, budget: Budget, name: str | None) -> list[Attacked]:
+    def _attacked(self, kind: str, budget: Budget, name: str | None) -> list[Attacked]:
         low, high = ATTACKED_SECONDS
         chosen = spread([each for each in self.recordings if low <= each.seconds <= high], self.scale.num_attacked)
         folder, found = self.folder / "attacks" / kind.replace(" ", "-").replace(",", ""), []
-        for recording in spread(chosen, number):
+        for recording in spread(chosen, budget.num_recordings or len(chosen)):
             target = TARGETS[chosen.index(recording) % len(TARGETS)]
             file = folder / f"{recording.name.replace('/', '_')}.wav"
             transform = None if name is None else CANDIDATES[name]

