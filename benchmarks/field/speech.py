@@ -10,8 +10,12 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from sklearn.metrics import roc_auc_score
 
 from benchmarks.field.packages import add_cache_option
+from benchmarks.field.sounds import CANDIDATES
 from benchmarks.field.speech_attacks import Attacked, Budget
 from benchmarks.field.speech_study import NUM_COPIES, Scale, SpeechStudy, error_rate, is_away, is_hit
 from benchmarks.field.transcriber import TranscribingChatModel, question
@@ -26,21 +30,9 @@ DEFAULT = f"noise, {SmoothGuardConfig().audio.snr_db:g} dB"
 """The guard's own setting, by its name among the perturbations."""
 CALLS = (2, 3, 5, 8)
 """Calls, the clean one included, for which the suspicion is stored."""
+KINDS = ("clean", "plain", "adaptive")
 _NOISE = tuple(f"noise, {snr} dB" for snr in (25, 20, 15, 10))
-_ALL = (
-    "noise, 30 dB",
-    *_NOISE,
-    "noise, 5 dB",
-    "shift, 50 ms",
-    "speed, 3 %",
-    "low-pass, 3 kHz",
-    "low-pass, 2 kHz",
-    "dropped frames, 10 %",
-    "mu-law, 5 bits",
-    "noise, 15 dB, and speed, 3 %",
-    "noise, 15 dB, and low-pass, 3 kHz",
-    "noise, 10 dB, and low-pass, 3 kHz",
-)
+_FEW = ("noise, 30 dB", *_NOISE, "speed, 3 %", "mu-law, 5 bits", "noise, 15 dB, and low-pass, 3 kHz")
 SCALES = {
     "smoke": Scale(
         num_sentences=4,
@@ -51,7 +43,7 @@ SCALES = {
         adaptive_to=(DEFAULT,),
     ),
     "standard": Scale(
-        num_sentences=16,
+        num_sentences=32,
         num_attacked=14,
         budgets=(
             Budget(snr_db=20, num_steps=60),
@@ -59,8 +51,8 @@ SCALES = {
             Budget(snr_db=30, num_steps=120, num_recordings=7),
         ),
         adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=5),
-        perturbations=_ALL,
-        adaptive_to=("noise, 20 dB", "noise, 10 dB"),
+        perturbations=_FEW,
+        adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
     ),
     "large": Scale(
         num_sentences=190,
@@ -71,7 +63,7 @@ SCALES = {
             Budget(snr_db=30, num_steps=300),
         ),
         adaptive=Budget(snr_db=20, num_steps=150, num_draws=4),
-        perturbations=_ALL,
+        perturbations=tuple(CANDIDATES),
         adaptive_to=_NOISE,
     ),
 }
@@ -79,7 +71,6 @@ SCALES = {
 
 def sections(study: SpeechStudy) -> tuple[Section, ...]:
     """Measure what is not stored yet, and return the part of a report; writes `suspicion.json` into the folder."""
-    write_suspicion(study)
     return (
         Section(
             title="A transcriber of speech",
@@ -90,7 +81,7 @@ def sections(study: SpeechStudy) -> tuple[Section, ...]:
                 "the change, and goes on after its first success. *Adaptive* attacks minimise the mean loss over "
                 f"draws of the perturbation. The guard's answer is the default vote over {NUM_COPIES} copies.",
             ),
-            tables=(attack_table(study), perturbation_table(study), host_table(study)),
+            tables=(attack_table(study), perturbation_table(study), suspicion_table(study), host_table(study)),
         ),
     )
 
@@ -121,7 +112,7 @@ def perturbation_table(study: SpeechStudy) -> Table:
     clean = error_rate([(study.transcript(each), each) for each in sentences])
     rows: list[tuple[Cell, ...]] = []
     bare = [_hits([study.transcript(each.recording) for each in found], found) for found in attacks]
-    rows.append(("no guard", clean, clean, None, *bare, None, None))
+    rows.append(("no guard", clean, clean, None, *bare, None, None, None))
     for name in study.scale.perturbations:
         single = error_rate([(text, each) for each in sentences for text in study.copies(each, name)])
         elected = [study.elected(each, name) for each in sentences]
@@ -131,13 +122,15 @@ def perturbation_table(study: SpeechStudy) -> Table:
         if name in study.scale.adaptive_to:
             found = study.adaptive(name)
             adaptive = (_guarded(study, name, found), _copies_hit(study, name, found))
-        rows.append((name, single, voted, Rate.of(each.abstains for each in elected), *guarded, *adaptive))
+        back = Rate.of(not is_away(study.elected(each.recording, name).text, each) for each in attacks[0])
+        rows.append((name, single, voted, Rate.of(each.abstains for each in elected), *guarded, back, *adaptive))
     columns = (
         "perturbation",
         "word error rate, single copies",
         "vote",
         "abstained",
         *(f"attacked, {budget.snr_db:g} dB" for budget in study.scale.budgets),
+        f"most words right, {study.scale.budgets[0].snr_db:g} dB",
         f"adaptive, {study.scale.adaptive.snr_db:g} dB",
         "its single copies",
     )
@@ -146,7 +139,8 @@ def perturbation_table(study: SpeechStudy) -> Table:
         columns=columns,
         rows=tuple(rows),
         note="The word error rate of the vote is that of the elected transcript, also where the guard abstains, for "
-        "which it refuses by default. Attacked: the target is the guard's answer.",
+        "which it refuses by default. Attacked: the target is the guard's answer. Most words right: at least "
+        "half of what is spoken is in the elected transcript of an attacked recording.",
     )
 
 
@@ -168,20 +162,39 @@ def host_table(study: SpeechStudy) -> Table:
     return Table(title="As a user calls it", columns=("recording", "spoken", "answer", "model"), rows=tuple(rows))
 
 
-def write_suspicion(study: SpeechStudy) -> None:
-    """Write the suspicion of clean, attacked and adaptively attacked recordings as rows of kind, calls and score."""
+def suspicion_table(study: SpeechStudy) -> Table:
+    """Return how well the default guard's suspicion tells attacked recordings from clean ones; write the scores.
+
+    `suspicion.json` in the folder has rows of `kind` (clean, plain, adaptive), `calls` and `score`.
+    """
+    scores = _suspicion(study)
+    write_atomic(study.folder / "suspicion.json", json.dumps(scores, indent=1))
+    rows = []
+    for calls in CALLS:
+        clean, *attacked = (
+            [row["score"] for row in scores if row["calls"] == calls and row["kind"] == kind] for kind in KINDS
+        )
+        areas = [roc_auc_score([0] * len(clean) + [1] * len(each), clean + each) if each else None for each in attacked]
+        rows.append((str(calls), *(None if area is None else float(area) for area in areas)))
+    return Table(
+        title="Suspicion: area under the curve",
+        columns=("calls, one of them clean", "plain attacks", "adaptive attacks"),
+        rows=tuple(rows),
+    )
+
+
+def _suspicion(study: SpeechStudy) -> list[dict[str, Any]]:
     kinds = {
         "clean": study.sentences,
         "plain": [each.recording for budget in study.scale.budgets for each in study.plain(budget)],
         "adaptive": [each.recording for each in study.adaptive(DEFAULT)] if DEFAULT in study.scale.adaptive_to else [],
     }
-    rows = [
+    return [
         {"kind": kind, "calls": calls, "score": study.suspicion(each, DEFAULT, calls)}
         for kind, items in kinds.items()
         for each in items
         for calls in CALLS
     ]
-    write_atomic(study.folder / "suspicion.json", json.dumps(rows, indent=1))
 
 
 def summary(study: SpeechStudy) -> tuple[str, ...]:
