@@ -15,9 +15,9 @@ from typing import Any
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.field.packages import add_cache_option
-from benchmarks.field.sounds import CANDIDATES
-from benchmarks.field.speech_attacks import Attacked, Budget
-from benchmarks.field.speech_study import NUM_COPIES, Scale, SpeechStudy, error_rate, is_away, is_hit
+from benchmarks.field.speech_attacks import Attacked
+from benchmarks.field.speech_scales import DEFAULT, SCALES
+from benchmarks.field.speech_study import NUM_COPIES, SpeechStudy, error_rate, is_away, is_hit
 from benchmarks.field.transcriber import TranscribingChatModel, question
 from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
 from smoothguard_guardrail._internal.files import write_atomic
@@ -26,47 +26,9 @@ from smoothguard_guardrail.evaluation.report.content import Cell
 from smoothguard_guardrail.evaluation.report.formatting import cell_text
 from smoothguard_guardrail.evaluation.statistics import Rate
 
-DEFAULT = f"noise, {SmoothGuardConfig().audio.snr_db:g} dB"
-"""The guard's own setting, by its name among the perturbations."""
 CALLS = (2, 3, 5, 8)
 """Calls, the clean one included, for which the suspicion is stored."""
 KINDS = ("clean", "plain", "adaptive")
-_NOISE = tuple(f"noise, {snr} dB" for snr in (25, 20, 15, 10))
-_FEW = ("noise, 30 dB", *_NOISE, "speed, 3 %", "mu-law, 5 bits", "noise, 15 dB, and low-pass, 3 kHz")
-SCALES = {
-    "smoke": Scale(
-        num_sentences=4,
-        num_attacked=2,
-        budgets=(Budget(snr_db=20, num_steps=40),),
-        adaptive=Budget(snr_db=20, num_steps=5, num_draws=2, num_recordings=1),
-        perturbations=(DEFAULT, "speed, 3 %"),
-        adaptive_to=(DEFAULT,),
-    ),
-    "standard": Scale(
-        num_sentences=32,
-        num_attacked=14,
-        budgets=(
-            Budget(snr_db=20, num_steps=60),
-            Budget(snr_db=25, num_steps=80, num_recordings=7),
-            Budget(snr_db=30, num_steps=120, num_recordings=7),
-        ),
-        adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=5),
-        perturbations=_FEW,
-        adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
-    ),
-    "large": Scale(
-        num_sentences=190,
-        num_attacked=64,
-        budgets=(
-            Budget(snr_db=20, num_steps=100),
-            Budget(snr_db=25, num_steps=150),
-            Budget(snr_db=30, num_steps=300),
-        ),
-        adaptive=Budget(snr_db=20, num_steps=150, num_draws=4),
-        perturbations=tuple(CANDIDATES),
-        adaptive_to=_NOISE,
-    ),
-}
 
 
 def sections(study: SpeechStudy) -> tuple[Section, ...]:
