@@ -13,10 +13,13 @@ import torch
 from benchmarks.field.ctranslate2_file import WeightsError, read_weights
 from benchmarks.field.recordings import Recording, normalised, num_errors
 from benchmarks.field.sounds import CANDIDATES
+from benchmarks.field.speech import noise_curve
 from benchmarks.field.speech_attacks import Budget, attack, epsilon
 from benchmarks.field.speech_study import error_rate, is_away, is_hit, spread, vote
 from benchmarks.field.transcriber import TranscribingChatModel, question
 from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
+from smoothguard_guardrail.evaluation.report import Table
+from smoothguard_guardrail.evaluation.statistics import Rate
 
 
 def weights_file(path: Path, *, version: int = 6, cut: int = 0) -> Path:
@@ -121,6 +124,15 @@ def test_a_guard_wraps_the_transcriber() -> None:
     )
     with pytest.raises(ValueError, match="audio block"):
         model.invoke("What is said?")
+
+
+def test_the_curve_takes_the_rows_of_noise() -> None:
+    rows = (("no guard", 0.0, Rate(k=2, n=2)), ("noise, 20 dB", 0.1, Rate(k=1, n=2)), ("noise, 10 dB", 0.2, None))
+    curve = noise_curve(Table(title="", columns=("perturbation", "vote", "attacked, 20 dB"), rows=rows))
+    assert [[(point.x, point.y) for point in series.points] for series in curve.series] == [
+        [(10.0, 0.2), (20.0, 0.1)],
+        [(20.0, Rate(k=1, n=2))],
+    ]
 
 
 def test_outcomes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from benchmarks.field.speech_study import NUM_COPIES, SpeechStudy, error_rate, i
 from benchmarks.field.transcriber import TranscribingChatModel, question
 from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
 from smoothguard_guardrail._internal.files import write_atomic
-from smoothguard_guardrail.evaluation.report import Section, Table
+from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
 from smoothguard_guardrail.evaluation.report.content import Cell
 from smoothguard_guardrail.evaluation.report.formatting import cell_text
 from smoothguard_guardrail.evaluation.statistics import Rate
@@ -33,6 +34,7 @@ KINDS = ("clean", "plain", "adaptive")
 
 def sections(study: SpeechStudy) -> tuple[Section, ...]:
     """Measure what is not stored yet, and return the part of a report; writes `suspicion.json` into the folder."""
+    perturbations = perturbation_table(study)
     return (
         Section(
             title="A transcriber of speech",
@@ -43,7 +45,8 @@ def sections(study: SpeechStudy) -> tuple[Section, ...]:
                 "the change, and goes on after its first success. *Adaptive* attacks minimise the mean loss over "
                 f"draws of the perturbation. The guard's answer is the default vote over {NUM_COPIES} copies.",
             ),
-            tables=(attack_table(study), perturbation_table(study), suspicion_table(study), host_table(study)),
+            tables=(attack_table(study), perturbations, suspicion_table(study), host_table(study)),
+            curves=(noise_curve(perturbations),),
         ),
     )
 
@@ -103,6 +106,29 @@ def perturbation_table(study: SpeechStudy) -> Table:
         note="The word error rate of the vote is that of the elected transcript, also where the guard abstains, for "
         "which it refuses by default. Attacked: the target is the guard's answer. Most words right: at least "
         "half of what is spoken is in the elected transcript of an attacked recording.",
+    )
+
+
+def noise_curve(table: Table) -> Curve:
+    """Return the word error rate and the success of attacks by the strength of the noise."""
+    wanted = [index for index, name in enumerate(table.columns) if name == "vote" or name.startswith(("att", "adapt"))]
+    found: dict[str, list[Point]] = {table.columns[index]: [] for index in wanted}
+    for row in table.rows:
+        strength = re.fullmatch(r"noise, (\d+) dB", str(row[0]))
+        for index in wanted if strength else ():
+            value = row[index]
+            if strength and isinstance(value, (Rate, float)):
+                found[table.columns[index]].append(Point(x=float(strength[1]), y=value))
+    renamed = {"vote": "word error rate of the vote"}
+    return Curve(
+        title="Noise",
+        x_label="signal-to-noise ratio of the guard's noise, dB",
+        y_label="share",
+        series=tuple(
+            Series(name=renamed.get(name, name), points=tuple(sorted(points, key=lambda point: point.x)))
+            for name, points in found.items()
+            if points
+        ),
     )
 
 
