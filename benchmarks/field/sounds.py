@@ -132,7 +132,7 @@ class MuLaw:
 
 
 CANDIDATES: dict[str, Perturber] = {
-    **{f"noise, {snr} dB": Noise(snr) for snr in (30, 25, 20, 15, 10, 5)},
+    **{f"noise, {snr} dB": Noise(snr) for snr in (30, 25, 22, 20, 15, 10, 5)},
     "shift, 50 ms": TimeShift(0.05),
     "speed, 3 %": SpeedChange(0.03),
     "low-pass, 3 kHz": LowPass(3000),
