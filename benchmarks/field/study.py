@@ -6,39 +6,43 @@ Images and answers are stored in a folder, so that a stopped run resumes.
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.field.images import image_part
 from benchmarks.field.packages import PackageError, add_cache_option
 from benchmarks.field.part import Log, Part
+from benchmarks.field.speech import sections as speech_sections
+from benchmarks.field.speech import summary as speech_summary
+from benchmarks.field.speech_scales import SCALES as SPEECH_SCALES
+from benchmarks.field.speech_study import SpeechStudy
 from benchmarks.field.stored_scores import stored_detection_section
 from benchmarks.field.subjects import GUARDS, SCALES, SEED
 from smoothguard_guardrail.evaluation.record import device_name, versions
 from smoothguard_guardrail.evaluation.report import Report, write_report
 
 DEFAULT_FOLDER = Path("runs/field")
-SPEECH = "benchmarks.field.speech"
 Measure = Callable[[Path, str, Path, Log], Part]
 
 
 def parts(folder: Path, scale: str, cache: Path, log: Log) -> dict[str, Part]:
-    """Measure every part whose packages can be had; says which are skipped."""
-    measured: dict[str, Measure] = {"images": image_part}
-    if importlib.util.find_spec(SPEECH) is not None:
-        measured["speech"] = speech_part
+    """Measure every part whose packages can be had, all at the same time; says which are skipped."""
     found = {}
-    for name, measure in measured.items():
-        try:
-            found[name] = measure(folder / name, scale, cache, log)
-        except (PackageError, SystemExit) as error:  # a part's own command ends with `SystemExit`
-            log(f"skipped: {name}: {error}")
+    with ThreadPoolExecutor() as pool:
+        measures: dict[str, Measure] = {"images": image_part, "speech": speech_part}
+        running = {name: pool.submit(part, folder / name, scale, cache, log) for name, part in measures.items()}
+        for name, job in running.items():
+            try:
+                found[name] = job.result()
+            except (PackageError, SystemExit) as error:  # a part's own command ends with `SystemExit`
+                log(f"skipped: {name}: {error}")
     return found
 
 
@@ -48,9 +52,8 @@ def speech_part(folder: Path, scale: str, cache: Path, log: Log) -> Part:
     Raises:
         SystemExit: A package cannot be had.
     """
-    speech: Any = importlib.import_module(SPEECH)
-    measured = speech.SpeechStudy(folder, speech.SCALES[scale], cache)
-    sections, summary = speech.sections(measured), speech.summary(measured)
+    measured = SpeechStudy(folder, SPEECH_SCALES[scale], cache)
+    sections, summary = speech_sections(measured), speech_summary(measured)
     log("speech")
     detection = stored_detection_section(folder, "Detection: speech")
     return Part(
@@ -70,7 +73,7 @@ def report(found: Mapping[str, Part], *, scale: str, seconds: int, resumed: bool
         "versions": versions(),
         "device": device_name(),
         "seed": SEED,
-        "scale": asdict(SCALES[scale]),
+        "scale": {"images": asdict(SCALES[scale]), "speech": asdict(SPEECH_SCALES[scale])},
         "guards": {name: config.model_dump(mode="json") for name, config in GUARDS.items()},
     }
     return Report(
@@ -89,6 +92,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/field"), help="where report.html and report.json go")
     add_cache_option(parser)
     options = parser.parse_args()
+    torch.set_num_threads(1)  # the parts share the cores
     cache = Path(options.cache or options.folder / "packages")
     started, resumed = time.perf_counter(), any(options.folder.glob("*/*.jsonl"))
 

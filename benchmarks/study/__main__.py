@@ -18,7 +18,7 @@ import torch
 from benchmarks.study.adaptive import escalation_section, others_section
 from benchmarks.study.arenas import arena_sections, fooling_arena, secrets_arena
 from benchmarks.study.candidates import candidates_section, votes_section
-from benchmarks.study.design import CANDIDATES, OUR_VOTE, SCALES, guards
+from benchmarks.study.design import CANDIDATES, SCALES, guards
 from benchmarks.study.detection import reference_detection
 from benchmarks.study.measure import ARENA_SCENES, SEED, SELECTION_SCENES, TEST_SCENES, Study
 from benchmarks.study.sections import arms_section, headline, headline_section, sigma_section
@@ -90,7 +90,6 @@ def environment(study: Study, *, scale: str, seconds: int, resumed: bool) -> dic
             name: None if config is None else config.model_dump(mode="json") for name, config in guards().items()
         },
         "candidates": CANDIDATES,
-        "vote of the candidates": OUR_VOTE,
     }
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain

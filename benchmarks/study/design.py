@@ -30,22 +30,29 @@ PAPER_VOTE: dict[str, Any] = {
     },
     "early_stop": None,
 }
-OUR_VOTE: dict[str, Any] = {"num_samples": 8, "vote": {"refusal_share": 0.125}, "early_stop": "lossless"}
-
-CANDIDATES: dict[str, dict[str, Any]] = {
-    "noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 0}},
-    "noise .3, low-pass 1": {"sigma": 0.3, "image": {"low_pass": 1.0, "max_shift": 0}},
-    "resize 10 %, noise .3, low-pass 1": {
-        "sigma": 0.3,
-        "image": {"low_pass": 1.0, "max_shift": 0, "resize_range": (0.9, 1.1)},
-    },
-    "shift 6, noise .3, low-pass 1": {"sigma": 0.3, "image": {"low_pass": 1.0, "max_shift": 6}},
-    "shift 4, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 4}},
-    "shift 5, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 5}},
-    "shift 5, noise .4": {"sigma": 0.4, "image": {"low_pass": 0.0, "max_shift": 5}},
-    "shift 6, noise .3": {"sigma": 0.3, "image": {"low_pass": 0.0, "max_shift": 6}},
+PERTURBATIONS: dict[str, dict[str, Any]] = {
+    "shift 6, noise .3": {"sigma": 0.3, "image": {"max_shift": 6}},
+    "shift 5, noise .3": {"sigma": 0.3, "image": {"max_shift": 5}},
+    "rotation 8°, shift 6, noise .3": {"sigma": 0.3, "image": {"max_shift": 6, "max_rotation": 8.0}},
+    "rotation 8°, shift 4, noise .3": {"sigma": 0.3, "image": {"max_shift": 4, "max_rotation": 8.0}},
+    "rotation 8°, shift 6, noise .2": {"sigma": 0.2, "image": {"max_shift": 6, "max_rotation": 8.0}},
+    "rotation 15°, shift 6, noise .2": {"sigma": 0.2, "image": {"max_shift": 6, "max_rotation": 15.0}},
 }
-"""Perturbations that our default is chosen from."""
+"""Perturbations of images that our preset is chosen from."""
+VOTES: dict[str, dict[str, Any]] = {
+    f"one refusal of {number}": {
+        "num_samples": number,
+        "vote": {"refusal_share": 1 / number},
+        "early_stop": "lossless",
+    }
+    for number in (5, 6, 8)
+}
+"""Votes that it is chosen from."""
+CANDIDATES: dict[str, dict[str, Any]] = {
+    f"{perturbation}; {vote}": {**changes, **more}
+    for perturbation, changes in PERTURBATIONS.items()
+    for vote, more in VOTES.items()
+}
 
 
 def guards() -> dict[str, SmoothGuardConfig | None]:
@@ -100,7 +107,7 @@ SCALES = {
     "standard": Scale(
         items=100,
         swept=20,
-        candidates=16,
+        candidates=12,
         arena=100,
         fooled=60,
         gradients=960,

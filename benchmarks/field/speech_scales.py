@@ -1,0 +1,46 @@
+"""How much the study of speech measures."""
+
+from __future__ import annotations
+
+from benchmarks.field.sounds import CANDIDATES
+from benchmarks.field.speech_attacks import Budget
+from benchmarks.field.speech_study import Scale
+from smoothguard_guardrail import SmoothGuardConfig
+
+DEFAULT = f"noise, {SmoothGuardConfig().audio.snr_db:g} dB"
+"""The guard's own setting, by its name among the perturbations."""
+_NOISE = tuple(f"noise, {snr} dB" for snr in (25, 20, 15, 10))
+SCALES = {
+    "smoke": Scale(
+        num_sentences=4,
+        num_attacked=2,
+        budgets=(Budget(snr_db=20, num_steps=40),),
+        adaptive=Budget(snr_db=20, num_steps=5, num_draws=2, num_recordings=1),
+        perturbations=(DEFAULT, "speed, 3 %"),
+        adaptive_to=(DEFAULT,),
+    ),
+    "standard": Scale(
+        num_sentences=32,
+        num_attacked=60,
+        budgets=(
+            Budget(snr_db=20, num_steps=60),
+            Budget(snr_db=25, num_steps=80, num_recordings=5),
+            Budget(snr_db=30, num_steps=120, num_recordings=5),
+        ),
+        adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=8),
+        perturbations=_NOISE,
+        adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
+    ),
+    "large": Scale(
+        num_sentences=190,
+        num_attacked=64,
+        budgets=(
+            Budget(snr_db=20, num_steps=100),
+            Budget(snr_db=25, num_steps=150),
+            Budget(snr_db=30, num_steps=300),
+        ),
+        adaptive=Budget(snr_db=20, num_steps=150, num_draws=4),
+        perturbations=tuple(CANDIDATES),
+        adaptive_to=_NOISE,
+    ),
+}
