@@ -15,7 +15,7 @@ from benchmarks.study.summary import markdown
 from benchmarks.study.tasks import make_tasks, target_of
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.config import MediaConfig
-from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.evaluation.report import Report, Table, render_html
 from smoothguard_guardrail.evaluation.statistics import Rate

@@ -12,7 +12,7 @@ from benchmarks.study.measure import Escalation, Study
 from benchmarks.study.sections import Row
 from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.attacks import UniversalPGD
-from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table

@@ -11,7 +11,7 @@ import torch
 from benchmarks.study.design import ADAPTIVE_EPSILON
 from smoothguard_guardrail._internal.files import file_sha256, write_atomic
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.shared import resolve_model

@@ -13,7 +13,8 @@ from benchmarks.study.tasks import Tasks, aimed, is_leak, make_tasks
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arena import Arena
 from smoothguard_guardrail.evaluation.arms import Arm, run_arms, with_media
-from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items
+from smoothguard_guardrail.evaluation.attacked_media import attack_items
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
 from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
 from smoothguard_guardrail.evaluation.items import Answer, Item

@@ -18,7 +18,7 @@ from benchmarks.study.measure import Escalation, Judgement, Study
 from benchmarks.study.tasks import is_leak, is_right, is_wrong_way
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import noise_only
-from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, replay
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table

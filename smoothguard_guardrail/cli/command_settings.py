@@ -11,7 +11,7 @@ from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+    from smoothguard_guardrail.evaluation.attackers import AttackSettings
 
 
 class AttackOptions(Record):
@@ -30,7 +30,7 @@ class AttackOptions(Record):
 
     def settings(self, epsilon: float, *, through: SmoothGuardConfig | None = None, seed: int = 0) -> AttackSettings:
         """Return the attack of this radius."""
-        from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+        from smoothguard_guardrail.evaluation.attackers import AttackSettings
 
         return AttackSettings(epsilon=epsilon, through=through, seed=seed, **self.model_dump())
 

@@ -10,8 +10,8 @@ from smoothguard_guardrail._internal.lazy import lazy_exports
 if TYPE_CHECKING:
     from smoothguard_guardrail.evaluation.arena import Arena, ArenaResult, Duel
     from smoothguard_guardrail.evaluation.arms import Arm, noise_only, run_arms, sweep, with_media
-    from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items
-    from smoothguard_guardrail.evaluation.attackers import Attacker, default_attackers
+    from smoothguard_guardrail.evaluation.attacked_media import attack_items
+    from smoothguard_guardrail.evaluation.attackers import Attacker, AttackSettings, default_attackers
     from smoothguard_guardrail.evaluation.cache import CachedJudge
     from smoothguard_guardrail.evaluation.classifier_judge import ClassifierJudge
     from smoothguard_guardrail.evaluation.identity import ModelIdentity, identify
@@ -29,7 +29,7 @@ _MODULES = {
     "ArenaResult": "arena",
     "Arm": "arms",
     "ArmRecord": "record",
-    "AttackSettings": "attacked_media",
+    "AttackSettings": "attackers",
     "Attacker": "attackers",
     "CachedJudge": "cache",
     "ChatJudge": "judges",

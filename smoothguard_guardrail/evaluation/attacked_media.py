@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from langchain_core.messages import HumanMessage
-from pydantic import Field, JsonValue, model_validator
+from pydantic import JsonValue
 
 from smoothguard_guardrail._internal.files import file_sha256, write_atomic
-from smoothguard_guardrail.attacks import (
-    PGD,
-    PIXELS,
-    WAVEFORM,
-    Attack,
-    LowFrequencyPGD,
-    SquareAttack,
-    StraightThrough,
-    TargetLoss,
-    Transform,
-    WaveformLoss,
-    Window,
-)
+from smoothguard_guardrail.attacks import TargetLoss, WaveformLoss
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.core.model_info import ModelInfo
-from smoothguard_guardrail.core.model_input import GuardView
 from smoothguard_guardrail.errors import ConfigurationError, InputError
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.identity import identify
 from smoothguard_guardrail.evaluation.input_media import InputMedium, MediumKind, as_model_input, kind_of, read_medium
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InThreads
-from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.shared import resolve_model
 from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 from smoothguard_guardrail.perturbations import make_generator
@@ -52,100 +36,6 @@ if TYPE_CHECKING:
 SUFFIX: dict[MediumKind, str] = {"image": ".png", "audio": ".wav"}
 """Of attacked files."""
 _ROWS_AT_ONCE = 16  # images times draws: more need more memory and lose more when a run is stopped
-
-
-class AttackSettings(Record):
-    """How each item's first image or audio file is attacked, in L-infinity, on the local model itself."""
-
-    method: Literal["pgd", "square"] = "pgd"
-    """`square` uses losses only, no gradient."""
-    epsilon: float = Field(gt=0, le=1)
-    """Radius: of values in [0, 1] for images, such as 16/255; of samples in [-1, 1] for audio, such as 0.005."""
-    num_steps: int = Field(default=100, ge=1)
-    step_size: float | None = Field(default=None, gt=0)
-    """Length of a step; None: `epsilon / 4`."""
-    momentum: float = Field(default=0.5, ge=0, lt=1)
-    step_decay: bool = False
-    """Whether steps shrink to a tenth, so that an attack through a guard settles."""
-    random_start: bool = False
-    grid: int | None = Field(default=None, ge=1)
-    """Cells along each axis of a coarse grid on which the image is changed: no high frequencies. None: pixels."""
-    patch: float | None = Field(default=None, gt=0, le=1)
-    """Side of a square, as a share of the image's shorter side. It is placed at random, and only it is changed;
-    `epsilon=1` leaves its values free. None: all of the image."""
-    target: str | None = None
-    """The answer to bring about, for every item; None: the `target` among the item's details, or without one away
-    from the model's own answer."""
-    answer_start: str = ""
-    """Words that the answer must begin with, before the target: such as a refusal's, to mislead the vote."""
-    through: SmoothGuardConfig | None = None
-    """The guard whose perturbation the gradient is averaged over (EOT): the attacker knows the guard. None: the bare
-    model is attacked."""
-    num_draws: int = Field(default=16, ge=1)
-    """Draws of the perturbation per step, with `through`."""
-    straight_through: bool = False
-    """With `through`: whether clipping passes the gradient as if it did nothing (BPDA)."""
-    clean_share: float = Field(default=0.0, ge=0, lt=1)
-    """With `through`: the share of the draws that see the image unperturbed. A guard that compares the unperturbed
-    image's answer with the others finds no difference where all draws agree."""
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.method == "square" and self.through is not None:
-            raise ValueError("through: the method square has no gradient to average; leave it out")
-        if self.grid is not None and (self.method == "square" or self.random_start or self.patch is not None):
-            raise ValueError("grid: excludes the method square, random_start and patch; leave it out")
-        if self.method == "square" and self.patch is not None:
-            raise ValueError("patch: the method square changes all of the image; leave it out")
-        return self
-
-    @property
-    def draws_per_step(self) -> int:
-        """Gradients per step: `num_draws` with `through`, otherwise 1."""
-        return 1 if self.through is None else self.num_draws
-
-    def target_of(self, item: Item) -> str | None:
-        """Return the answer to bring about for an item; None: away from the model's own."""
-        target = self.target or item.details.get("target")
-        return None if target is None else f"{self.answer_start}{target}"
-
-    def build(self, model: ChatTransformersMultimodal, *, targeted: bool, medium: InputMedium) -> Attack:
-        """Return the attack on a model, for media of the kind and size of this one.
-
-        Raises:
-            ConfigurationError: The method `square`, a grid or a patch was asked for with audio.
-        """
-        options: dict[str, Any] = {"num_steps": self.num_steps, "seed": self.seed, "targeted": targeted}
-        if medium.kind == "audio" and (self.method == "square" or self.grid or self.patch):
-            raise ConfigurationError("the method square, grid and patch are for images: leave them out for audio")
-        if self.method == "square":
-            return SquareAttack(self.epsilon, **options)
-        options |= {
-            "step_size": self.step_size,
-            "momentum": self.momentum,
-            "step_decay": self.step_decay,
-            "transform": self._transform(ModelInfo.find(model)),
-            "num_draws": self.draws_per_step,
-        }
-        if self.grid is not None:
-            return LowFrequencyPGD(self.epsilon, grid=self.grid, **options)
-        space = PIXELS if medium.kind == "image" else WAVEFORM
-        window = self._window(medium.tensor.shape[-2], medium.tensor.shape[-1])
-        return PGD(self.epsilon, random_start=self.random_start, window=window, space=space, **options)
-
-    def _window(self, height: int, width: int) -> Window | None:
-        if self.patch is None:
-            return None
-        chance = random.Random(self.seed)  # noqa: S311
-        side = max(1, round(self.patch * min(height, width)))
-        return chance.randint(0, height - side), chance.randint(0, width - side), side, side
-
-    def _transform(self, info: ModelInfo) -> Transform | None:
-        if self.through is None:
-            return None
-        view = GuardView(config=self.through, model_info=info, clean_share=self.clean_share)
-        return StraightThrough(view, surrogate=replace(view, clips=False)) if self.straight_through else view
 
 
 class _Attacked(NamedTuple):

@@ -17,7 +17,8 @@ from smoothguard_guardrail.attacks import TargetLoss
 from smoothguard_guardrail.core import request_perturber
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
-from smoothguard_guardrail.evaluation.attacked_media import AttackSettings, attack_items, control_items
+from smoothguard_guardrail.evaluation.attacked_media import attack_items, control_items
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.input_media import as_model_input, read_image, read_medium
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.mappers import InThreads

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.cli.command_settings import AttackOptions
     from smoothguard_guardrail.config import SmoothGuardConfig
-    from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+    from smoothguard_guardrail.evaluation.attackers import AttackSettings
     from smoothguard_guardrail.evaluation.calibration import Calibration, Rows, Sweep
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.cli.eval.plan import Plan
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.arms import Progress
-    from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+    from smoothguard_guardrail.evaluation.attackers import AttackSettings
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.items import Answer, Item
     from smoothguard_guardrail.evaluation.mappers import Mapper

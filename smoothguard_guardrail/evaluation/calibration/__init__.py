@@ -1,6 +1,6 @@
 """Finds sigma and the number of samples for a user's own model and data."""
 
-from smoothguard_guardrail.evaluation.attacked_media import AttackSettings
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
 from smoothguard_guardrail.evaluation.calibration.bench import Bench, Sweep
 from smoothguard_guardrail.evaluation.calibration.choice import Choice, Limits, choose

@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import with_media
-from smoothguard_guardrail.evaluation.attacked_media import (
-    AttackSettings,
-    attack_items,
-    control_items,
-    perturbation,
-)
+from smoothguard_guardrail.evaluation.attacked_media import attack_items, control_items, perturbation
+from smoothguard_guardrail.evaluation.attackers import AttackSettings
 from smoothguard_guardrail.evaluation.cache import content_key
 from smoothguard_guardrail.evaluation.calibration.results import (
     ADAPTIVE,
