@@ -325,7 +325,7 @@ class SmoothGuardConfig(_Settings):
             num_samples=8,
             sigma=0.3,
             early_stop="lossless",
-            image=ImageConfig(low_pass=0.0, max_shift=6),
+            image=ImageConfig(max_shift=5, max_rotation=8.0),
             vote=VoteConfig(refusal_share=0.125),
         )
         return chosen.override(**changes)

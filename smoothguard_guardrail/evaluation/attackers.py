@@ -151,7 +151,7 @@ def default_attackers(
 ) -> tuple[Attacker, ...]:
     """Return attackers who know the guard's perturbation, and one who does not.
 
-    The first two spend `num_gradients` on every item, the others through the guard a third of it.
+    The first two spend `num_gradients` on every item, the others through the guard a quarter of it.
 
     Args:
         config: The guard.
@@ -161,7 +161,7 @@ def default_attackers(
         num_draws: Draws of the perturbation per step.
         seed: Of the attacks.
     """
-    steps, third = max(1, num_gradients // num_draws), max(1, num_gradients // num_draws // 3)
+    steps, quarter = max(1, num_gradients // num_draws), max(1, num_gradients // num_draws // 4)
     settle = {"step_size": epsilon / 8, "momentum": 0.9, "step_decay": True}
     through = {"epsilon": epsilon, "through": config, "num_draws": num_draws}
     patch = {"epsilon": 1.0, "patch": PATCH, "step_size": 1 / 32, "momentum": 0.9, "step_decay": True}
@@ -179,32 +179,32 @@ def default_attackers(
         (
             "low frequencies",
             f"EOT on a grid of {GRID} x {GRID} cells",
-            {**through, **settle, "grid": GRID, "num_steps": third},
+            {**through, **settle, "grid": GRID, "num_steps": quarter},
         ),
         (
             "straight through clipping",
             "EOT that ignores that noisy values are clipped (BPDA)",
-            {**through, **settle, "straight_through": True, "num_steps": third},
+            {**through, **settle, "straight_through": True, "num_steps": quarter},
         ),
         (
             "passes for a refusal",
             "EOT towards a refusal that then gives the answer, against the vote",
-            {**through, **settle, "answer_start": _REFUSAL, "num_steps": third},
+            {**through, **settle, "answer_start": _REFUSAL, "num_steps": quarter},
         ),
         (
             "passes for unsure",
             "EOT towards an answer that begins with a doubt, against the vote",
-            {**through, **settle, "answer_start": _UNSURE, "num_steps": third},
+            {**through, **settle, "answer_start": _UNSURE, "num_steps": quarter},
         ),
         (
             "against suspicion",
             "EOT that leaves a quarter of the draws unperturbed, so that the clean answer tells no difference",
-            {**through, **settle, "clean_share": 0.25, "num_steps": third},
+            {**through, **settle, "clean_share": 0.25, "num_steps": quarter},
         ),
         (
             "patch",
             f"EOT on a square at a random place, {PATCH:.0%} of the image wide, without a bound",
-            {**through, **patch, "num_steps": third},
+            {**through, **patch, "num_steps": quarter},
         ),
         (
             "transfer",

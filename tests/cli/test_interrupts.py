@@ -13,16 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from smoothguard_guardrail.models.reference.questions import secret_questions, target_answer
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
 from tests.evaluation.drawn import write_pope
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="needs signals and /proc, as on Linux"),
-]
+pytestmark = pytest.mark.slow
 PYTHON = [sys.executable, "-m", "smoothguard_guardrail.cli"]
 Seen = Callable[[], bool]
 
@@ -75,12 +73,10 @@ def check_interrupted(code: int, stderr: str, folder: Path) -> None:
 def working_in(folder: Path) -> list[str]:
     """Return the command lines of processes that still work in the folder."""
     alive = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").resolve() == folder.resolve() and (process / "stat").read_text().split()[2] != "Z":
-                alive.append((process / "cmdline").read_text())
-        except OSError:  # ended meanwhile
-            continue
+    for process in psutil.process_iter(["cwd", "status", "cmdline"]):  # None where this user may not see it
+        found = process.info
+        if found["cwd"] == str(folder.resolve()) and found["status"] != psutil.STATUS_ZOMBIE:
+            alive.append(" ".join(found["cmdline"] or ()))
     return alive
 
 
@@ -206,3 +202,13 @@ def test_an_evaluation_may_be_interrupted_at_any_moment(folder: Path, seconds: f
     (folder / "eval.toml").write_text("attack = {num_steps = 50}\n")
     code, stderr = interrupt(eval_words(), folder, seconds)
     check_interrupted(code, stderr, folder)
+
+
+def test_a_study_goes_on_after_an_interrupt(folder: Path) -> None:
+    answers = folder / "out" / "answers.jsonl"
+    words = ["study", "--data", "rows.jsonl", "--out", "out", "--scale", "smoke", "--limit", "1", "--match", "contains"]
+    code, stderr = interrupt(words, folder, has_lines(answers, 3))
+    check_interrupted(code, stderr, folder)
+    kept = answers.read_text().splitlines()
+    assert "report:" in finish(command_of(stderr), folder)
+    assert answers.read_text().splitlines()[: len(kept)] == kept
