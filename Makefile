@@ -11,7 +11,7 @@ VERIFY_TYPES := PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes smooth
 HOST_TESTS := tests/hosts tests/_langchain tests/core tests/observability
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs bench study field-study reference-model clean
+.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs bench gpu study field-study reference-model clean
 
 help:  ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,11 @@ study: .venv/.installed  ## Attack and guard the reference model in every arm; w
 
 field-study: .venv/.installed  ## Attack and guard real models from package registries; write docs/field. SCALE=smoke is quick.
 	$(BIN)/python -m benchmarks.field.study --scale $(SCALE)
+
+gpu: .venv/.installed  ## On a machine with a GPU: its tests, N copies against one, and the study at its large scale.
+	$(BIN)/pytest -m gpu
+	$(BIN)/python -m benchmarks.gpu
+	$(BIN)/python -m benchmarks.study --scale large
 
 reference-model: .venv/.installed  ## Train the reference model from scratch (about an hour on two cores).
 	$(BIN)/python -m training.train
