@@ -149,7 +149,7 @@ def default_attackers(
     num_draws: int = 16,
     seed: int = 0,
 ) -> tuple[Attacker, ...]:
-    """Return attackers who know the guard's perturbation, and one who does not.
+    """Return attackers who know the guard's perturbation, and two who do not.
 
     The first two spend `num_gradients` on every item, the others through the guard a quarter of it.
 
@@ -161,7 +161,8 @@ def default_attackers(
         num_draws: Draws of the perturbation per step.
         seed: Of the attacks.
     """
-    steps, quarter = max(1, num_gradients // num_draws), max(1, num_gradients // num_draws // 4)
+    half = max(1, num_draws // 2)
+    steps, few = max(1, num_gradients // num_draws), max(1, num_gradients // 4 // half)
     settle = {"step_size": epsilon / 8, "momentum": 0.9, "step_decay": True}
     through = {"epsilon": epsilon, "through": config, "num_draws": num_draws}
     patch = {"epsilon": 1.0, "patch": PATCH, "step_size": 1 / 32, "momentum": 0.9, "step_decay": True}
@@ -179,32 +180,32 @@ def default_attackers(
         (
             "low frequencies",
             f"EOT on a grid of {GRID} x {GRID} cells",
-            {**through, **settle, "grid": GRID, "num_steps": quarter},
+            {**through, **settle, "grid": GRID, "num_steps": few, "num_draws": half},
         ),
         (
             "straight through clipping",
             "EOT that ignores that noisy values are clipped (BPDA)",
-            {**through, **settle, "straight_through": True, "num_steps": quarter},
+            {**through, **settle, "straight_through": True, "num_steps": few, "num_draws": half},
         ),
         (
             "passes for a refusal",
             "EOT towards a refusal that then gives the answer, against the vote",
-            {**through, **settle, "answer_start": _REFUSAL, "num_steps": quarter},
+            {**through, **settle, "answer_start": _REFUSAL, "num_steps": few, "num_draws": half},
         ),
         (
             "passes for unsure",
             "EOT towards an answer that begins with a doubt, against the vote",
-            {**through, **settle, "answer_start": _UNSURE, "num_steps": quarter},
+            {**through, **settle, "answer_start": _UNSURE, "num_steps": few, "num_draws": half},
         ),
         (
             "against suspicion",
             "EOT that leaves a quarter of the draws unperturbed, so that the clean answer tells no difference",
-            {**through, **settle, "clean_share": 0.25, "num_steps": quarter},
+            {**through, **settle, "clean_share": 0.25, "num_steps": few, "num_draws": half},
         ),
         (
             "patch",
             f"EOT on a square at a random place, {PATCH:.0%} of the image wide, without a bound",
-            {**through, **patch, "num_steps": quarter},
+            {**through, **patch, "num_steps": few, "num_draws": half},
         ),
         (
             "transfer",

@@ -43,8 +43,8 @@ def test_listens_on_loopback_and_answers_under_the_models_name(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "log.jsonl"
-    knobs = ["--num-samples", "3", "--preset", "default", "--safety-log", str(log)]
-    result = runner.invoke(app, ["serve", "--model", "hf:models/some-model/", *knobs])
+    options = ["--num-samples", "3", "--preset", "default", "--safety-log", str(log)]
+    result = runner.invoke(app, ["serve", "--model", "hf:models/some-model/", *options])
     assert (result.exit_code, result.output) == (0, "")
     (run,) = runs
     assert (run["host"], run["port"], run["timeout_graceful_shutdown"]) == ("127.0.0.1", 8000, 30)

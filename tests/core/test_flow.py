@@ -52,14 +52,14 @@ class Host:
         return reply if isinstance(reply, AIMessage | Exception) else AIMessage(reply)
 
 
-def guard(parts: dict[str, Any] | None = None, **knobs: Any) -> Guard:
-    config = config_of(**{"num_samples": 10, "refusal_share": 0.6, "min_agreement": 0.0} | knobs)
+def guard(parts: dict[str, Any] | None = None, **changes: Any) -> Guard:
+    config = config_of(**{"num_samples": 10, "refusal_share": 0.6, "min_agreement": 0.0} | changes)
     return Guard(config, components=components_of(**(parts or {})))
 
 
-def ask(script: Script, messages: list[BaseMessage] | None = None, **knobs: Any) -> tuple[GuardResult, Host]:
+def ask(script: Script, messages: list[BaseMessage] | None = None, **changes: Any) -> tuple[GuardResult, Host]:
     host = Host(script)
-    return drive(guard(**knobs).flow(question() if messages is None else messages), host), host
+    return drive(guard(**changes).flow(question() if messages is None else messages), host), host
 
 
 def sent(host: Host) -> list[str]:
@@ -73,7 +73,7 @@ BOOM = RuntimeError("boom")
 
 
 @pytest.mark.parametrize(
-    ("script", "knobs", "waves"),
+    ("script", "changes", "waves"),
     [
         (["cat"], {}, [6]),
         (["cat"], {"early_stop": None}, [10]),
@@ -90,8 +90,8 @@ BOOM = RuntimeError("boom")
     ],
     ids=str,
 )
-def test_waves(script: Script, knobs: dict[str, Any], waves: list[int]) -> None:
-    result, host = ask(script, **knobs)
+def test_waves(script: Script, changes: dict[str, Any], waves: list[int]) -> None:
+    result, host = ask(script, **changes)
     assert host.waves == waves
     assert result.num_calls == sum(waves) == len(result.samples)
     assert "cat" in str(result.answer.content)
@@ -177,9 +177,9 @@ def test_the_clean_copy_never_answers_alone() -> None:
     def script(index: int) -> Any:
         return "the code is 7" if index == 0 else BOOM
 
-    for knobs in ({"num_samples": 2}, {"num_samples": 10}, {"num_samples": 10, "min_successes": 2}):
+    for changes in ({"num_samples": 2}, {"num_samples": 10}, {"num_samples": 10, "min_successes": 2}):
         with pytest.raises(QuorumError):
-            ask(script, include_clean=True, **knobs)
+            ask(script, include_clean=True, **changes)
 
 
 # --- Verdicts

@@ -21,7 +21,7 @@ STANCES: dict[str, Stance] = {"refused": "refuses", "cow": "unsure"}
 MESSAGES = question()
 
 scripts = st.lists(st.sampled_from([*WORDS, None]), min_size=1, max_size=9)
-knobs = st.fixed_dictionaries(
+changes = st.fixed_dictionaries(
     {
         "rule": st.sampled_from(["stance", "stance", "sentiment"]),
         "refusal_share": st.sampled_from([0.2, 0.35, 0.6]),
@@ -32,12 +32,12 @@ knobs = st.fixed_dictionaries(
 )
 
 
-def guard(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> Guard:
-    known = {name: value for name, value in knobs.items() if name != "lowest_quorum"}
+def guard(script: list[str | None], changes: dict[str, Any], early_stop: Any) -> Guard:
+    known = {name: value for name, value in changes.items() if name != "lowest_quorum"}
     config = config_of(
         num_samples=len(script),
         early_stop=early_stop,
-        min_successes=1 if knobs["lowest_quorum"] else None,
+        min_successes=1 if changes["lowest_quorum"] else None,
         seed=1,
         record_samples=True,
         **known,
@@ -46,10 +46,10 @@ def guard(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> G
     return Guard(config, components=components)
 
 
-def run(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> GuardResult | QuorumError:
+def run(script: list[str | None], changes: dict[str, Any], early_stop: Any) -> GuardResult | QuorumError:
     host = Host([BOOM if reply is None else reply for reply in script])
     try:
-        return drive(guard(script, knobs, early_stop).flow(MESSAGES), host)
+        return drive(guard(script, changes, early_stop).flow(MESSAGES), host)
     except QuorumError as error:
         return error
 
@@ -59,9 +59,9 @@ def winners(result: GuardResult) -> Counter[str | None]:
 
 
 @settings(deadline=None, max_examples=60)
-@given(scripts, knobs)
-def test_stopping_early_never_changes_the_winner(script: list[str | None], knobs: dict[str, Any]) -> None:
-    full, early = run(script, knobs, None), run(script, knobs, "lossless")
+@given(scripts, changes)
+def test_stopping_early_never_changes_the_winner(script: list[str | None], changes: dict[str, Any]) -> None:
+    full, early = run(script, changes, None), run(script, changes, "lossless")
     if isinstance(early, QuorumError):
         assert isinstance(full, QuorumError)
     elif isinstance(full, QuorumError):
@@ -72,21 +72,21 @@ def test_stopping_early_never_changes_the_winner(script: list[str | None], knobs
         if early.action == "answered":
             assert early.verdict == full.verdict
             assert winners(early).most_common(1)[0][0] in winners(full)
-            if knobs["clusterer"] == "agglomerative":  # whose clusters are the words
+            if changes["clusterer"] == "agglomerative":  # whose clusters are the words
                 assert early.answer.content == full.answer.content
 
 
 @settings(deadline=None, max_examples=40)
-@given(scripts, knobs, st.sampled_from([0.01, 0.1, 0.4]))
-def test_no_stop_is_short_of_a_quorum(script: list[str | None], knobs: dict[str, Any], alpha: float) -> None:
-    if isinstance(run(script, knobs, alpha), QuorumError):
-        assert isinstance(run(script, knobs, None), QuorumError)
+@given(scripts, changes, st.sampled_from([0.01, 0.1, 0.4]))
+def test_no_stop_is_short_of_a_quorum(script: list[str | None], changes: dict[str, Any], alpha: float) -> None:
+    if isinstance(run(script, changes, alpha), QuorumError):
+        assert isinstance(run(script, changes, None), QuorumError)
 
 
 @settings(deadline=None, max_examples=30)
-@given(scripts, knobs, st.sampled_from([None, "lossless", 0.05]))
-def test_the_record_is_consistent(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> None:
-    result = run(script, knobs, early_stop)
+@given(scripts, changes, st.sampled_from([None, "lossless", 0.05]))
+def test_the_record_is_consistent(script: list[str | None], changes: dict[str, Any], early_stop: Any) -> None:
+    result = run(script, changes, early_stop)
     if isinstance(result, QuorumError):
         assert result.successes < result.required
         assert len(result.failures) + result.successes <= len(script)
@@ -104,13 +104,13 @@ def test_the_record_is_consistent(script: list[str | None], knobs: dict[str, Any
     speaker = result.samples[result.clusters[result.winner].representative]
     withheld = result.action == "refused" and speaker.stance != "refuses"
     assert (speaker.text == result.answer.content, speaker.cluster) == (not withheld, result.winner)
-    if result.agreement < knobs["min_agreement"]:
+    if result.agreement < changes["min_agreement"]:
         assert result.verdict == "abstained"
 
 
 @settings(deadline=None, max_examples=20)
-@given(scripts, knobs, st.sampled_from([None, "lossless", 0.05]))
-def test_sync_is_async(script: list[str | None], knobs: dict[str, Any], early_stop: Any) -> None:
+@given(scripts, changes, st.sampled_from([None, "lossless", 0.05]))
+def test_sync_is_async(script: list[str | None], changes: dict[str, Any], early_stop: Any) -> None:
     host = Host([BOOM if reply is None else reply for reply in script])
 
     async def call(effect: CallModel) -> Any:
@@ -120,7 +120,7 @@ def test_sync_is_async(script: list[str | None], knobs: dict[str, Any], early_st
         return result.failures if isinstance(result, QuorumError) else result.model_dump(exclude={"timings"})
 
     try:
-        got: Any = asyncio.run(adrive(guard(script, knobs, early_stop).flow(MESSAGES), call))
+        got: Any = asyncio.run(adrive(guard(script, changes, early_stop).flow(MESSAGES), call))
     except QuorumError as error:
         got = error
-    assert outcome(got) == outcome(run(script, knobs, early_stop))
+    assert outcome(got) == outcome(run(script, changes, early_stop))

@@ -25,9 +25,9 @@ AUDIO = {"type": "input_audio", "input_audio": {"data": corpus.WAV64, "format": 
 
 
 def perturber(
-    *blocks: Any, model_info: ModelInfo | None = None, custom: Any = None, seed: int = 0, **knobs: Any
+    *blocks: Any, model_info: ModelInfo | None = None, custom: Any = None, seed: int = 0, **changes: Any
 ) -> RequestPerturber:
-    config = config_of(**{"low_pass": 0.0, "max_shift": 0} | knobs)
+    config = config_of(**{"low_pass": 0.0, "max_shift": 0} | changes)
     model_info = model_info or ModelInfo()
     prepared = prepare(question(*blocks), config.media, ModelInput(config=config, model_info=model_info))
     components = GuardComponents(image_perturber=custom, audio_perturber=custom)
@@ -83,11 +83,11 @@ def test_every_dialect_delivers_the_noise(block: dict[str, Any]) -> None:
 def test_recordings_get_their_ratio_or_their_sd() -> None:
     (by_ratio,) = perturber(AUDIO, snr_db=20.0).records()
     assert by_ratio.noise_sd is None  # nothing was made yet
-    for knobs, sd in (
+    for changes, sd in (
         ({"snr_db": 20.0}, float(np.sqrt(np.mean(corpus.WAVEFORM**2))) / 10),
         ({"audio": {"snr_db": None, "sigma": 0.05}}, 0.05),
     ):
-        made = perturber(AUDIO, **knobs)
+        made = perturber(AUDIO, **changes)
         made.render(0, 3)
         (record,) = made.records()
         assert record.noise_sd == pytest.approx(sd, rel=0.05)
@@ -254,13 +254,13 @@ def test_parts_of_ours_compose_with_those_of_users() -> None:
 @pytest.mark.parametrize("size", [(96, 96), (140, 200), (60, 50)])
 @pytest.mark.parametrize("resolution", ["auto", 48, None])
 def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int, int], resolution: Any) -> None:
-    knobs: dict[str, Any] = {"resolution": resolution, "resize_range": (0.8, 1.0), "low_pass": 1.0, "max_shift": 6}
+    changes: dict[str, Any] = {"resolution": resolution, "resize_range": (0.8, 1.0), "low_pass": 1.0, "max_shift": 6}
     facts, picture = sees(96, accepts_tensors=True), png(*size)
-    requests = perturber(image_block(picture), model_info=facts, seed=5, **knobs).render(0, 3)
+    requests = perturber(image_block(picture), model_info=facts, seed=5, **changes).render(0, 3)
     shown = torch.stack([found.value for request in requests for found in scan(request)])
     batch = decode_image(picture, mime_type="image/png", limits=MediaLimits(), path="").unit.repeat(3, 1, 1, 1)
     batch.requires_grad_()
-    seen = GuardView(config=config_of(**knobs), model_info=facts)(batch, generator=make_generator(5, 0, 0))
+    seen = GuardView(config=config_of(**changes), model_info=facts)(batch, generator=make_generator(5, 0, 0))
     # The guard resizes in whole levels of 255.
     assert torch.allclose(seen.detach(), shown, atol=0.0 if size == (96, 96) else 2.5 / 255)
     (gradient,) = torch.autograd.grad(seen.square().sum(), batch)

@@ -43,8 +43,8 @@ def paint(colour: str) -> str:
     return f"It is {colour} now."
 
 
-def chat(inner: Any, parts: dict[str, Any] | None = None, **knobs: Any) -> SmoothGuardChatModel:
-    config = config_of(**{"num_samples": 5, "early_stop": None, "refusal_share": 0.6, "min_agreement": 0.0} | knobs)
+def chat(inner: Any, parts: dict[str, Any] | None = None, **changes: Any) -> SmoothGuardChatModel:
+    config = config_of(**{"num_samples": 5, "early_stop": None, "refusal_share": 0.6, "min_agreement": 0.0} | changes)
     return SmoothGuardChatModel(inner, config=config, components=components_of(**(parts or {})))
 
 

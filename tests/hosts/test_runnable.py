@@ -401,12 +401,12 @@ async def test_native_async_calls_are_in_flight_at_once() -> None:
 
 
 @KINDS
-@pytest.mark.parametrize(("knob", "config"), [(2, None), (None, 2), (2, 3), (3, 2)], ids=str)
+@pytest.mark.parametrize(("setting", "config"), [(2, None), (None, 2), (2, 3), (3, 2)], ids=str)
 async def test_concurrency_stays_within_its_limits(
-    kind: type[ScriptedChatModel], knob: int | None, config: int | None
+    kind: type[ScriptedChatModel], setting: int | None, config: int | None
 ) -> None:
     model = kind(script=["cat"], delay=0.002)
-    guard = guarded(model, num_samples=8, max_concurrency=knob)
+    guard = guarded(model, num_samples=8, max_concurrency=setting)
     guard.invoke(question(), {"max_concurrency": config})
     await guard.ainvoke(question(), {"max_concurrency": config})
     assert model.peak_concurrency <= 2

@@ -104,9 +104,9 @@ def guarded_runnable(voter: WatchedVoter, inner: Runnable[Any, Any] | None = Non
     )
 
 
-def guarded_chat(voter: WatchedVoter, **knobs: Any) -> SmoothGuardChatModel:
+def guarded_chat(voter: WatchedVoter, **changes: Any) -> SmoothGuardChatModel:
     return SmoothGuardChatModel(
-        model(), config=CONFIG.override(**knobs), components=GuardComponents(voter=voter, stance_classifier=answering)
+        model(), config=CONFIG.override(**changes), components=GuardComponents(voter=voter, stance_classifier=answering)
     )
 
 

@@ -42,8 +42,8 @@ def serve(model: AsyncScriptedChatModel) -> Iterator[Serve]:
         def start(
             *, config: dict[str, Any] | None = None, chains: Any = None, callbacks: Any = (), **settings: Any
         ) -> str:
-            knobs = {"num_samples": 4, "early_stop": None} | (config or {})
-            guard = SmoothGuardRunnable(model, config=config_of(**knobs))
+            changes = {"num_samples": 4, "early_stop": None} | (config or {})
+            guard = SmoothGuardRunnable(model, config=config_of(**changes))
             app = create_app({"scripted": guard}, chains, settings=ServerSettings(**settings), callbacks=callbacks)
             return url_of(stack.enter_context(running(app)))
 
