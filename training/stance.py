@@ -10,7 +10,6 @@ folds that the first model has not seen, so the second learns how sure the first
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,11 +28,14 @@ from smoothguard_guardrail.voting.stance_classifier import (
 )
 from smoothguard_guardrail.voting.stance_features import NUM_BUCKETS, featurize, normalize, split_sentences
 from tests.voting.bank import LANGUAGES, load_answers, load_sentences, load_sets
+from tests.voting.bank.frames import frame_sentences
 
 FOLDS = 5
 STRENGTH = 30.0
 """Inverse regularization of the sentence model."""
 ANSWER_STRENGTH = 1.0
+PER_FRAME = 3
+"""Sentences of each frame, with nouns drawn at random."""
 COPIES = 4
 """How often each whole answer of the bank counts, beside the composed ones."""
 MOST_TAKEN_FOR: dict[Stance, float] = {"refuses": 0.03, "unsure": 0.02}
@@ -72,6 +74,25 @@ def set_sentences() -> list[dict[str, str]]:
             if normalize(sentence)
         )
     ]
+
+
+def framed_sentences() -> list[dict[str, str]]:
+    """Return sentences made of the tune part's frames and nouns, with the frame of each."""
+    return [
+        {"language": row.language, "label": row.label, "text": row.text, "frame": row.frame}
+        for row in frame_sentences("tune", PER_FRAME)
+    ]
+
+
+def assign_folds(rows: Sequence[dict[str, str]]) -> list[int]:
+    """Return a fold for each sentence: each fold has sentences of each language and label, a frame is in one only."""
+    seen: dict[tuple[str, str], dict[str, None]] = {}
+    folds = []
+    for row in rows:
+        units = seen.setdefault((row["language"], row["label"]), {})
+        units.setdefault(row.get("frame", row["text"]))
+        folds.append(list(units).index(row.get("frame", row["text"])) % FOLDS)
+    return folds
 
 
 class SentenceModel:
@@ -125,13 +146,9 @@ def caution(model: LogisticRegression, answering: NDArray[np.float64]) -> NDArra
 
 def main() -> None:
     """Train both models and write them."""
-    rows = [*load_sentences(), *set_sentences()]
+    rows = [*load_sentences(), *set_sentences(), *framed_sentences()]
     rng = random.Random(0)  # noqa: S311
-    seen: Counter[tuple[str, str]] = Counter()
-    folds = []  # every fold has sentences of each language and label
-    for row in rows:
-        seen[row["language"], row["label"]] += 1
-        folds.append(seen[row["language"], row["label"]] % FOLDS)
+    folds = assign_folds(rows)
     written = [
         (STANCES.index(answer.stance), normalized_sentences(answer.text)) for answer in load_answers("tune")
     ] * COPIES
