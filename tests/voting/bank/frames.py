@@ -24,8 +24,11 @@ class BankFrames:
     """With their article, as subjects; where a language has another form for objects it follows after a slash."""
     texts: tuple[str, ...]
     """What signs and speakers say."""
+    clauses: tuple[str, ...]
+    """What one can know, tell or hide, such as `what the sign says`; they may have slots themselves."""
     frames: dict[str, tuple[str, ...]]
-    """Of each of `LABELS`. Slots are `noun` and `other` for subjects, `object` and `otherobject`, `text`, `number`."""
+    """Of each of `LABELS`. Slots are `noun` and `other` for subjects, `object` and `otherobject`, `text`, `number` and
+    `clause`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +47,8 @@ def load_frames(part: Part) -> tuple[BankFrames, ...]:
     found = []
     for language in LANGUAGES:
         read = json.loads((FOLDER / f"frames_{part}" / f"{language}.json").read_text(encoding="utf-8"))
-        frames = {label: tuple(read[label]) for label in LABELS}
-        found.append(
-            BankFrames(language=language, nouns=tuple(read["nouns"]), texts=tuple(read["texts"]), frames=frames)
-        )
+        frames = {label: tuple(read.pop(label)) for label in LABELS}
+        found.append(BankFrames(language=language, frames=frames, **{key: tuple(value) for key, value in read.items()}))
     return tuple(found)
 
 
@@ -69,6 +70,8 @@ def frame_sentences(part: Part, per_frame: int) -> list[FrameSentence]:
 
 
 def _fill(frame: str, bank: BankFrames, rng: random.Random) -> str:
+    if "{clause}" in frame:
+        frame = frame.replace("{clause}", rng.choice(bank.clauses))
     noun, other = (noun.split("/") for noun in rng.sample(bank.nouns, 2))
     return frame.format(
         noun=noun[0],
