@@ -31,7 +31,7 @@ from tests.voting.bank import LANGUAGES, load_answers, load_sentences, load_sets
 from tests.voting.bank.frames import frame_sentences
 
 FOLDS = 5
-STRENGTH = 30.0
+STRENGTH = 10.0
 """Inverse regularization of the sentence model."""
 ANSWER_STRENGTH = 1.0
 PER_FRAME = 3
