@@ -2,7 +2,8 @@
 
 Run: python -m training.stance
 
-The first model labels sentences. The second one labels answers: it is fitted on whole answers of the bank, and on
+The first model labels sentences. Beside those of the bank it reads descriptions, doubts and refusals with the same nouns
+and almost the same words (`tests/voting/bank/frames.py`): few sentences alone would teach it that *image* means doubt. The second one labels answers: it is fitted on whole answers of the bank, and on
 answers composed of sentences, such as a refusal followed by an offer, or by what it refused. Those sentences come from
 folds that the first model has not seen, so the second learns how sure the first is of sentences that are new to it.
 """
@@ -10,6 +11,7 @@ folds that the first model has not seen, so the second learns how sure the first
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,12 +88,11 @@ def framed_sentences() -> list[dict[str, str]]:
 
 def assign_folds(rows: Sequence[dict[str, str]]) -> list[int]:
     """Return a fold for each sentence: each fold has sentences of each language and label, a frame is in one only."""
-    seen: dict[tuple[str, str], dict[str, None]] = {}
+    seen: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     folds = []
     for row in rows:
-        units = seen.setdefault((row["language"], row["label"]), {})
-        units.setdefault(row.get("frame", row["text"]))
-        folds.append(list(units).index(row.get("frame", row["text"])) % FOLDS)
+        units = seen[row["language"], row["label"]]
+        folds.append(units.setdefault(row.get("frame", row["text"]), len(units)) % FOLDS)
     return folds
 
 
