@@ -63,7 +63,9 @@ def frame_rows(sentences: Sequence[FrameSentence]) -> Iterator[tuple[str, ...]]:
             for sentence, stance in zip(sentences, found, strict=True)
             if language in (sentence.language, "all")
         ]
-        rates = (Rate.of(got == stance for label, got in pairs if label == wanted) for wanted, stance in stances.items())
+        rates = (
+            Rate.of(got == stance for label, got in pairs if label == wanted) for wanted, stance in stances.items()
+        )
         told = Rate.of(got == "answers" for label, got in pairs if label == "refuse")
         yield (language, *map(str, rates), str(told))
 

