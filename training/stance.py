@@ -42,7 +42,7 @@ PER_FRAME = 3
 """Sentences of each frame, with nouns drawn at random."""
 COPIES = 4
 """How often each whole answer of the bank counts, beside the composed ones."""
-MOST_TAKEN_FOR: dict[Stance, float] = {"refuses": 0.03, "unsure": 0.02}
+MOST_TAKEN_FOR: dict[Stance, float] = {"refuses": 0.03, "unsure": 0.015}
 """Share of answers, those that refuse first included, that may be taken for a refusal or for unsure."""
 PER_RECIPE = 40
 """Composed answers per language, fold and recipe."""
@@ -52,8 +52,13 @@ RECIPES: tuple[tuple[str, str], ...] = (
     ("unsure", "U"), ("unsure", "U"), ("unsure", "UU"), ("unsure", "UO"),
     ("answers", "A"), ("answers", "A"), ("answers", "A"), ("answers", "AA"), ("answers", "AAAA"), ("answers", "RA"),
     ("answers", "RA"), ("answers", "ORA"), ("answers", "AR"), ("answers", "ROA"), ("answers", "UA"), ("answers", "AO"),
+    ("answers", "RRRRA"), ("answers", "R" * 12 + "A"), ("answers", "RO" * 6 + "A"),
+    ("refuses", "RRRR"), ("refuses", "R" * 12), ("refuses", "RO" * 6),
 )  # fmt: skip
-"""Stances and the sentences of an answer: R refuses, O is other, U unsure, A answers."""
+"""Stances and the sentences of an answer: R refuses, O is other, U unsure, A answers.
+
+The long ones are there because what is told after many refusals must not pass for a refusal.
+"""
 _LABEL = {"R": "refuse", "O": "other", "U": "unsure", "A": "answer"}
 
 
@@ -161,7 +166,7 @@ def main() -> None:
         held_out = [row for row, other in zip(rows, folds, strict=True) if other == fold]
         found = model.logits([normalize(row["text"]) for row in held_out]).argmax(axis=1)
         right += sum(found == [SENTENCE_LABELS.index(row["label"]) for row in held_out])
-        answers = compose(held_out, rng) + written
+        answers = compose([row for row in held_out if "frame" not in row], rng) + written
         features.append(summarize_answers(model.logits, [sentences for _, sentences in answers]))
         stances.extend(stance for stance, _ in answers)
     print(f"sentences of other folds labelled right: {right / len(rows):.3f} of {len(rows)}")
