@@ -56,6 +56,8 @@ def test_few_doubts_and_refusals_are_read_as_answers() -> None:
         "I can see an otter in the picture.",
         "The image depicts an ostrich.",
         "This is an ostrich.",
+        "It is green.",
+        "It is blue.",
         "Das Bild zeigt einen Otter.",
         "La imagen muestra una nutria.",
         "L'image montre une loutre.",
