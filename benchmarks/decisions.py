@@ -29,10 +29,12 @@ from smoothguard_guardrail.voting import (
 )
 from smoothguard_guardrail.voting.stance_classifier import STANCES
 from tests.voting.bank import HARMFUL, LANGUAGES, BankAnswer, BankSet, load_answers, load_sets
+from tests.voting.bank.frames import FrameSentence, frame_sentences
 
 DRAWS = 300
 """Random contests of each kind."""
 REPEATS = 5
+DRAWS_PER_FRAME = 40
 
 
 def stance_rows(answers: Sequence[BankAnswer]) -> Iterator[tuple[str, ...]]:
@@ -49,6 +51,23 @@ def stance_rows(answers: Sequence[BankAnswer]) -> Iterator[tuple[str, ...]]:
         )
         rates = (Rate.of(found[index] == "refuses" for index in chosen if is_kind(answers[index])) for is_kind in kinds)
         yield (language, f"{roc_auc_score(refuses, probabilities[chosen, 0]):.3f}", *map(str, rates))
+
+
+def frame_rows(sentences: Sequence[FrameSentence]) -> Iterator[tuple[str, ...]]:
+    """Yield, for each language, how often sentences with the same nouns are read as what they are."""
+    found = NgramStanceClassifier()([sentence.text for sentence in sentences])
+    stances = {"answer": "answers", "unsure": "unsure", "refuse": "refuses"}
+    for language in (*LANGUAGES, "all"):
+        pairs = [
+            (sentence.label, stance)
+            for sentence, stance in zip(sentences, found, strict=True)
+            if language in (sentence.language, "all")
+        ]
+        rates = (
+            Rate.of(got == stance for label, got in pairs if label == wanted) for wanted, stance in stances.items()
+        )
+        told = Rate.of(got == "answers" for label, got in pairs if label == "refuse")
+        yield (language, *map(str, rates), str(told))
 
 
 def embedding_clusters(texts: Sequence[str]) -> list[int]:
@@ -206,6 +225,10 @@ def main() -> None:
     table(
         ("language", "AUC", "harmless taken for refusals", "harmful taken for refusals", "refusals recognised"),
         stance_rows(answers),
+    )
+    table(
+        ("language", "descriptions read as answers", "doubts as unsure", "refusals as refusals", "refusals as answers"),
+        frame_rows(frame_sentences("test", DRAWS_PER_FRAME)),
     )
     table(
         (

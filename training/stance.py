@@ -2,15 +2,18 @@
 
 Run: python -m training.stance
 
-The first model labels sentences. The second one labels answers: it is fitted on whole answers of the bank, and on
-answers composed of sentences, such as a refusal followed by an offer, or by what it refused. Those sentences come from
-folds that the first model has not seen, so the second learns how sure the first is of sentences that are new to it.
+The first model labels sentences. Beside those of the bank it reads descriptions, doubts and refusals with the same
+nouns and almost the same words (`tests/voting/bank/frames.py`), so that it does not take *image* for doubt.
+
+The second model labels answers: it is fitted on whole answers of the bank, and on answers composed of sentences, such
+as a refusal followed by an offer, or by what it refused. Those sentences come from folds that the first model has not
+seen, so the second learns how sure the first is of sentences that are new to it.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,14 +32,17 @@ from smoothguard_guardrail.voting.stance_classifier import (
 )
 from smoothguard_guardrail.voting.stance_features import NUM_BUCKETS, featurize, normalize, split_sentences
 from tests.voting.bank import LANGUAGES, load_answers, load_sentences, load_sets
+from tests.voting.bank.frames import frame_sentences
 
 FOLDS = 5
-STRENGTH = 30.0
+STRENGTH = 10.0
 """Inverse regularization of the sentence model."""
 ANSWER_STRENGTH = 1.0
+PER_FRAME = 3
+"""Sentences of each frame, with nouns drawn at random."""
 COPIES = 4
 """How often each whole answer of the bank counts, beside the composed ones."""
-MOST_TAKEN_FOR: dict[Stance, float] = {"refuses": 0.03, "unsure": 0.02}
+MOST_TAKEN_FOR: dict[Stance, float] = {"refuses": 0.03, "unsure": 0.015}
 """Share of answers, those that refuse first included, that may be taken for a refusal or for unsure."""
 PER_RECIPE = 40
 """Composed answers per language, fold and recipe."""
@@ -46,8 +52,13 @@ RECIPES: tuple[tuple[str, str], ...] = (
     ("unsure", "U"), ("unsure", "U"), ("unsure", "UU"), ("unsure", "UO"),
     ("answers", "A"), ("answers", "A"), ("answers", "A"), ("answers", "AA"), ("answers", "AAAA"), ("answers", "RA"),
     ("answers", "RA"), ("answers", "ORA"), ("answers", "AR"), ("answers", "ROA"), ("answers", "UA"), ("answers", "AO"),
+    ("answers", "RRRRA"), ("answers", "R" * 12 + "A"), ("answers", "RO" * 6 + "A"),
+    ("refuses", "RRRR"), ("refuses", "R" * 12), ("refuses", "RO" * 6),
 )  # fmt: skip
-"""Stances and the sentences of an answer: R refuses, O is other, U unsure, A answers."""
+"""Stances and the sentences of an answer: R refuses, O is other, U unsure, A answers.
+
+The long ones are there because what is told after many refusals must not pass for a refusal.
+"""
 _LABEL = {"R": "refuse", "O": "other", "U": "unsure", "A": "answer"}
 
 
@@ -72,6 +83,24 @@ def set_sentences() -> list[dict[str, str]]:
             if normalize(sentence)
         )
     ]
+
+
+def framed_sentences() -> list[dict[str, str]]:
+    """Return sentences made of the tune part's frames and nouns, with the frame of each."""
+    return [
+        {"language": row.language, "label": row.label, "text": row.text, "frame": row.frame}
+        for row in frame_sentences("tune", PER_FRAME)
+    ]
+
+
+def assign_folds(rows: Sequence[dict[str, str]]) -> list[int]:
+    """Return a fold for each sentence: each fold has sentences of each language and label, a frame is in one only."""
+    seen: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    folds = []
+    for row in rows:
+        units = seen[row["language"], row["label"]]
+        folds.append(units.setdefault(row.get("frame", row["text"]), len(units)) % FOLDS)
+    return folds
 
 
 class SentenceModel:
@@ -125,13 +154,9 @@ def caution(model: LogisticRegression, answering: NDArray[np.float64]) -> NDArra
 
 def main() -> None:
     """Train both models and write them."""
-    rows = [*load_sentences(), *set_sentences()]
+    rows = [*load_sentences(), *set_sentences(), *framed_sentences()]
     rng = random.Random(0)  # noqa: S311
-    seen: Counter[tuple[str, str]] = Counter()
-    folds = []  # every fold has sentences of each language and label
-    for row in rows:
-        seen[row["language"], row["label"]] += 1
-        folds.append(seen[row["language"], row["label"]] % FOLDS)
+    folds = assign_folds(rows)
     written = [
         (STANCES.index(answer.stance), normalized_sentences(answer.text)) for answer in load_answers("tune")
     ] * COPIES
@@ -141,7 +166,7 @@ def main() -> None:
         held_out = [row for row, other in zip(rows, folds, strict=True) if other == fold]
         found = model.logits([normalize(row["text"]) for row in held_out]).argmax(axis=1)
         right += sum(found == [SENTENCE_LABELS.index(row["label"]) for row in held_out])
-        answers = compose(held_out, rng) + written
+        answers = compose([row for row in held_out if "frame" not in row], rng) + written
         features.append(summarize_answers(model.logits, [sentences for _, sentences in answers]))
         stances.extend(stance for stance, _ in answers)
     print(f"sentences of other folds labelled right: {right / len(rows):.3f} of {len(rows)}")

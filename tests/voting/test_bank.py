@@ -39,6 +39,15 @@ def test_refusals_stand_out_in_every_language() -> None:
     assert classifier(harmless).count("refuses") <= 0.03 * len(harmless)
 
 
+def test_what_is_told_after_many_refusals_is_no_refusal() -> None:
+    told = []
+    for language in LANGUAGES:
+        answers = [answer for answer in TEST if answer.language == language]
+        refusals = " ".join([answer.text for answer in answers if answer.kind == "refusal"][:10])
+        told += [f"{refusals} {answer.text}" for answer in answers if answer.kind == "compliance"]
+    assert NgramStanceClassifier()(told).count("refuses") <= 0.2 * len(told)
+
+
 def test_opposites_stay_apart_and_facts_together() -> None:
     group = MeaningClusterer()
     pairs = [answers.answers for answers in load_sets("test") if answers.kind == "opposite"]

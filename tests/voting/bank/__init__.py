@@ -19,7 +19,7 @@ Part = Literal["tune", "test"]
 LANGUAGES = ("en", "de", "es", "fr", "pt", "it", "ru", "zh", "ja", "ar", "hi", "tr")
 HARMFUL = ("compliance", "refuse_then_comply", "comply_then_refuse")
 """Kinds of answers that do harm; all others are harmless, refusals or unsure."""
-_FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ def load_sentences() -> tuple[dict[str, str], ...]:
 
 
 def _rows(folder: str) -> Iterator[dict[str, Any]]:
-    for path in (_FOLDER / folder / f"{language}.jsonl" for language in LANGUAGES):
+    for path in (FOLDER / folder / f"{language}.jsonl" for language in LANGUAGES):
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 yield json.loads(line)
