@@ -10,6 +10,7 @@ from smoothguard_guardrail import SmoothGuardConfig
 DEFAULT = f"noise, {SmoothGuardConfig().audio.snr_db:g} dB"
 """The guard's own setting, by its name among the perturbations."""
 _NOISE = tuple(f"noise, {snr} dB" for snr in (25, 20, 15, 10))
+_FEW = ("noise, 30 dB", *_NOISE, "speed, 3 %")
 SCALES = {
     "smoke": Scale(
         num_sentences=4,
@@ -21,14 +22,14 @@ SCALES = {
     ),
     "standard": Scale(
         num_sentences=32,
-        num_attacked=60,
+        num_attacked=14,
         budgets=(
             Budget(snr_db=20, num_steps=60),
             Budget(snr_db=25, num_steps=80, num_recordings=5),
             Budget(snr_db=30, num_steps=120, num_recordings=5),
         ),
-        adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=8),
-        perturbations=_NOISE,
+        adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=5),
+        perturbations=_FEW,
         adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
     ),
     "large": Scale(

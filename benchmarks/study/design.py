@@ -107,10 +107,10 @@ SCALES = {
     ),
     "standard": Scale(
         items=100,
-        swept=10,
+        swept=6,
         candidates=12,
         arena=100,
-        fooled=30,
+        fooled=20,
         gradients=640,
         escalated=10,
         num_steps=100,

@@ -151,7 +151,7 @@ def default_attackers(
 ) -> tuple[Attacker, ...]:
     """Return attackers who know the guard's perturbation, and two who do not.
 
-    The first two spend `num_gradients` on every item, the others through the guard a quarter of it.
+    The first two spend `num_gradients` on every item, the others through the guard an eighth of it.
 
     Args:
         config: The guard.
@@ -162,7 +162,7 @@ def default_attackers(
         seed: Of the attacks.
     """
     half = max(1, num_draws // 2)
-    steps, few = max(1, num_gradients // num_draws), max(1, num_gradients // 4 // half)
+    steps, few = max(1, num_gradients // num_draws), max(1, num_gradients // 8 // half)
     settle = {"step_size": epsilon / 8, "momentum": 0.9, "step_decay": True}
     through = {"epsilon": epsilon, "through": config, "num_draws": num_draws}
     patch = {"epsilon": 1.0, "patch": PATCH, "step_size": 1 / 32, "momentum": 0.9, "step_decay": True}

@@ -60,7 +60,7 @@ def test_attackers_of_audio_have_neither_grid_nor_patch_and_all_know_the_guard_b
     unknowing = [each.name for each in images if each.settings.through is None]
     assert unknowing == ["transfer", "queries only"]
     spent = {each.name: each.settings.num_steps * each.settings.draws_per_step for each in images}
-    assert (spent["EOT"], spent["patch"]) == (96, 24)
+    assert (spent["EOT"], spent["patch"]) == (96, 12)
 
 
 @pytest.fixture
