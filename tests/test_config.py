@@ -54,7 +54,7 @@ def test_paper_is_the_published_rule() -> None:
 def test_presets_for_text_and_for_the_shipped_model_state_how_they_perturb() -> None:
     text, reference = SmoothGuardConfig.text_safe(), SmoothGuardConfig.reference()
     assert (text.sigma, text.image.max_shift, text.image.resolution) == (0.05, 5, "legible")
-    assert (reference.sigma, reference.image.max_shift, reference.image.resolution) == (0.3, 6, "auto")
+    assert (reference.sigma, reference.image.max_shift, reference.image.max_rotation) == (0.3, 5, 8.0)
     assert text.vote == SmoothGuardConfig().vote
 
 

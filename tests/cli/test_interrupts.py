@@ -25,6 +25,11 @@ PYTHON = [sys.executable, "-m", "smoothguard_guardrail.cli"]
 Seen = Callable[[], bool]
 
 
+def heed_interrupts() -> None:
+    """A command of a shell that runs these tests in the background would ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def interrupt(words: list[str], folder: Path, when: Seen | float) -> tuple[int, str]:
     """Run a command, send its group a SIGINT when something is seen or after seconds; return code and stderr."""
     with (
@@ -36,6 +41,7 @@ def interrupt(words: list[str], folder: Path, when: Seen | float) -> tuple[int, 
             stderr=log,
             env=os.environ | {"TTY_COMPATIBLE": "1", "TERM": "xterm"},  # shows progress, as in a terminal
             start_new_session=True,
+            preexec_fn=heed_interrupts,
         ) as process,
     ):
         deadline = time.monotonic() + 120
