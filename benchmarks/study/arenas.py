@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from benchmarks.study.design import ADAPTIVE_EPSILON
 from benchmarks.study.measure import ARENA_SCENES, Study
@@ -81,8 +82,6 @@ def _attackers(study: Study, config: SmoothGuardConfig) -> tuple[Attacker, ...]:
 
 def _about_images(tasks: Tasks) -> Sequence[Item]:
     """Return questions of POPE's kind, of colours and of counts, in turn."""
-    kinds = [
-        list(tasks.pope.items),
-        *([item for item in tasks.harmless if item.category == kind] for kind in WRONG_KINDS),
-    ]
-    return [item for row in zip(*kinds, strict=False) for item in row]
+    others = ([item for item in tasks.harmless if item.category == kind] for kind in WRONG_KINDS)
+    rows = zip_longest(tasks.pope.items, *others)
+    return [item for row in rows for item in row if item is not None]

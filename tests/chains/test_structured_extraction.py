@@ -108,14 +108,16 @@ def _shown(scene: Scene) -> ImageContent:
 @pytest.mark.slow
 def test_the_reference_model_extracts_the_content(tmp_path: Path) -> None:
     model = ChatTransformersMultimodal.from_pretrained(str(reference_path()))
-    chain = build_chain_from_text(model, ImageContent, parse_description, SmoothGuardConfig.reference(seed=1))
+    chain = build_chain_from_text(
+        model, ImageContent, parse_description, SmoothGuardConfig.reference(seed=1, sigma=0.1)
+    )
     right = 0
-    for scene in scenes(8, seed=3):
+    for scene in scenes(5, seed=3):
         path = tmp_path / f"{scene.seed}.png"
         draw(scene).save(path)
         assert base64.b64decode(chain_input(path)["image"]) == path.read_bytes()
         right += chain.invoke(chain_input(path)) == _shown(scene)
-    assert right >= 6
+    assert right >= 4
 
 
 def test_main_extracts_offline(capsys: pytest.CaptureFixture[str]) -> None:
