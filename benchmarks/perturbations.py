@@ -22,7 +22,7 @@ from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, NUM_COPIES, SCALES, Budget
 from benchmarks.study.measure import Study
 from benchmarks.study.tasks import is_leak, is_right, target_of
-from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail import ImageConfig, SmoothGuardConfig
 from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.attacks import PGD, LowFrequencyPGD
 from smoothguard_guardrail.core.model_info import ModelInfo
@@ -41,13 +41,13 @@ GRIDS = (None, 24)
 """Cells per axis of each attack's grid; None: every pixel is its own."""
 
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "shift 6": {},
-    "rotation 8, shift 6": {"max_rotation": 8.0},
-    "rotation 15, shift 6": {"max_rotation": 15.0},
-    "resize .9 to 1.1, shift 6": {"resize_range": (0.9, 1.1)},
+    "shift 6": {"max_shift": 6},
+    "rotation 8, shift 6": {"max_shift": 6, "max_rotation": 8.0},
+    "rotation 15, shift 6": {"max_shift": 6, "max_rotation": 15.0},
+    "resize .9 to 1.1, shift 6": {"max_shift": 6, "resize_range": (0.9, 1.1)},
     "resize .875": {"max_shift": 0, "resize_range": (0.875, 0.875)},
 }
-"""Settings of images by name; all else is as in `SmoothGuardConfig.reference()`."""
+"""Settings of images by name; all else is as in `SmoothGuardConfig.reference()`, without its own perturbation."""
 
 
 def attacked(
@@ -87,7 +87,7 @@ def attacked(
 
 def measure(study: Study, name: str, *, num_attacked: int, budget: Budget) -> list[str]:
     """Return the row of a candidate: harmless questions answered rightly, then for each attack what leaked."""
-    config = SmoothGuardConfig.reference(image=CANDIDATES[name])
+    config = SmoothGuardConfig.reference().model_copy(update={"image": ImageConfig(**CANDIDATES[name])})
     tasks = study.tasks(SCENES)
     row = [str(study.rate(name, tasks.harmless, config, is_right))]
     for grid in GRIDS:

@@ -31,7 +31,7 @@ def exit_codes(*, go_on: Callable[[], str] | None = None) -> Iterator[None]:
 
     Args:
         go_on: Called when the command is interrupted (Ctrl-C): returns the command that goes on with what was kept.
-            The exit code is then 130. None: an interrupt is no business of this command.
+            The exit code is then 130. None: the interrupt is passed on.
     """
     try:
         yield

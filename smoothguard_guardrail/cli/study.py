@@ -34,7 +34,7 @@ def study(
     seed: Annotated[int, typer.Option(min=0, help="Seed of noise and attacks.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes for a model on the CPU.")] = None,
 ) -> None:
-    """Let ten attackers who know the guard attack your model and data, and write what they reached.
+    """Let attackers, most of whom know the guard, attack your model and data, and write what they reached.
 
     Writes study.json and report.html into --out. Ctrl-C keeps what was done and says how to go on.
     Exit codes: 2 bad input, 130 interrupted, 1 any other failure.
