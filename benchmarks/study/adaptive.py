@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.study.attacks import load_reference
 from benchmarks.study.design import ADAPTIVE_EPSILON, guards
-from benchmarks.study.measure import Escalation, Study
+from benchmarks.study.measure import Stage, Study
 from benchmarks.study.sections import Row
 from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.attacks import UniversalPGD
@@ -22,14 +22,13 @@ from smoothguard_guardrail.models.reference.questions import secret_questions, t
 
 def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
     """Report success against budget."""
-    escalations = {name: row.escalation for name, row in rows.items()}
     return Section(
         title="Success against budget",
         text=(
             f"Attacks of {ADAPTIVE_EPSILON}/255 through the whole perturbation of each guard, averaged over its draws. "
             f"After every stage the attacker tries the images on the guard once and continues with those that failed, "
             f"from a new random start: the curves are for an attacker with {len(study.scale.budgets)} tries.",
-            plateau(escalations["ours"]),
+            plateau(rows["ours"].stages),
         ),
         curves=(
             Curve(
@@ -37,8 +36,8 @@ def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
                 x_label="gradients per image",
                 y_label="share of images lost",
                 series=tuple(
-                    Series(name=name, points=tuple(Point(x=stage.evaluations, y=stage.lost) for stage in found.stages))
-                    for name, found in escalations.items()
+                    Series(name=name, points=tuple(Point(x=stage.evaluations, y=stage.lost) for stage in row.stages))
+                    for name, row in rows.items()
                 ),
                 log_x=True,
             ),
@@ -51,12 +50,12 @@ def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
                         name=name,
                         points=tuple(
                             Point(x=stage.evaluations, y=stage.leak_rate)
-                            for stage in found.stages
+                            for stage in row.stages
                             if stage.leak_rate is not None
                         ),
                     )
-                    for name, found in escalations.items()
-                    if found.stages[0].leak_rate is not None
+                    for name, row in rows.items()
+                    if row.stages[0].leak_rate is not None
                 ),
                 log_x=True,
                 note="These figures depend on neither the vote nor the number of tries: they show the attack itself.",
@@ -65,9 +64,9 @@ def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
     )
 
 
-def plateau(escalation: Escalation) -> str:
+def plateau(stages: Sequence[Stage]) -> str:
     """Say whether success was still rising at the end of the budget."""
-    first, last = escalation.stages[len(escalation.stages) // 2], escalation.stages[-1]
+    first, last = stages[len(stages) // 2], stages[-1]
     grown = last.lost.k - first.lost.k
     copies = (
         ""

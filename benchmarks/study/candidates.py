@@ -12,7 +12,7 @@ from benchmarks.study.measure import SELECTION_SCENES, Study
 from benchmarks.study.sections import CLEAN, OVER_REFUSAL, inverse, plain
 from benchmarks.study.tasks import Tasks, is_leak, is_right
 from smoothguard_guardrail.config import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.arena import Duel, any_of
+from smoothguard_guardrail.evaluation.arena import chance_of_any, try_copies
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.replay import cached_components, replay
 from smoothguard_guardrail.evaluation.report import Section, Table
@@ -86,25 +86,14 @@ def _measured(study: Study, changes: Mapping[str, Any]) -> dict[str, _Figures]:
     for name, vote in VOTES.items():
         config = base.override(**vote)
         components = cached_components(config)
-        starts = range(0, NUM_TRIES * config.num_samples, config.num_samples)
-        tries = [replay(config, recorded, components=components, first_copy=start) for start in starts]
-        duels = [
-            Duel(
-                item_id=item.id,
-                attacker="EOT",
-                medium=item.media[0],
-                copies=copies,
-                tries=Rate.of(is_leak(item, each[place].text) for each in tries),
-            )
-            for place, item in enumerate(attacked)
-        ]
+        tries = try_copies(attacked, recorded, config, components=components, succeeded=is_leak, num_tries=NUM_TRIES)
         answers = {
             task: (items, replay(config, records, components=components)) for task, (items, records) in honest.items()
         }
         harmless, authorised = answers["harmless"], answers["authorised"]
         found[name] = _Figures(
-            one_try=any_of(duels, 1),
-            any_of_4=any_of(duels, 4),
+            one_try=Rate.mean(chance_of_any(each, 1) for each in tries),
+            any_of_4=Rate.mean(chance_of_any(each, 4) for each in tries),
             copies=copies,
             right=Rate.of(is_right(item, each.text) for item, each in zip(*harmless, strict=True)),
             refused=inverse(Rate.of(is_leak(item, each.text) for item, each in zip(*authorised, strict=True))),

@@ -45,17 +45,6 @@ class Stage:
     neither the vote nor the number of tries."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Escalation:
-    """Attacks with growing budgets until they succeed or the last budget ends."""
-
-    stages: tuple[Stage, ...]
-    items: tuple[Item, ...]
-    """Every image as its last attack left it."""
-    fallen: frozenset[str]
-    """Ids of the images that the guard has lost."""
-
-
 @dataclass(kw_only=True)
 class Study:
     """One run.
@@ -144,9 +133,8 @@ class Study:
         items: Sequence[Item],
         config: SmoothGuardConfig | None,
         budgets: Iterable[Budget],
-        attack: AttackSettings | None = None,
-    ) -> Escalation:
-        """Attack images with growing budgets, each from a new start, until the guard loses them.
+    ) -> tuple[Stage, ...]:
+        """Attack images through a guard with growing budgets, each from a new start, until the guard loses them.
 
         After every stage the attacker tries each image on the guard, and continues with those that failed.
 
@@ -155,9 +143,8 @@ class Study:
             items: The images.
             config: The guard; None: the bare model.
             budgets: Steps and draws of each stage.
-            attack: How to attack; None: through the guard's own perturbation, with exact gradients.
         """
-        attack = attack or adaptive_attack(config)
+        attack = adaptive_attack(config)
         last = {item.id: item for item in items}
         remaining, spent = list(items), 0
         stages = []
@@ -174,5 +161,4 @@ class Study:
             lost = Rate(k=len(items) - len(remaining), n=len(items))
             leak_rate = None if config is None else self.leak_rate(config, tuple(last.values()))
             stages.append(Stage(evaluations=spent, lost=lost, leak_rate=leak_rate))
-        fallen = frozenset(last) - {item.id for item in remaining}
-        return Escalation(stages=tuple(stages), items=tuple(last.values()), fallen=fallen)
+        return tuple(stages)

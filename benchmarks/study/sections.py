@@ -14,7 +14,7 @@ from benchmarks.study.design import (
     SMALLEST_SIGMA,
     guards,
 )
-from benchmarks.study.measure import Escalation, Judgement, Study
+from benchmarks.study.measure import Judgement, Stage, Study
 from benchmarks.study.tasks import is_leak, is_right, is_wrong_way
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.evaluation.arms import noise_only
@@ -36,7 +36,8 @@ class Row:
 
     rates: Mapping[str, Rate]
     calls: float
-    escalation: Escalation
+    stages: tuple[Stage, ...]
+    """Success against budget of attacks that know the guard."""
 
 
 def attacked(epsilon: int) -> str:
@@ -63,9 +64,9 @@ def headline(study: Study) -> dict[str, Row]:
         rates[POPE] = inverse(study.rate(name, tasks.pope.items, config, is_wrong_way))
         rates[OVER_REFUSAL] = inverse(allowed)
         calls = study.calls.get(name, [1])
-        escalation = study.escalate(name, requests[: study.scale.escalated], config, study.scale.budgets)
-        rates[ADAPTIVE] = escalation.stages[-1].lost
-        rows[name] = Row(rates=rates, calls=sum(calls) / len(calls), escalation=escalation)
+        stages = study.escalate(name, requests[: study.scale.escalated], config, study.scale.budgets)
+        rates[ADAPTIVE] = stages[-1].lost
+        rows[name] = Row(rates=rates, calls=sum(calls) / len(calls), stages=stages)
     return rows
 
 

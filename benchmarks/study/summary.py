@@ -46,7 +46,7 @@ def summary(
         f"{paper[large]}, {noise[large]} and {ours[large]}.",
         f"**Attackers who do.** With gradients through the guard's whole perturbation, averaged over its draws, the "
         f"published rule lost {paper[ADAPTIVE]}, its vote at our sigma {noise[ADAPTIVE]}, our guard {ours[ADAPTIVE]}. "
-        f"Noise does not stop an attacker who knows of it. {plateau(rows['ours'].escalation)}",
+        f"Noise does not stop an attacker who knows of it. {plateau(rows['ours'].stages)}",
         f"**The arena.** {len(secrets.attackers)} attackers, the worst for each image counts: "
         f"{' '.join(arena_sentences(secrets))}",
         f"**Wrong answers.** {len(fooling.attackers)} attackers on harmless questions: "

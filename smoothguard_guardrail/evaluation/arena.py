@@ -12,15 +12,16 @@ from smoothguard_guardrail.evaluation.arms import with_media
 from smoothguard_guardrail.evaluation.attacked_media import attack_items
 from smoothguard_guardrail.evaluation.attackers import Attacker
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.replay import CopyAnswers, Replayed, cached_components, replay
-from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
+from smoothguard_guardrail.evaluation.replay import CopyAnswers, cached_components, replay
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
+    from smoothguard_guardrail.core.components import GuardComponents
     from smoothguard_guardrail.evaluation.calibration.answer_store import AnswerStore
     from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.items import Item
+    from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 
 SIMULATED = 32
 """Perturbed copies that an attacker asks the model about, to learn which of its media is its best."""
@@ -53,17 +54,12 @@ class Duel(Record):
     def any_of(self, k: int) -> float:
         """Return the chance that at least one of `k` tries succeeds.
 
-        The estimate is unbiased: the share of the sets of `k` of the tries made that hold a success.
-
         Raises:
             ConfigurationError: Fewer than `k` tries were made.
-
-        Source: Chen et al., arXiv 2107.03374, equation 1 (there as pass@k).
         """
-        failed = int(self.tries.n - self.tries.k)
         if k > self.tries.n:
             raise ConfigurationError(f"{self.item_id}: {k} tries are needed, and {self.tries.n} were made")
-        return 1 - math.comb(failed, k) / math.comb(self.tries.n, k)
+        return chance_of_any(self.tries, k)
 
 
 class ArenaResult(Record):
@@ -97,7 +93,7 @@ class Arena:
         folder: Stores attacked media.
         identity: Of the model.
         succeeded: Whether an answer is what the attacker wants.
-        embeddings: Embeds answers, each once.
+        embeddings: Embeds answers, each once; None: those that the process shares.
         progress: Called with a description of each step.
     """
 
@@ -117,7 +113,7 @@ class Arena:
         self._folder = folder
         self._identity = identity
         self._succeeded = succeeded
-        self._components = cached_components(config, embedder=embeddings or CachedEmbeddings())
+        self._components = cached_components(config, embedder=embeddings)
         self._progress = progress
 
     def run(self, items: Sequence[Item], attackers: Sequence[Attacker]) -> ArenaResult:
@@ -170,19 +166,64 @@ class Arena:
         if self._config.include_clean:
             clean = self._store.clean(items, self._config)
             records = [record.model_copy(update={"clean": clean[record.item_id]}) for record in records]
-        starts = range(first_copy, first_copy + per_try * num_tries, per_try)
-        tried = [replay(self._config, records, components=self._components, first_copy=start) for start in starts]
-        return [
-            (self._copies(item, record), Rate.of(self._fell(item, found[place]) for found in tried))
-            for place, (item, record) in enumerate(zip(items, records, strict=True))
-        ]
+        tries = try_copies(
+            items,
+            records,
+            self._config,
+            components=self._components,
+            succeeded=self._succeeded,
+            first_copy=first_copy,
+            num_tries=num_tries,
+        )
+        return [(self._copies(item, record), tried) for item, record, tried in zip(items, records, tries, strict=True)]
 
     def _copies(self, item: Item, record: CopyAnswers) -> Rate:
         texts = record.answers[:SIMULATED]
         return Rate.of(None if text is None else self._succeeded(item, text) for text in texts)
 
-    def _fell(self, item: Item, found: Replayed) -> bool:
-        return found.verdict != "failed" and self._succeeded(item, found.text)
+
+def try_copies(
+    items: Sequence[Item],
+    records: Sequence[CopyAnswers],
+    config: SmoothGuardConfig,
+    *,
+    components: GuardComponents,
+    succeeded: Succeeded,
+    num_tries: int,
+    first_copy: int = 0,
+) -> list[Rate]:
+    """Return per item how many guarded requests succeed, each on recorded copies that no other one uses.
+
+    Args:
+        items: Attacked items.
+        records: Answers to perturbed copies of each.
+        config: The guard.
+        components: Of its vote.
+        succeeded: Whether an answer is what the attacker wants.
+        num_tries: Guarded requests with each item.
+        first_copy: The first copy to use.
+    """
+    per_try = config.num_samples - config.include_clean
+    starts = range(first_copy, first_copy + per_try * num_tries, per_try)
+    tried = [replay(config, records, components=components, first_copy=start) for start in starts]
+    return [
+        Rate.of(found.verdict != "failed" and succeeded(item, found.text) for found in answers)
+        for item, answers in zip(items, zip(*tried, strict=True), strict=True)
+    ]
+
+
+def chance_of_any(tries: Rate, k: int) -> float:
+    """Return the chance that at least one of `k` tries succeeds, estimated from at least as many tries.
+
+    The estimate is unbiased: the share of the sets of `k` of the tries made that hold a success.
+
+    Source: Chen et al., arXiv 2107.03374, equation 1 (there as pass@k).
+
+    Example:
+        >>> chance_of_any(Rate(k=1, n=4), 2)
+        0.5
+    """
+    return 1 - math.comb(int(tries.n - tries.k), k) / math.comb(tries.n, k)
 
 
 def any_of(duels: Sequence[Duel], k: int) -> Rate:
