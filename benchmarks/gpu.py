@@ -7,7 +7,6 @@ that the device held. On a machine without an accelerator the same lines are abo
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -15,10 +14,11 @@ from typing import cast
 import torch
 from langchain_core.messages import HumanMessage
 
+from benchmarks.speed import best
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.attacks import TargetLoss
 from smoothguard_guardrail.evaluation.record import device_name
-from smoothguard_guardrail.models import ChatTransformersMultimodal
+from smoothguard_guardrail.models import ChatTransformersMultimodal, load_model
 from smoothguard_guardrail.models.loading import pick_device
 from smoothguard_guardrail.perturbations import build_perturber, make_generator
 
@@ -38,19 +38,15 @@ class Cost:
 
 def measure(call: Callable[[], object], device: torch.device, *, runs: int = 5) -> Cost:
     """Return the shortest of several calls, after one that warms up, and the most memory of all."""
-    is_cuda = device.type == "cuda"
-    times = []
-    for number in range(runs + 1):
-        if is_cuda:
-            torch.cuda.synchronize()
-            if number == 1:
-                torch.cuda.reset_peak_memory_stats()
-        start = time.perf_counter()
+    if device.type != "cuda":
+        return Cost(seconds=best(call, runs), mebibytes=None)
+
+    def finished() -> None:
         call()
-        if is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return Cost(seconds=min(times[1:]), mebibytes=torch.cuda.max_memory_allocated() / 2**20 if is_cuda else None)
+        torch.cuda.synchronize()
+
+    torch.cuda.reset_peak_memory_stats()
+    return Cost(seconds=best(finished, runs), mebibytes=torch.cuda.max_memory_allocated() / 2**20)
 
 
 def noise(device: torch.device, count: int) -> Callable[[], object]:
@@ -90,8 +86,6 @@ def main() -> None:
     parser.add_argument("--copies", type=int, nargs="+", default=[8, 16, 64, 256])
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    from smoothguard_guardrail.models import load_model
-
     device, model = pick_device("auto"), cast("ChatTransformersMultimodal", load_model("reference"))
     print(f"{device_name()}; a ratio of N against N calls of one is what a batch saves\n")
     print("| what | N | one: ms | N: ms | N against one | MiB |\n|---|---|---|---|---|---|")

