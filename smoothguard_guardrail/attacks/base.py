@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -177,7 +178,7 @@ class Attack(ABC):
         with file.saved_when_interrupted(), getattr(objective, "frozen", nullcontext)():
             saved = file.load(original.device)
             state = self._start(problem) if saved is None else State.restore(saved, generator)
-            file.latest = state.dump(generator)
+            file.complete(state.step, partial(state.dump, generator))
             self._optimise(problem, state, file, progress)
             media, loss, restart = self._finish(problem, state)
         if keep_checkpoint:
@@ -236,9 +237,7 @@ class Attack(ABC):
             state.point = problem.ball.project(self._next(problem, state, gradient), problem.original)
             if state.step in self.snapshot_steps:
                 state.snapshots[state.step] = self._finish(problem, state)[0]
-            file.latest = state.dump(problem.generator)
-            if file.is_due(state.step):
-                file.save(file.latest)
+            file.complete(state.step, partial(state.dump, problem.generator))
             if progress is not None:
                 seconds = time.monotonic() - started
                 progress(

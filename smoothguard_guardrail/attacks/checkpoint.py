@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
@@ -60,10 +60,18 @@ class Checkpoint:
             )
         return dict(state)
 
-    def is_due(self, step: int) -> bool:
-        """Return whether the state should be saved after this step."""
-        late = time.monotonic() - self._saved_at >= SAVE_SECONDS
-        return self._path is not None and (step % SAVE_STEPS == 0 or late)
+    def complete(self, step: int, dump: Callable[[], dict[str, Any]]) -> None:
+        """Take note of the state after a complete step, and save it every 100 steps or 60 seconds.
+
+        Args:
+            step: How many are complete.
+            dump: Returns the state; not called without a file.
+        """
+        if self._path is None:
+            return
+        self.latest = dump()
+        if (step > 0 and step % SAVE_STEPS == 0) or time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            self.save(self.latest)
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state, which consists of tensors, numbers, lists and dicts."""

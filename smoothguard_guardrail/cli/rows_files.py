@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smoothguard_guardrail.cli._numbers import parse_epsilon
-from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from smoothguard_guardrail.evaluation.calibration import Rows
     from smoothguard_guardrail.evaluation.input_media import MediumKind
 
@@ -16,6 +18,30 @@ DATA_HELP = (
     ' {"image": PATH, "question": ..., "target": ...} for rows to attack. "audio" instead of "image": an audio file.'
 )
 EPSILON_HELP = "Radius of the attacks made here; by default 16/255 for images, 0.005 for audio samples in [-1, 1]."
+
+
+def read(data: Path, limit: int | None, attacked: Path | None = None) -> Rows:
+    """Read the user's rows, the first ones of each kind up to a limit.
+
+    Args:
+        data: Harmless rows and rows to attack.
+        limit: None: all.
+        attacked: Rows whose media are adversarial already.
+
+    Raises:
+        InputError: A file cannot be read, or `attacked` has harmless rows.
+    """
+    from smoothguard_guardrail.evaluation.calibration import Rows, read_rows
+
+    found = read_rows(data)
+    given = () if attacked is None else read_rows(attacked)
+    if any(item.category == "harmless" for item in given):
+        raise InputError(f'{attacked}: rows with "answer" are harmless: put them into the file of --data')
+    return Rows(
+        harmless=tuple(item for item in found if item.category == "harmless")[:limit],
+        attack=tuple(item for item in found if item.category == "attack")[:limit],
+        given=given[:limit],
+    )
 
 
 def attacked_kinds(rows: Rows) -> tuple[MediumKind, ...]:

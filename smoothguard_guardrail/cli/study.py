@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from smoothguard_guardrail.cli import loading, presets, rows_files
 from smoothguard_guardrail.cli.failures import exit_codes, same_command
 from smoothguard_guardrail.errors import ConfigurationError, InputError
-
-if TYPE_CHECKING:
-    from smoothguard_guardrail.evaluation.calibration import Rows
 
 Scale = Literal["smoke", "standard", "large"]
 GRADIENTS: dict[Scale, int] = {"smoke": 32, "standard": 960, "large": 9_600}
@@ -52,7 +49,11 @@ def study(
         from smoothguard_guardrail.evaluation.report import write_report
         from smoothguard_guardrail.models import ChatTransformersMultimodal
 
-        rows = _rows(data, limit)
+        rows = rows_files.read(data, limit)
+        if missing := [kind for kind in ("harmless", "attack") if not getattr(rows, kind)]:
+            raise InputError(
+                f'{data} has no {missing[0]} rows: those with "answer" are harmless, with "target" to attack'
+            )
         rows_files.check_attackable(rows)
         kind = rows_files.attacked_kinds(rows)[0]
         guard = presets.chosen_config(model, preset, config)
@@ -92,13 +93,3 @@ def study(
         page, _ = write_report(study_report(found, title=f"A study of {model}", environment=environment), out)
         typer.echo("\n".join(line.replace("**", "") for line in study_summary(found)))
         typer.echo(f"report: {page}")
-
-
-def _rows(data: Path, limit: int | None) -> Rows:
-    from smoothguard_guardrail.evaluation.calibration import Rows, read_rows
-
-    read = read_rows(data)
-    kinds = {category: tuple(item for item in read if item.category == category) for category in ("harmless", "attack")}
-    if missing := [category for category, items in kinds.items() if not items]:
-        raise InputError(f'{data} has no {missing[0]} rows: those with "answer" are harmless, with "target" to attack')
-    return Rows(**{category: items[:limit] for category, items in kinds.items()})

@@ -71,7 +71,7 @@ def calibrate(
         rare, changes = load_settings(CalibrationSettings, settings, {})
         base = (SmoothGuardConfig() if config is None else SmoothGuardConfig.from_file(config)).override(**changes)
         limits = calibration.Limits(max_utility_loss=max_utility_loss, max_calls=max_calls)
-        rows = _rows(data, attacked, limit)
+        rows = rows_files.read(data, limit, attacked)
         sweep = _sweep(rare.sweep, base, rows, sigma=sigma, num_samples=num_samples)
         planned = _planned(rare.attack, rows, epsilon, seed)
         sweep.configs(base)  # refuses invalid settings before the model is loaded
@@ -103,22 +103,6 @@ def calibrate(
         typer.echo(found.model_dump_json(indent=2) if as_json else "\n".join(view.lines(found, out, model)))
     if found.chosen is None:
         raise typer.Exit(NOTHING_WITHIN_LIMITS)
-
-
-def _rows(data: Path, attacked: Path | None, limit: int | None) -> Rows:
-    from smoothguard_guardrail.errors import InputError
-    from smoothguard_guardrail.evaluation.calibration import Rows, read_rows
-
-    read = read_rows(data)
-    given = () if attacked is None else read_rows(attacked)
-    if any(item.category == "harmless" for item in given):
-        raise InputError(f'{attacked}: rows with "answer" are harmless: put them into the file of --data')
-    harmless = tuple(item for item in read if item.category == "harmless")
-    return Rows(
-        harmless=harmless[:limit],
-        attack=tuple(item for item in read if item.category == "attack")[:limit],
-        given=given[:limit],
-    )
 
 
 def _planned(options: AttackOptions, rows: Rows, epsilon: str | None, seed: int) -> AttackSettings:
