@@ -10,7 +10,7 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel
 
 from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail.errors import SmoothGuardError
-from smoothguard_guardrail.serving.chat_request import ChatRequest, ResponseFormat
+from smoothguard_guardrail.serving.openai_chat.request import ChatRequest, ResponseFormat
 from smoothguard_guardrail.serving.errors import ApiError
 
 _LENGTH_FIELDS = ("max_tokens", "max_new_tokens", "max_output_tokens")

@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 
-from smoothguard_guardrail.serving.chat_messages import request_messages
-from smoothguard_guardrail.serving.chat_request import parse_request
+from smoothguard_guardrail.serving.openai_chat.messages import request_messages
+from smoothguard_guardrail.serving.openai_chat.request import parse_request
 from smoothguard_guardrail.serving.errors import ApiError
 from smoothguard_guardrail.serving.model_arguments import model_arguments
 from smoothguard_guardrail.testing import AsyncScriptedChatModel

@@ -27,7 +27,7 @@ from smoothguard_guardrail.serving.errors import (
     is_model_error,
 )
 from smoothguard_guardrail.serving.json_text import readable
-from smoothguard_guardrail.serving.langserve_batch import BatchRunnable, answer_batch
+from smoothguard_guardrail.serving.langserve.batch import BatchRunnable, answer_batch
 from smoothguard_guardrail.serving.public_record import public_output
 from smoothguard_guardrail.serving.read_json import read_json
 

@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
-from langchain_core.runnables import RunnableConfig
 
 from smoothguard_guardrail._langchain.sample_calls import unwrap
-from smoothguard_guardrail.errors import AbstainedError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.chat_messages import request_messages
-from smoothguard_guardrail.serving.chat_request import parse_request
-from smoothguard_guardrail.serving.chat_response import ChatResponse
-from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, UpstreamError, is_model_error
+from smoothguard_guardrail.serving.openai_chat.messages import request_messages
+from smoothguard_guardrail.serving.openai_chat.request import parse_request
+from smoothguard_guardrail.serving.openai_chat.response import ChatResponse
+from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 from smoothguard_guardrail.serving.model_arguments import model_arguments
-from smoothguard_guardrail.serving.public_record import public_record, verdict_headers
 from smoothguard_guardrail.serving.read_json import read_json
 
 if TYPE_CHECKING:
@@ -47,55 +44,36 @@ def chat_router(
 
     @router.get("/models/{name:path}")
     async def model(name: str) -> Response:
-        _find_guard(guards, name)
+        find_guard(guards, name)
         return SafeJSONResponse(_model(name, created))
 
     @router.post("/chat/completions")
     async def complete(request: Request) -> Response:
         chat_request, ignored = parse_request(await read_json(request))
-        guard = _find_guard(guards, chat_request.model)
+        guard = find_guard(guards, chat_request.model)
         arguments, unknown_to_model = model_arguments(chat_request, unwrap(guard.model).model)
-        config: RunnableConfig = {"callbacks": list(callbacks), "run_name": "/v1/chat/completions"}
-        try:
-            result = await guard.aguard(request_messages(chat_request.messages), config, **arguments)
-        except AbstainedError as error:
-            record = public_record(error.result.to_metadata(), settings.record)
-            headers = verdict_headers(record)
-            raise ApiError(422, "abstained", ABSTAINED, record=record, headers=headers) from error
-        except Exception as error:
-            if is_model_error(error):
-                raise UpstreamError from error
-            raise
-        record = public_record(result.to_metadata(), settings.record)
-        if ignored := sorted({*ignored, *unknown_to_model}):
-            record["ignored_parameters"] = ignored
-        response = ChatResponse(
-            model=chat_request.model,
-            result=result,
-            record=record,
-            is_refusal=result.verdict == "abstained" and result.action == "refused",
+        answer = await guarded_answer(
+            guard,
+            request_messages(chat_request.messages),
+            arguments,
+            route="/v1/chat/completions",
+            settings=settings,
+            callbacks=callbacks,
         )
-        headers = verdict_headers(record)
+        names = sorted({*ignored, *unknown_to_model})
+        record = answer.record | ({"ignored_parameters": names} if names else {})
+        response = ChatResponse(
+            model=chat_request.model, result=answer.result, record=record, is_refusal=answer.is_refusal
+        )
         if not chat_request.stream:
-            return SafeJSONResponse(response.completion(), headers=headers)
+            return SafeJSONResponse(response.completion(), headers=answer.headers)
         include_usage = bool(chat_request.stream_options and chat_request.stream_options.include_usage)
         chunks = response.chunks(include_usage=include_usage)
         return StreamingResponse(
-            chunks, media_type="text/event-stream", headers=headers | {"cache-control": "no-store"}
+            chunks, media_type="text/event-stream", headers=answer.headers | {"cache-control": "no-store"}
         )
 
     return router
-
-
-def _find_guard(guards: Mapping[str, SmoothGuardRunnable], name: str) -> SmoothGuardRunnable:
-    if name not in guards:
-        raise ApiError(
-            404,
-            "model_not_found",
-            f"the model must be one of: {', '.join(guards) or '(none is served)'}",
-            param="model",
-        )
-    return guards[name]
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

@@ -1,0 +1,86 @@
+"""One guarded answer, for every door of the server: the guard is asked here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+
+from smoothguard_guardrail.errors import AbstainedError
+from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, UpstreamError, is_model_error
+from smoothguard_guardrail.serving.public_record import public_record, verdict_headers
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import BaseCallbackHandler
+    from langchain_core.messages import BaseMessage
+
+    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
+    from smoothguard_guardrail.result import GuardResult
+    from smoothguard_guardrail.serving.settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardedAnswer:
+    """The result of a guarded call, and what its client may see of it."""
+
+    result: GuardResult
+    record: dict[str, Any]
+    headers: dict[str, str]
+    """The verdict, for clients that keep no fields of the body."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the guard's refusal replaces the model's answer."""
+        return self.result.verdict == "abstained" and self.result.action == "refused"
+
+
+async def guarded_answer(
+    guard: SmoothGuardRunnable,
+    messages: Sequence[BaseMessage],
+    arguments: Mapping[str, Any],
+    *,
+    route: str,
+    settings: ServerSettings,
+    callbacks: Sequence[BaseCallbackHandler],
+) -> GuardedAnswer:
+    """Ask a guard.
+
+    Args:
+        guard: The guarded model.
+        messages: The request.
+        arguments: Of the model call.
+        route: Names the run in traces, such as `/v1/chat/completions`.
+        settings: The server's policies.
+        callbacks: The server's callbacks; clients cannot add any.
+
+    Raises:
+        ApiError: The guard abstained and is configured to raise then.
+        UpstreamError: The model failed on a request without a vote.
+    """
+    config: RunnableConfig = {"callbacks": list(callbacks), "run_name": route}
+    try:
+        result = await guard.aguard(list(messages), config, **arguments)
+    except AbstainedError as error:
+        record = public_record(error.result.to_metadata(), settings.record)
+        raise ApiError(422, "abstained", ABSTAINED, record=record, headers=verdict_headers(record)) from error
+    except Exception as error:
+        if is_model_error(error):
+            raise UpstreamError from error
+        raise
+    record = public_record(result.to_metadata(), settings.record)
+    return GuardedAnswer(result=result, record=record, headers=verdict_headers(record))
+
+
+def find_guard(guards: Mapping[str, SmoothGuardRunnable], name: str) -> SmoothGuardRunnable:
+    """Return the guard that clients call by a name.
+
+    Raises:
+        ApiError: There is none.
+    """
+    if name not in guards:
+        raise ApiError(
+            404, "model_not_found", f"the model must be one of: {', '.join(guards) or '(none is served)'}", param="model"
+        )
+    return guards[name]

@@ -1,0 +1,1 @@
+"""LangServe's routes for guards, forms and chains."""
