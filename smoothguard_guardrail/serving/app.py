@@ -17,11 +17,11 @@ from smoothguard_guardrail import voting
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.observability.prometheus import CONTENT_TYPE, Metrics, PrometheusHandler
-from smoothguard_guardrail.serving.openai_chat.routes import chat_router
 from smoothguard_guardrail.serving.errors import handle_framework_errors
-from smoothguard_guardrail.serving.langserve.form import form_chain
 from smoothguard_guardrail.serving.gate import Gate
+from smoothguard_guardrail.serving.langserve.form import form_chain
 from smoothguard_guardrail.serving.langserve.routes import chain_router
+from smoothguard_guardrail.serving.openai_chat.routes import chat_router
 from smoothguard_guardrail.serving.settings import ServerSettings
 
 if TYPE_CHECKING:

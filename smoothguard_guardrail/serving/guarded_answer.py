@@ -81,6 +81,9 @@ def find_guard(guards: Mapping[str, SmoothGuardRunnable], name: str) -> SmoothGu
     """
     if name not in guards:
         raise ApiError(
-            404, "model_not_found", f"the model must be one of: {', '.join(guards) or '(none is served)'}", param="model"
+            404,
+            "model_not_found",
+            f"the model must be one of: {', '.join(guards) or '(none is served)'}",
+            param="model",
         )
     return guards[name]

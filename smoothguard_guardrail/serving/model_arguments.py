@@ -10,8 +10,8 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel
 
 from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail.errors import SmoothGuardError
-from smoothguard_guardrail.serving.openai_chat.request import ChatRequest, ResponseFormat
 from smoothguard_guardrail.serving.errors import ApiError
+from smoothguard_guardrail.serving.openai_chat.request import ChatRequest, ResponseFormat
 
 _LENGTH_FIELDS = ("max_tokens", "max_new_tokens", "max_output_tokens")
 """Names of the answer length limit in chat models."""

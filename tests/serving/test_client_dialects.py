@@ -11,10 +11,10 @@ from langchain_core.messages import AIMessage
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 
-from smoothguard_guardrail.serving.openai_chat.messages import request_messages
-from smoothguard_guardrail.serving.openai_chat.request import parse_request
 from smoothguard_guardrail.serving.errors import ApiError
 from smoothguard_guardrail.serving.model_arguments import model_arguments
+from smoothguard_guardrail.serving.openai_chat.messages import request_messages
+from smoothguard_guardrail.serving.openai_chat.request import parse_request
 from smoothguard_guardrail.testing import AsyncScriptedChatModel
 from tests.serving.conftest import Serve
 from tests.serving.servers import about_picture, post

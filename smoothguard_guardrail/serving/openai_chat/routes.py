@@ -11,12 +11,12 @@ from fastapi.responses import Response, StreamingResponse
 
 from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.openai_chat.messages import request_messages
-from smoothguard_guardrail.serving.openai_chat.request import parse_request
-from smoothguard_guardrail.serving.openai_chat.response import ChatResponse
 from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 from smoothguard_guardrail.serving.model_arguments import model_arguments
+from smoothguard_guardrail.serving.openai_chat.messages import request_messages
+from smoothguard_guardrail.serving.openai_chat.request import parse_request
+from smoothguard_guardrail.serving.openai_chat.response import ChatResponse
 from smoothguard_guardrail.serving.read_json import read_json
 
 if TYPE_CHECKING:
