@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, GetPydanticSchema
 
 from smoothguard_guardrail import __version__
 
-RECORD_VERSION = 1
+RECORD_VERSION: Literal[1] = 1
 """Of the record's JSON Schema, `record.schema.json`; raised when a released field changes its name or meaning."""
 
 Verdict = Literal["passed", "abstained", "skipped"]

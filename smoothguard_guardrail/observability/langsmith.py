@@ -110,11 +110,10 @@ class LangSmithHandler(GuardObserver):
 
         name = self._project_name or get_tracer_project()
         for pause in _PAUSES:
-            try:
-                self._project_id = self._project_id or client.read_project(project_name=name).id
-            except LangSmithNotFoundError:
-                client.flush(timeout=_EXIT_SECONDS)
-                time.sleep(pause)
-            else:
-                return self._project_id
-        return client.read_project(project_name=name).id
+            if self._project_id is None:
+                try:
+                    self._project_id = client.read_project(project_name=name).id
+                except LangSmithNotFoundError:
+                    client.flush(timeout=_EXIT_SECONDS)
+                    time.sleep(pause)
+        return self._project_id or client.read_project(project_name=name).id

@@ -76,14 +76,13 @@ def evaluation_attributes(score: Score, line: Line) -> dict[str, Any]:
 
     Source: OpenTelemetry's GenAI semantic conventions, `model/gen-ai/events.yaml` (in development).
     """
-    failed = isinstance(line, FailureLine)
     return _known(
         {
             "gen_ai.evaluation.name": score.name,
             "gen_ai.evaluation.score.value": score.value,
             "gen_ai.evaluation.score.label": score.label,
             "gen_ai.evaluation.explanation": score.explanation,
-            "error.type": line.error if failed else None,
+            "error.type": line.error if isinstance(line, FailureLine) else None,
         }
     )
 
