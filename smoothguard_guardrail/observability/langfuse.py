@@ -26,6 +26,11 @@ class LangfuseHandler(GuardObserver):
 
     Raises:
         MissingDependencyError: If `langfuse` is not installed.
+
+    Example:
+        >>> from langfuse.langchain import CallbackHandler  # doctest: +SKIP
+        >>> tracer = CallbackHandler()  # doctest: +SKIP
+        >>> guard.invoke(messages, {"callbacks": [tracer, LangfuseHandler(tracer)]})  # doctest: +SKIP
     """
 
     def __init__(self, tracer: CallbackHandler, client: Langfuse | None = None) -> None:
