@@ -28,9 +28,12 @@ class LangfuseHandler(GuardObserver):
         MissingDependencyError: If `langfuse` is not installed.
 
     Example:
-        >>> from langfuse.langchain import CallbackHandler  # doctest: +SKIP
-        >>> tracer = CallbackHandler()  # doctest: +SKIP
-        >>> guard.invoke(messages, {"callbacks": [tracer, LangfuseHandler(tracer)]})  # doctest: +SKIP
+        >>> from langfuse.langchain import CallbackHandler
+        >>> from smoothguard_guardrail import SmoothGuardRunnable
+        >>> from smoothguard_guardrail.testing import ScriptedChatModel
+        >>> guard, tracer = SmoothGuardRunnable(ScriptedChatModel(script=["Hello."])), CallbackHandler()
+        >>> guard.invoke("Hi!", {"callbacks": [tracer, LangfuseHandler(tracer)]}).content
+        'Hello.'
     """
 
     def __init__(self, tracer: CallbackHandler, client: Langfuse | None = None) -> None:

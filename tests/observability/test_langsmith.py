@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -13,6 +14,7 @@ from langchain_core.tracers import LangChainTracer
 from langsmith import Client
 
 from smoothguard_guardrail import QuorumError, SmoothGuardChatModel
+from smoothguard_guardrail.observability import langsmith
 from smoothguard_guardrail.observability.langsmith import LangSmithHandler
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
 from tests.helpers import components_of, config_of, guarded, question
@@ -123,6 +125,27 @@ def test_the_project_of_the_first_run_is_waited_for(monkeypatch: pytest.MonkeyPa
         service = Service(collector, client, LangSmithHandler(client, project_name="shop"))
         guarded(ScriptedChatModel(script=["A cat."])).invoke(question(), service.config())
         assert [each["key"] for each in service.feedback()] == ["smoothguard.verdict", "smoothguard.agreement"]
+        client.cleanup()
+
+
+def test_a_service_that_hangs_delays_no_call_and_a_full_queue_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LANGSMITH_DISABLE_RUN_COMPRESSION", "true")
+    monkeypatch.setattr(langsmith, "_MAX_WAITING", 2)
+    released = threading.Event()
+
+    def hang(request: Received) -> tuple[int, Any]:
+        released.wait(60)
+        return describe(request)
+
+    with collecting_server(hang) as collector:
+        client = Client(collector.url, api_key="key")
+        service = Service(collector, client, LangSmithHandler(client, project_name="shop"))
+        guard = guarded(ScriptedChatModel(script=["A cat."]))
+        assert [guard.invoke(question(), service.config()).content for _ in range(5)] == ["A cat."] * 5
+        lost = service.handler.lost
+        assert lost in (2, 3)  # two calls wait, and one more where the thread has taken the first
+        released.set()
+        assert len(service.feedback()) == 2 * (5 - lost)
         client.cleanup()
 
 
