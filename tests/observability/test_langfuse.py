@@ -19,8 +19,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from smoothguard_guardrail import MissingDependencyError, QuorumError
 from smoothguard_guardrail.observability.langfuse import LangfuseHandler
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
+from tests.collecting_server import Collector, Received, collecting_server
 from tests.helpers import guarded, question
-from tests.observability.collector import Collector, Received, collecting_server
 
 pytestmark = pytest.mark.server
 SECRET = "the vault code is 7391"

@@ -17,8 +17,8 @@ from smoothguard_guardrail import QuorumError, SmoothGuardChatModel
 from smoothguard_guardrail.observability import langsmith
 from smoothguard_guardrail.observability.langsmith import LangSmithHandler
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, ScriptedChatModel
+from tests.collecting_server import Collector, Received, collecting_server
 from tests.helpers import components_of, config_of, guarded, question
-from tests.observability.collector import Collector, Received, collecting_server
 
 pytestmark = pytest.mark.server
 PROJECT_ID = uuid4()

@@ -1,4 +1,4 @@
-"""A server on loopback that stands in for a service of traces: it stores what real clients send."""
+"""A server on loopback that stands in for a service: it stores what real clients send."""
 
 from __future__ import annotations
 
