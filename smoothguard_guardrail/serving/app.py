@@ -1,4 +1,4 @@
-"""The application: chat completions, LangServe routes, health and metrics behind one gate."""
+"""The application: chat completions, responses, LangServe routes, health and metrics behind one gate."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from smoothguard_guardrail.serving.gate import Gate
 from smoothguard_guardrail.serving.langserve.form import form_chain
 from smoothguard_guardrail.serving.langserve.routes import chain_router
 from smoothguard_guardrail.serving.openai_chat.routes import chat_router
+from smoothguard_guardrail.serving.openai_responses.routes import responses_router
 from smoothguard_guardrail.serving.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def create_app(
 ) -> FastAPI:
     """Build a server of guarded models and chains.
 
-    Every guard answers `POST /v1/chat/completions` under its name and has LangServe routes below `/guards/NAME`, and
-    as a form with a playground below `/forms/NAME`; every chain has them below `/chains/NAME`. `/healthz`, `/readyz`
-    and `/metrics` report the server's state.
+    Every guard answers `POST /v1/chat/completions` and `POST /v1/responses` under its name, and has LangServe routes
+    below `/guards/NAME`, and as a form with a playground below `/forms/NAME`; every chain has them below
+    `/chains/NAME`. `/healthz`, `/readyz` and `/metrics` report the server's state.
 
     Args:
         guards: Guarded models by name.
@@ -79,6 +80,7 @@ def create_app(
     handle_framework_errors(app)
     app.add_middleware(Gate, settings=settings, metrics=metrics)
     app.include_router(chat_router(guards, settings=settings, callbacks=handlers))
+    app.include_router(responses_router(guards, settings=settings, callbacks=handlers))
     paths: dict[str, Runnable[Any, Any]] = {f"/chains/{name}": chain for name, chain in chains.items()}
     paths |= {f"/forms/{name}": form_chain(guard) for name, guard in guards.items()}
     paths |= {f"/guards/{name}": guard for name, guard in guards.items()}

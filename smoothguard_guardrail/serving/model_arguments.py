@@ -37,7 +37,7 @@ def model_arguments(request: ChatRequest, model: Runnable[Any, Any]) -> tuple[di
         model: The chat model inside the guard.
 
     Raises:
-        ApiError: If the request has tools or a response format and the model does not support them.
+        ApiError: If the request has tools, a response format or asks for audio, and the model does not support it.
     """
     arguments: dict[str, Any] = {}
     fields = getattr(type(model), "model_fields", {})
@@ -55,6 +55,7 @@ def model_arguments(request: ChatRequest, model: Runnable[Any, Any]) -> tuple[di
             arguments[name] = value
     if request.stop:
         arguments["stop"] = [request.stop] if isinstance(request.stop, str) else request.stop
+    arguments |= _audio_arguments(request, model)
     return arguments | _tool_arguments(request, model) | _format_arguments(request.response_format, model), ignored
 
 
@@ -62,6 +63,16 @@ def _declares(model: Runnable[Any, Any]) -> bool:
     """Return whether a model declares the parameters that it takes. Others get all of them."""
     module = type(model).__module__
     return module.startswith(("langchain_", "smoothguard_guardrail.models")) and not module.startswith("langchain_core")
+
+
+def _audio_arguments(request: ChatRequest, model: Any) -> dict[str, Any]:
+    if not request.is_spoken or request.audio is None:
+        return {}
+    profile = getattr(model, "profile", None) or {}
+    is_openai = any(each.__module__.startswith("langchain_openai.") for each in type(model).__mro__)
+    if profile.get("audio_outputs") is False or (_declares(model) and not is_openai):
+        raise _unsupported("modalities")
+    return {"modalities": request.modalities, "audio": request.audio.model_dump()}
 
 
 def _tool_arguments(request: ChatRequest, model: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ _IGNORED_KEYS = {
     *("provider_specific_fields", "cache_control"),
 }
 """Keys that clients send back with earlier answers; the model does not need them."""
+_CALL_KEYS = {"id", "type", "index", "function", "extra_content", "provider_specific_fields"}
 
 
 def request_messages(messages: list[dict[str, Any]]) -> list[BaseMessage]:
@@ -42,7 +43,9 @@ class _MessageError(Exception):
 
 def _message(message: dict[str, Any]) -> BaseMessage:
     given = {key: value for key, value in message.items() if value is not None and key not in _IGNORED_KEYS}
-    unknown = {key for key in given.keys() - _MESSAGE_KEYS if _may_hold_content(given.pop(key))}
+    unknown = {key for key in given.keys() - _MESSAGE_KEYS if may_hold_content(given.pop(key))}
+    if "audio" in unknown:
+        raise _MessageError("this server does not keep spoken answers, send the transcript as content instead of audio")
     if unknown:
         raise _MessageError(f"{min(unknown)[:40]} is not supported")
     if given.get("role") not in ROLES:
@@ -60,7 +63,7 @@ def _message(message: dict[str, Any]) -> BaseMessage:
     return _with_calls(converted, calls) if calls else converted
 
 
-def _may_hold_content(value: Any) -> bool:
+def may_hold_content(value: Any) -> bool:
     """Return whether dropping a value could drop media or instructions."""
     return isinstance(value, dict) or (isinstance(value, list) and bool(value))
 
@@ -88,6 +91,8 @@ def _function(call: Any) -> tuple[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or "arguments" not in function:
         raise _MessageError("each of tool_calls must have a function with a name and arguments")
+    if any(may_hold_content(value) for key, value in call.items() if key not in _CALL_KEYS):
+        raise _MessageError("tool_calls must have functions only")
     arguments = function["arguments"]
     if arguments is not None and not isinstance(arguments, str | dict):
         raise _MessageError("the arguments of tool_calls must be text in JSON")

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Self
 
+from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.errors import UnsupportedMediaError
+from smoothguard_guardrail.media.scan import scan
 from smoothguard_guardrail.serving.errors import ApiError
 
 _REQUIRED = {"model", "messages"}
 _GUARD_SETTINGS = {"smoothguard", "config", "configurable", "callbacks", *SmoothGuardConfig.model_fields}
 """Names by which a client could try to configure the guard."""
 _UNSUPPORTED = {
-    "audio": "audio answers are not guarded, ask for text",
     "functions": "functions are not supported, send tools",
     "function_call": "function_call is not supported, send tool_choice",
     "top_logprobs": "log probabilities belong to one sample, not to the vote, ask for none",
     "web_search_options": "web search is not guarded, send none",
 }
 """Parameters that would change what the guard guards, and what to do instead."""
+_CONTENT = {
+    *("input", "prompt", "system", "instructions", "documents", "files", "attachments"),
+    *("images", "audios", "videos"),
+}
+"""Names under which other APIs take what the model should read."""
 _MAX_NOTED = 20
 
 
@@ -40,6 +47,13 @@ class ResponseFormat(BaseModel):
         if self.type == "json_schema" and not isinstance((self.json_schema or {}).get("schema"), dict):
             raise ValueError("json_schema must be an object with a name and a schema")
         return self
+
+
+class AudioFormat(BaseModel):
+    """The voice and the format of a spoken answer."""
+
+    voice: str | dict[str, Any]
+    format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
 
 
 class ChatRequest(BaseModel):
@@ -67,10 +81,11 @@ class ChatRequest(BaseModel):
     logit_bias: dict[str, float] | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
+    audio: AudioFormat | None = None
 
     # Accepted only at the value that changes nothing.
     n: Literal[1] | None = None
-    modalities: list[Literal["text"]] | None = None
     logprobs: Literal[False] | None = None
 
     # Accepted, without effect on answers.
@@ -83,6 +98,11 @@ class ChatRequest(BaseModel):
     safety_identifier: Any = None
     prompt_cache_key: Any = None
     prediction: Any = None
+
+    @property
+    def is_spoken(self) -> bool:
+        """Whether the answer should be audio."""
+        return "audio" in (self.modalities or ())
 
 
 def parse_request(body: Any) -> tuple[ChatRequest, list[str]]:
@@ -99,7 +119,10 @@ def parse_request(body: Any) -> tuple[ChatRequest, list[str]]:
     given = {name: value for name, value in body.items() if name in _REQUIRED or not _is_empty(value)}
     unknown = sorted(given.keys() - ChatRequest.model_fields.keys())
     for name in unknown:
-        _check_unknown(name, given.pop(name))
+        _check_unknown(name, given[name])
+    _check_media(given)
+    for name in unknown:
+        del given[name]
     try:
         request = ChatRequest.model_validate(given)
     except ValidationError as error:
@@ -108,6 +131,11 @@ def parse_request(body: Any) -> tuple[ChatRequest, list[str]]:
         param = str(problem["loc"][0]) if problem["loc"] else None
         code = "unsupported_value" if problem["type"] == "literal_error" else "invalid_request"
         raise ApiError(400, code, f"{place[:80]}: {problem['msg'][:200]}", param=param) from None
+    if request.is_spoken != (request.audio is not None):
+        missing = "audio" if request.is_spoken else "modalities"
+        raise ApiError(
+            400, "invalid_request", "a spoken answer needs modalities with audio, and audio with a voice", param=missing
+        )
     return request, [name[:80] for name in unknown[:_MAX_NOTED]]
 
 
@@ -119,6 +147,24 @@ def _check_unknown(name: str, value: Any) -> None:
     """Reject what would change the guarded answer, or asks to configure the guard."""
     if name in _GUARD_SETTINGS:
         raise ApiError(400, "unsupported_parameter", f"{name} is not supported: clients configure nothing", param=name)
+    if name in _CONTENT:
+        message = f"{name} is not supported: the model reads the conversation only"
+        raise ApiError(400, "unsupported_parameter", message, param=name)
     is_neutral = (name == "top_logprobs" and value == 0) or (name == "function_call" and value in ("none", "auto"))
     if name in _UNSUPPORTED and not is_neutral:
         raise ApiError(400, "unsupported_parameter", _UNSUPPORTED[name], param=name)
+
+
+def _check_media(given: dict[str, Any]) -> None:
+    """Reject media outside of messages: the guard would not see them, or they would be lost silently."""
+    for name, value in given.items():
+        if name != "messages" and _holds_media(value):
+            message = f"{name[:40]} holds a medium: the guard takes media in the conversation only"
+            raise ApiError(400, "unsupported_parameter", message, param=name[:80])
+
+
+def _holds_media(value: Any) -> bool:
+    try:
+        return bool(scan([AIMessage("", tool_calls=[{"name": "", "args": {"value": value}, "id": None}])]))
+    except UnsupportedMediaError:  # nested too deeply to be looked into
+        return True
