@@ -210,6 +210,6 @@ def _fields(given: dict[str, Any], *known: str) -> dict[str, Any]:
     """
     found = {name: value for name, value in given.items() if value is not None and name not in _IGNORED_KEYS}
     for name in found.keys() - set(known):
-        if may_hold_content(found.pop(name)):
+        if may_hold_content(name, found.pop(name)):
             raise _ItemError(f"{name[:40]} is not supported")
     return found

@@ -124,7 +124,7 @@ def _function(tool: dict[str, Any]) -> dict[str, Any]:
         message = f"tools of type {str(kind)[:40]} are not supported: what they return is not guarded; send functions"
         raise ApiError(400, "unsupported_parameter", message, param="tools")
     for name in sorted(tool.keys() - _TOOL_KEYS):
-        if may_hold_content(tool[name]):
+        if may_hold_content(name, tool[name]):
             raise ApiError(400, "unsupported_parameter", f"tools: {name[:40]} is not supported", param="tools")
     function = {name: tool[name] for name in _TOOL_KEYS - {"type"} if tool.get(name) is not None}
     return {"type": "function", "function": function}
