@@ -16,10 +16,20 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.serving.openai_responses.request import ResponsesRequest
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
-_REPEATED = {
-    **dict.fromkeys(("instructions", "max_output_tokens", "temperature", "top_p", "user", "service_tier")),
-    **{"metadata": {}, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "truncation": "disabled"},
-    **{"text": {"format": {"type": "text"}}, "reasoning": {"effort": None, "summary": None}},
+_REPEATED: dict[str, Any] = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "reasoning": {"effort": None, "summary": None},
+    "service_tier": None,
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+    "truncation": "disabled",
+    "user": None,
 }
 """Parameters that a response repeats, and what it says where they were not given."""
 
@@ -133,9 +143,8 @@ def _events(response: Response, body: dict[str, Any]) -> Iterator[tuple[str, dic
     yield "created", {"response": response.begun()}
     yield "in_progress", {"response": response.begun()}
     for index, item in enumerate(response.output):
-        begun = item | {"status": "in_progress"}
-        begun |= {"content": []} if item["type"] == "message" else {"arguments": ""}
-        yield "output_item.added", {"output_index": index, "item": begun}
+        empty: dict[str, Any] = {"content": []} if item["type"] == "message" else {"arguments": ""}
+        yield "output_item.added", {"output_index": index, "item": {**item, "status": "in_progress", **empty}}
         at = {"item_id": item["id"], "output_index": index}
         if item["type"] == "message":
             for part_index, part in enumerate(item["content"]):
@@ -150,7 +159,7 @@ def _events(response: Response, body: dict[str, Any]) -> Iterator[tuple[str, dic
 def _part_events(part: dict[str, Any], at: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     kind = part["type"]
     key = "text" if kind == "output_text" else "refusal"
-    extra = {"logprobs": []} if kind == "output_text" else {}
+    extra: dict[str, Any] = {"logprobs": []} if kind == "output_text" else {}
     yield "content_part.added", at | {"part": part | {key: ""}}
     yield f"{kind}.delta", at | {"delta": part[key], **extra}
     yield f"{kind}.done", at | {key: part[key], **extra}
