@@ -221,6 +221,7 @@ def test_cut_off_answer_is_incomplete(serve: Serve, model: AsyncScriptedChatMode
         url = serve()
         found = respond(url, input="Hi.")
         assert (found.status, found.incomplete_details.reason, found.output_text) == ("incomplete", reason, "A grey")
+        assert found.output[0].status == "incomplete"
         assert events(url, input="Hi.")[-1]["type"] == "response.incomplete"
 
 

@@ -50,11 +50,10 @@ class Response:
 
     def body(self) -> dict[str, Any]:
         """Return the `response` object."""
-        reason = None if self.answer.is_refusal else _INCOMPLETE.get(self._elected.finish_reason)
         return {
-            **self._head("incomplete" if reason else "completed"),
-            "completed_at": None if reason else int(time.time()),
-            "incomplete_details": {"reason": reason} if reason else None,
+            **self._head(self._status),
+            "completed_at": int(time.time()) if self._status == "completed" else None,
+            "incomplete_details": {"reason": self._incomplete} if self._incomplete else None,
             "output": self.output,
             "usage": self._usage(),
             "smoothguard": self.answer.record,
@@ -80,6 +79,15 @@ class Response:
             **{name: given.get(name, default) for name, default in _REPEATED.items()},
         }
 
+    @property
+    def _incomplete(self) -> str | None:
+        """Why the answer ends early."""
+        return None if self.answer.is_refusal else _INCOMPLETE.get(self._elected.finish_reason)
+
+    @property
+    def _status(self) -> str:
+        return "incomplete" if self._incomplete else "completed"
+
     @cached_property
     def _elected(self) -> ElectedAnswer:
         return ElectedAnswer(self.answer.result.answer)
@@ -89,7 +97,7 @@ class Response:
         """The output items: a message, unless the answer only calls functions, and the function calls."""
         calls = [_call_item(call) for call in self._elected.calls]
         parts = self._parts(optional=bool(calls))
-        message = {"id": f"msg_{uuid4().hex}", "type": "message", "role": "assistant", "status": "completed"}
+        message = {"id": f"msg_{uuid4().hex}", "type": "message", "role": "assistant", "status": self._status}
         return [*([message | {"content": parts}] if parts else []), *calls]
 
     def _parts(self, *, optional: bool) -> list[dict[str, Any]]:
