@@ -1,0 +1,63 @@
+"""Parses the body of a request: what is ignored, what is refused, and what a client must not configure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from smoothguard_guardrail.config import SmoothGuardConfig
+from smoothguard_guardrail.serving.errors import ApiError
+
+B = TypeVar("B", bound=BaseModel)
+
+_GUARD_SETTINGS = {"smoothguard", "config", "configurable", "callbacks", *SmoothGuardConfig.model_fields}
+"""Names by which a client could try to configure the guard."""
+_MAX_NOTED = 20
+
+
+def parse_body(body: Any, kind: type[B], *, unsupported: Mapping[str, str]) -> tuple[B, list[str]]:
+    """Parse a request body. `null` and empty values mean that a parameter is not given, as typed clients send them.
+
+    Args:
+        body: The parsed JSON.
+        kind: What it is validated as.
+        unsupported: Parameters that would change what the guard guards, and what to do instead.
+
+    Returns:
+        The request, and the names of the parameters that the server does not know and ignores.
+
+    Raises:
+        ApiError: If the body is not a request, or asks for something that is not supported.
+    """
+    if not isinstance(body, dict):
+        raise ApiError(400, "invalid_request", "the body must be a JSON object")
+    required = {name for name, field in kind.model_fields.items() if field.is_required()}
+    given = {name: value for name, value in body.items() if name in required or not _is_empty(value)}
+    unknown = sorted(given.keys() - kind.model_fields.keys())
+    for name in unknown:
+        if name in _GUARD_SETTINGS:
+            raise ApiError(
+                400, "unsupported_parameter", f"{name} is not supported: clients configure nothing", param=name
+            )
+        if name in unsupported:
+            raise ApiError(400, "unsupported_parameter", unsupported[name], param=name)
+        del given[name]
+    try:
+        request = kind.model_validate(given)
+    except ValidationError as error:
+        raise _invalid(error) from None
+    return request, [name[:80] for name in unknown[:_MAX_NOTED]]
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | dict) and not value)
+
+
+def _invalid(error: ValidationError) -> ApiError:
+    problem = error.errors()[0]
+    place = ".".join(map(str, problem["loc"]))
+    param = str(problem["loc"][0]) if problem["loc"] else None
+    code = "unsupported_value" if problem["type"] == "literal_error" else "invalid_request"
+    return ApiError(400, code, f"{place[:80]}: {problem['msg'][:200]}", param=param)
