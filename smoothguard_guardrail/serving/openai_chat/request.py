@@ -63,4 +63,5 @@ def parse_request(body: Any) -> tuple[ChatRequest, list[str]]:
     """
     given = body.items() if isinstance(body, dict) else ()
     neutral = {name for name, value in given if name in _NEUTRAL and value in _NEUTRAL[name]}
-    return parse_body(body, ChatRequest, unsupported={n: why for n, why in _UNSUPPORTED.items() if n not in neutral})
+    unsupported = {name: why for name, why in _UNSUPPORTED.items() if name not in neutral}
+    return parse_body(body, ChatRequest, unsupported=unsupported, guarded={"messages"})
