@@ -14,6 +14,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
+from smoothguard_guardrail.serving.anthropic_messages import errors as anthropic_errors
 from smoothguard_guardrail.serving.errors import ApiError, to_api_error
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Gate:
             raise ApiError(
                 401,
                 "invalid_api_key",
-                "a valid API key is required: send it as `Authorization: Bearer KEY`",
+                "a valid API key is required: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
                 headers=challenge,
             )
         if scope["method"] != "POST":
@@ -138,7 +139,9 @@ class Gate:
         if exchange.status is not None:
             raise error
         await exchange.drain()
-        await failure.response()(scope, exchange.receive, exchange.send)
+        is_anthropic = scope["path"].startswith(anthropic_errors.PATH)
+        response = anthropic_errors.response_of(failure, exchange.id) if is_anthropic else failure.response()
+        await response(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
@@ -164,7 +167,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self.id
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = headers["request-id"] = self.id  # the latter is what Anthropic's clients read
         elif not message.get("more_body", False):
             self.end_response()
         await self._send(message)

@@ -129,7 +129,7 @@ def test_parameters_reach_the_model(serve: Serve, model: ListeningChatModel) -> 
         "max_new_tokens": 5,
         "reasoning_effort": "low",
         "verbosity": "low",
-        "tool_choice": {"type": "function", "function": {"name": "look"}},
+        "tool_choice": "look",
         "parallel_tool_calls": False,
         "response_format": {"type": "json_schema", "json_schema": {"name": "sight", "schema": LOOK, "strict": True}},
     }

@@ -7,13 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from smoothguard_guardrail.serving.answer_parts import (
+    audio_of,
+    finish_reason,
+    refusal_of,
+    tool_calls,
+    written_arguments,
+)
 from smoothguard_guardrail.serving.json_text import json_text
-from smoothguard_guardrail.serving.openai_chat.answer import ElectedAnswer
 from smoothguard_guardrail.serving.public_record import fingerprint_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from langchain_core.messages import AIMessage
     from langchain_core.messages.ai import UsageMetadata
 
     from smoothguard_guardrail.result import GuardResult
@@ -48,10 +55,8 @@ class ChatResponse:
         content = self._content()
         calls, audio = content.pop("tool_calls", None), content.pop("audio", None)
         yield self._chunk({"role": "assistant", **content})
-        if audio:
-            yield self._chunk({"audio": {"id": audio["id"], "transcript": audio["transcript"]}})
-            yield self._chunk({"audio": {"id": audio["id"], "data": audio["data"]}})
-            yield self._chunk({"audio": {"id": audio["id"], "expires_at": audio["expires_at"]}})
+        for name in ("transcript", "data", "expires_at") if audio else ():
+            yield self._chunk({"audio": {"id": audio["id"], name: audio[name]}})
         if calls:
             yield self._chunk({"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]})
         yield self._chunk({}, finish_reason=self._finish_reason(), smoothguard=self.record)
@@ -73,21 +78,14 @@ class ChatResponse:
         }
 
     def _content(self) -> dict[str, Any]:
-        answer = ElectedAnswer(self.result.answer)
-        is_said_elsewhere = bool(answer.calls or answer.refusal or answer.audio)
-        content: dict[str, Any] = {"content": answer.text or (None if is_said_elsewhere else "")}
-        content["refusal"] = answer.refusal
-        if answer.audio:
-            content["audio"] = answer.audio
-        if answer.calls:
-            content["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in answer.calls
-            ]
-        return content
+        answer = self.result.answer
+        calls, refusal, audio, text = _calls(answer), refusal_of(answer), audio_of(answer), str(answer.text)
+        content = text if text or not (calls or refusal or audio) else None
+        others = {"audio": audio, "tool_calls": calls}
+        return {"content": content, "refusal": refusal} | {name: value for name, value in others.items() if value}
 
     def _finish_reason(self) -> str:
-        return "content_filter" if self.is_refusal else ElectedAnswer(self.result.answer).finish_reason
+        return "content_filter" if self.is_refusal else finish_reason(self.result.answer)
 
     def _usage(self) -> dict[str, int] | None:
         usage: UsageMetadata | None = self.result.usage
@@ -98,6 +96,13 @@ class ChatResponse:
             "completion_tokens": usage["output_tokens"],
             "total_tokens": usage["total_tokens"],
         }
+
+
+def _calls(answer: AIMessage) -> list[dict[str, Any]]:
+    return [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written_arguments(call)}}
+        for call in tool_calls(answer)
+    ]
 
 
 def _event(data: dict[str, Any]) -> str:

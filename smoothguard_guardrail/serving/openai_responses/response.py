@@ -9,9 +9,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from smoothguard_guardrail.serving.openai_chat.answer import ElectedAnswer, FunctionCall
+from smoothguard_guardrail.serving.answer_parts import (
+    AnswerCall,
+    finish_reason,
+    refusal_of,
+    tool_calls,
+    written_arguments,
+)
 
 if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
     from smoothguard_guardrail.serving.guarded_answer import GuardedAnswer
     from smoothguard_guardrail.serving.openai_responses.request import ResponsesRequest
 
@@ -82,26 +90,26 @@ class Response:
     @property
     def _incomplete(self) -> str | None:
         """Why the answer ends early."""
-        return None if self.answer.is_refusal else _INCOMPLETE.get(self._elected.finish_reason)
+        return None if self.answer.is_refusal else _INCOMPLETE.get(finish_reason(self._message))
 
     @property
     def _status(self) -> str:
         return "incomplete" if self._incomplete else "completed"
 
-    @cached_property
-    def _elected(self) -> ElectedAnswer:
-        return ElectedAnswer(self.answer.result.answer)
+    @property
+    def _message(self) -> AIMessage:
+        return self.answer.result.answer
 
     @cached_property
     def output(self) -> list[dict[str, Any]]:
         """The output items: a message, unless the answer only calls functions, and the function calls."""
-        calls = [_call_item(call) for call in self._elected.calls]
+        calls = [_call_item(call) for call in tool_calls(self._message)]
         parts = self._parts(optional=bool(calls))
         message = {"id": f"msg_{uuid4().hex}", "type": "message", "role": "assistant", "status": self._status}
         return [*([message | {"content": parts}] if parts else []), *calls]
 
     def _parts(self, *, optional: bool) -> list[dict[str, Any]]:
-        text, refusal = self._elected.text, self._elected.refusal
+        text, refusal = str(self._message.text), refusal_of(self._message)
         if self.answer.is_refusal:
             text, refusal = "", text
         parts: list[dict[str, Any]] = []
@@ -129,14 +137,14 @@ class Response:
         }
 
 
-def _call_item(call: FunctionCall) -> dict[str, Any]:
+def _call_item(call: AnswerCall) -> dict[str, Any]:
     return {
         "id": f"fc_{uuid4().hex}",
         "type": "function_call",
         "status": "completed",
         "call_id": call.id,
         "name": call.name,
-        "arguments": call.arguments,
+        "arguments": written_arguments(call),
     }
 
 
