@@ -61,7 +61,9 @@ def read_conversation(given: Any, instructions: Any) -> Conversation:
             try:
                 _add_item(item, found, f"input[{index}]")
             except _ItemError as error:
-                raise ApiError(400, "invalid_request", f"input[{index}]: {error}", param="input") from None
+                raise _bad_item(index, str(error)) from None
+            except (TypeError, ValueError, AttributeError):
+                raise _bad_item(index, "is not a valid item") from None
     else:
         raise ApiError(400, "invalid_request", "the input must be text or a list of items", param="input")
     return found
@@ -69,6 +71,10 @@ def read_conversation(given: Any, instructions: Any) -> Conversation:
 
 class _ItemError(Exception):
     """Why an item is not valid."""
+
+
+def _bad_item(index: int, why: str) -> ApiError:
+    return ApiError(400, "invalid_request", f"input[{index}]: {why}", param="input")
 
 
 def _add_item(item: Any, found: Conversation, origin: str) -> None:

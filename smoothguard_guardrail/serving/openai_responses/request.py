@@ -28,7 +28,7 @@ _CHAT_NAMES = {
     "verbosity": "text.verbosity",
     "messages": "input",
 }
-_MESSAGE = re.compile(r"messages\[(\d+)\]")
+_MESSAGE = re.compile(r"\Amessages\[(\d+)\](?=[.:])")
 _TOOL_KEYS = {"type", "name", "description", "parameters", "strict"}
 
 
