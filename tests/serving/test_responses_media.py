@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
 
+from smoothguard_guardrail import SmoothGuardRunnable
+from smoothguard_guardrail.serving import create_app
+from tests.helpers import config_of
+from tests.integration.payloads import contains_original, media_in
+from tests.integration.recording import recording_server
+from tests.integration.replies import scripted_answers
+from tests.integration.test_provider_dialects import PROVIDERS
 from tests.media import corpus
+from tests.serving.client_bodies import vercel_responses
 from tests.serving.conftest import Serve
 from tests.serving.test_chat import ListeningChatModel
 
@@ -125,3 +138,66 @@ def test_no_original_reaches_the_model(serve: Serve, model: ListeningChatModel, 
                 assert not case.unsupported, case.name
     if place in PARTS:
         assert answered >= 2  # images and files, guarded
+
+
+CONVERSATION: list[dict[str, Any]] = [
+    _said(TEXT, {"type": "input_image", "image_url": corpus.PNG_URI, "detail": "low"}),
+    LOOK,
+    {
+        "type": "function_call_output",
+        "call_id": "c1",
+        "output": [TEXT, {"type": "input_image", "image_url": corpus.PNG_URI, "detail": "auto"}],
+    },
+]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_providers_get_both_images_with_noise(provider: str) -> None:
+    with recording_server(scripted_answers(["A cat."])) as recorder:
+        guard = SmoothGuardRunnable(PROVIDERS[provider](recorder.base_url), config=config_of(num_samples=2))
+        with TestClient(create_app({"m": guard})) as http:
+            answer = http.post("/v1/responses", json={"model": "m", "input": CONVERSATION})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["output"][0]["content"][0]["text"] == "A cat."
+        assert [len(list(media_in(body))) for body in recorder.bodies] == [2, 2]
+        assert not any(map(contains_original, recorder.bodies))
+
+
+JUNK = st.sampled_from(
+    [None, 0, 1e30, True, "", "x", corpus.PNG_URI, [], {}, [None], [{}], {"type": "x"}, {"type": []}, "messages[9]: x"]
+)
+
+
+def _paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from _paths(value, (*path, key))
+
+
+BODY = {**vercel_responses(corpus.PNG64), "stream": False}
+
+
+@pytest.fixture(scope="module")
+def scripted() -> tuple[ListeningChatModel, TestClient]:
+    model = ListeningChatModel(script=["Grey."])
+    guard = SmoothGuardRunnable(model, config=config_of(num_samples=2))
+    return model, TestClient(create_app({"scripted": guard}))
+
+
+@given(changes=st.lists(st.tuples(st.sampled_from(list(_paths(BODY))), JUNK), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_malformed_bodies_are_answered_or_refused(
+    scripted: tuple[ListeningChatModel, TestClient], changes: list[tuple[tuple[Any, ...], Any]]
+) -> None:
+    model, http = scripted
+    body = copy.deepcopy(BODY)
+    for path, junk in changes:
+        with suppress(KeyError, IndexError, TypeError):  # an earlier change removed the place
+            node: Any = body
+            for key in path[:-1]:
+                node = node[key]
+            node[path[-1]] = copy.deepcopy(junk)
+    del model.received[:], model.heard[:]
+    assert http.post("/v1/responses", json=body).status_code in (200, 400, 404)
+    assert not corpus.arrives_unperturbed([model.received, model.heard])  # type: ignore[list-item]
