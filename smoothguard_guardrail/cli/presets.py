@@ -58,7 +58,8 @@ def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         for name, value in layer.items():
             if isinstance(value, dict):
-                found[name] = merged(found.get(name, {}), value)
+                earlier = found.get(name)
+                found[name] = merged(earlier if isinstance(earlier, dict) else {}, value)
             elif value is not None:
                 found[name] = value
     return {name: value for name, value in found.items() if value != {}}
