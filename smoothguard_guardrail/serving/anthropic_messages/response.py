@@ -37,7 +37,7 @@ class MessageResponse:
     def events(self) -> Iterator[str]:
         """Yield the server-sent events of a stream; the record is on the message of the first."""
         usage = self._usage()
-        begun = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+        begun: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
         yield _event("message_start", message=self._head() | begun | {"usage": usage | {"output_tokens": 0}})
         yield _event("ping")
         for index, block in enumerate(self._content()):
