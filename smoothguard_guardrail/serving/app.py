@@ -69,7 +69,7 @@ def create_app(
     settings = settings or ServerSettings()
     _check(guards, chains)
     needs_embedder = any(guard.components.embedder is None and guard.config.vote.embeds for guard in guards.values())
-    metrics = Metrics()
+    metrics = Metrics(clients=settings.api_keys)
     handlers = [PrometheusHandler(metrics), *callbacks]
     app = FastAPI(
         title="SmoothGuard",

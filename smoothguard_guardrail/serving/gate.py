@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import hmac
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
 from smoothguard_guardrail.serving.anthropic_messages import errors as anthropic_errors
+from smoothguard_guardrail.serving.clients import Clients, enter_client
 from smoothguard_guardrail.serving.errors import ApiError, to_api_error
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Gate:
         self._app = app
         self._settings = settings
         self._metrics = metrics
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._clients = Clients(settings.api_keys)
         self._hosts = settings.allowed_hosts
         self._in_flight = 0
 
@@ -78,7 +78,10 @@ class Gate:
             raise ApiError(
                 403, "host_not_allowed", "this host name is not allowed; use one of the server's allowed hosts"
             )
-        if self._keys and scope["path"] not in PATHS_WITHOUT_KEY and not self._has_valid_key(headers):
+        client = self._clients.find(_given_key(headers))
+        if client is not None:
+            enter_client(client)
+        elif scope["path"] not in PATHS_WITHOUT_KEY:
             # Browsers that open a playground ask for a password; the API key is accepted as one.
             scheme = "Basic" if "text/html" in headers.get("accept", "") else "Bearer"
             challenge = {"www-authenticate": f'{scheme} realm="smoothguard"'}
@@ -96,10 +99,6 @@ class Gate:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self._settings.max_body_bytes:
             raise _too_large(self._settings.max_body_bytes)
-
-    def _has_valid_key(self, headers: Headers) -> bool:
-        given = _given_key(headers)
-        return bool(given) and any(hmac.compare_digest(given, key) for key in self._keys)
 
     async def _admit(self, scope: Scope, exchange: _Exchange) -> None:
         if self._in_flight >= self._settings.max_concurrency:

@@ -36,18 +36,12 @@ class MessageResponse:
 
     def events(self) -> Iterator[str]:
         """Yield the server-sent events of a stream; the record is on the message of the first."""
-        start = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
         usage = self._usage()
-        yield _event("message_start", message={**self._head(), **start, "usage": usage | {"output_tokens": 0}})
+        begun: dict[str, Any] = {"content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
+        yield _event("message_start", message=self._head() | begun | {"usage": usage | {"output_tokens": 0}})
         yield _event("ping")
         for index, block in enumerate(self._content()):
-            if block["type"] == "text":
-                empty, delta = {"text": ""}, {"type": "text_delta", "text": block["text"]}
-            else:
-                empty, delta = {"input": {}}, {"type": "input_json_delta", "partial_json": json_text(block["input"])}
-            yield _event("content_block_start", index=index, content_block=block | empty)
-            yield _event("content_block_delta", index=index, delta=delta)
-            yield _event("content_block_stop", index=index)
+            yield from _block_events(index, block)
         yield _event("message_delta", delta=self._end(), usage=usage)
         yield _event("message_stop")
 
@@ -78,7 +72,18 @@ class MessageResponse:
     def _usage(self) -> dict[str, int]:
         """Return the tokens of all samples; 0 where the model does not report them, since clients need a number."""
         usage = self.result.usage
-        return {name: usage[name] if usage else 0 for name in ("input_tokens", "output_tokens")}  # type: ignore[literal-required]
+        return {name: usage[name] if usage else 0 for name in ("input_tokens", "output_tokens")}
+
+
+def _block_events(index: int, block: dict[str, Any]) -> Iterator[str]:
+    empty: dict[str, Any]
+    if block["type"] == "text":
+        empty, delta = {"text": ""}, {"type": "text_delta", "text": block["text"]}
+    else:
+        empty, delta = {"input": {}}, {"type": "input_json_delta", "partial_json": json_text(block["input"])}
+    yield _event("content_block_start", index=index, content_block=block | empty)
+    yield _event("content_block_delta", index=index, delta=delta)
+    yield _event("content_block_stop", index=index)
 
 
 def _input(args: Any) -> dict[str, Any]:
