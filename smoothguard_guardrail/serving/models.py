@@ -27,7 +27,7 @@ def models_router(guards: Mapping[str, SmoothGuardRunnable]) -> APIRouter:
 
     @router.get("")
     async def models() -> Response:
-        page = {"has_more": False, "first_id": next(iter(guards), None), "last_id": next(reversed(guards), None)}
+        page = {"has_more": False, "first_id": next(iter(guards), None), "last_id": next(reversed(list(guards)), None)}
         return SafeJSONResponse({"object": "list", "data": [_model(name, started) for name in guards], **page})
 
     @router.get("/{name:path}")
