@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media import audio, dialects, image, pdf
-from smoothguard_guardrail.media.audio import DecodedAudio
-from smoothguard_guardrail.media.decoded_medium import Container, DecodedMedium
+from smoothguard_guardrail.media.containers import pdf_parts
+from smoothguard_guardrail.media.decoded_medium import DecodedMedium, audio_medium, image_medium
 from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, is_text, sniff
-from smoothguard_guardrail.media.image import DecodedImage
 from smoothguard_guardrail.media.local_files import read_local
 from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
@@ -103,10 +101,13 @@ def _decode(
         )
         raise UnguardedError(unsupported, found, **facts)
     if sniffed.mime_type == pdf.PDF:
-        return _decode_pdf(found, data, messages, config, wanted, hints, facts)
+        try:
+            return pdf_parts(data, found, messages, config, wanted, hints, facts)
+        except UnsupportedMediaError as error:
+            raise UnguardedError(error, found, **facts) from error
     if sniffed.mime_type in IMAGE_FORMATS:
         decoded = image.decode_image(data, mime_type=sniffed.mime_type, limits=limits, path=found.path, wanted=wanted)
-        return (_image(found, decoded, hints, facts),)
+        return (image_medium(found, decoded, hints, facts),)
     heard = audio.decode_audio(
         data,
         mime_type=sniffed.mime_type,
@@ -114,48 +115,7 @@ def _decode(
         path=found.path,
         wanted=None if sizing is None else sizing.sampling_rate,
     )
-    return (_audio(found, heard, facts),)
-
-
-def _decode_pdf(
-    found: Found,
-    data: bytes,
-    messages: Sequence[BaseMessage],
-    config: MediaConfig,
-    wanted: image.SizeRule | None,
-    hints: dict[str, Any],
-    facts: dict[str, Any],
-) -> tuple[DecodedMedium, ...]:
-    try:
-        pages = pdf.render_pages(data, config=config.pdf, limits=config.limits, path=found.path, wanted=wanted)
-    except UnsupportedMediaError as error:
-        raise UnguardedError(error, found, **facts) from error
-    container = Container(
-        as_blocks=config.pdf.send_as == "images" and _is_own_block(messages, found), write=pdf.write_pdf
-    )
-    return tuple(
-        replace(
-            _image(found, page.image, hints, facts | {"kind": "image"}, part=f".pages[{index}]"),
-            container=container,
-            caption=_caption(found, page.text, index + 1, len(pages)),
-        )
-        for index, page in enumerate(pages)
-    )
-
-
-def _caption(found: Found, text: str, number: int, num_pages: int) -> str:
-    if find_spans(text):
-        raise UnguardedError(UnsupportedMediaError("the text of the PDF hides a medium", path=found.path), found)
-    numbered = f"Page {number} of {num_pages}:" if num_pages > 1 else ""
-    return "\n".join(part for part in (numbered, text) if part)
-
-
-def _is_own_block(messages: Sequence[BaseMessage], found: Found) -> bool:
-    """Return whether blocks of LangChain's may stand for a block: adapters translate them in a message's content."""
-    if not found.can_be_several or len(found.block) != 3 or found.block[1] != "content":
-        return False
-    index, name, position = found.block
-    return "type" in getattr(messages[index], name)[position]
+    return (audio_medium(found, heard, facts),)
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
@@ -200,25 +160,9 @@ def _decode_object(
     if found.kind == "audio":
         rate = _sibling(messages, found.leaf, "sampling_rate")
         heard = audio.decode_waveform(found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path)
-        return _audio(found, heard, {"kind": "audio"})
+        return audio_medium(found, heard, {"kind": "audio"})
     decoded = image.decode_object(found.value, max_pixels=limits.max_pixels, path=found.path, wanted=wanted)
-    return _image(found, decoded, hints, {"kind": "image"})
-
-
-def _image(
-    found: Found, decoded: DecodedImage, hints: dict[str, Any], facts: dict[str, Any], *, part: str = ""
-) -> DecodedMedium:
-    record = Medium(path=found.path + part, action="perturbed", size=decoded.size, notes=decoded.notes, **facts)
-    return DecodedMedium(
-        kind="image", values=decoded.pixels, sampling_rate=None, record=record, found=found, hints=hints
-    )
-
-
-def _audio(found: Found, heard: DecodedAudio, facts: dict[str, Any]) -> DecodedMedium:
-    record = Medium(path=found.path, action="perturbed", duration=heard.duration, **facts)
-    return DecodedMedium(
-        kind="audio", values=heard.waveform, sampling_rate=heard.sampling_rate, record=record, found=found
-    )
+    return image_medium(found, decoded, hints, {"kind": "image"})
 
 
 def _size_hints(messages: Sequence[BaseMessage], found: Found) -> dict[str, Any]:

@@ -84,6 +84,7 @@ PNG64 = base64.b64encode(PNG).decode()
 WAV64 = base64.b64encode(WAV).decode()
 PDF64 = base64.b64encode(PDF).decode()
 MP464 = base64.b64encode(MP4).decode()
+PDF_URI = f"data:application/pdf;base64,{PDF64}"
 PNG_URI = f"data:image/png;base64,{PNG64}"
 WAV_URI = f"data:audio/wav;base64,{WAV64}"
 MP4_URI = f"data:video/mp4;base64,{MP464}"
