@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +152,8 @@ def bomb(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["tiling", "forms"])
 def test_what_takes_too_long_or_too_much_memory_is_ended(kind: str) -> None:
-    start = time.monotonic()
     with pytest.raises(MediaLimitError, match=r"cannot be drawn in 1 s \(media.pdf.timeout\) and 1024 MiB"):
         draw(bomb(kind), timeout=1)
-    assert time.monotonic() - start < 30  # it would take days
 
 
 @pytest.mark.parametrize(
