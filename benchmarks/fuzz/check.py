@@ -30,7 +30,7 @@ from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import MediaError
 from smoothguard_guardrail.media import prepare
 
-CONFIG = SmoothGuardConfig(device="cpu")
+CONFIG = SmoothGuardConfig(device="cpu").override(media={"pdf": {"timeout": 5}})
 _MAKERS = {"image": hostile_image, "audio": hostile_audio, "pdf": hostile_pdf}
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}|object at", re.IGNORECASE)
 MAX_MESSAGE = 500
