@@ -69,7 +69,8 @@ with parsed as (
             when 'failure' then line.error is not null and list_has_all($failure_fields, keys)
             when 'verdict' then line.verdict in ('passed', 'abstained', 'skipped')
                 and line.action in ('answered', 'refused', 'skipped')
-                and line.agreement between 0 and 1 and list_has_all($verdict_fields, keys)
+                and line.agreement between 0 and 1 and coalesce(line.suspicion between 0 and 1, true)
+                and list_has_all($verdict_fields, keys)
             else false end as readable,
         coalesce(voted and line.clean_overruled, false) as clean_overruled,
         coalesce(voted and line.agreement < $low_agreement, false) as low_agreement,
@@ -85,12 +86,14 @@ select * from (
         suspicious, clean_overruled, low_agreement, above_threshold,
         case when voted then line.agreement end as agreement, line.suspicion,
         line.num_calls, line.usage.total_tokens as tokens, line.timings, line.failures, line.error,
-        line.tags, line.metadata.{CLIENT} as client, coalesce(line.metadata.model, line.metadata.ls_model_name) as model,
-        list_distinct(list_filter(list_transform(line.media, lambda medium: medium.sha256), lambda hash: hash is not null)) as hashes,
+        line.tags, line.metadata.{CLIENT} as client,
+        coalesce(line.metadata.model, line.metadata.ls_model_name) as model,
+        list_filter(list_distinct(list_transform(line.media, lambda each: each.sha256)), lambda each: each is not null)
+            as hashes,
         line.sigma, line.noise_space, line.version, line.settings_hash,
         case when suspicious or verdict = 'failed' or line.id = $id then json::varchar end as text
     from judged
-) where not readable or """
+) where not readable or """  # noqa: S608 - our own names; values are parameters
 
 
 @contextmanager
@@ -127,7 +130,12 @@ def open_log(
             "low_agreement": low_agreement,
             "id": chosen.id,
         }
-        settings = {"memory_limit": MEMORY, "preserve_insertion_order": False, "temp_directory": name, **_OFFLINE}
+        settings: dict[str, Any] = {
+            "memory_limit": MEMORY,
+            "preserve_insertion_order": False,
+            "temp_directory": name,
+            **_OFFLINE,
+        }
         with duckdb.connect(folder / "log.duckdb", config=settings) as connection:
             connection.execute("set timezone = 'UTC'")
             try:
@@ -136,7 +144,8 @@ def open_log(
                 raise OSError(str(error)) from error
             connection.execute("create view calls as select * from lines where readable")
             damaged, other = connection.sql(
-                "select count(*) filter (not other_version), count(*) filter (other_version) from lines where not readable"
+                "select count(*) filter (not other_version), count(*) filter (other_version)"
+                " from lines where not readable"
             ).fetchall()[0]
             yield connection, SkippedLines(damaged=damaged, other_version=other)
 

@@ -40,12 +40,13 @@ _COUNTS: Final = """
     max(time) as last"""
 _PLACES: Final = {
     "clients": ("client", "calls"),
-    "tags": ("tag", "(select unnest(tags) as tag, * from calls)"),
+    "tags": ("tag", "(select unnest(list_distinct(tags)) as tag, * from calls)"),
     "models": ("model", "calls"),
     "errors": ("error", "calls"),
-    "failed model calls": ("failure", "(select unnest(failures) as failure, * from calls)"),
+    "errors of model calls": ("failure", "(select unnest(failures) as failure, * from calls)"),
 }
 """By heading: what a group of calls shares, and where it is found."""
+ERRORS: Final = ("errors", "errors of model calls")
 
 
 _SETTINGS: Final = """
@@ -91,8 +92,8 @@ class Period:
 
     start: datetime
     counts: Counts
-    quantiles: dict[str, tuple[float | None, ...]]
-    """By quantity, at `PERIOD_SHARES`."""
+    quantiles: dict[str, list[float] | None]
+    """By quantity, at `PERIOD_SHARES`; None without values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +116,8 @@ class Figures:
     """All figures of the chosen calls."""
 
     total: Counts
-    quantiles: dict[str, tuple[float | None, ...]]
-    """By quantity, at `SHARES`."""
+    quantiles: dict[str, list[float] | None]
+    """By quantity, at `SHARES`; None without values."""
     period: timedelta
     periods: tuple[Period, ...]
     hashes: tuple[Group, ...]
@@ -137,15 +138,14 @@ def find_figures(connection: DuckDBPyConnection, *, limit: int = 20, max_rows: i
         limit: Number of single calls, the latest ones.
         max_rows: Number of groups of each kind, the largest ones.
     """
-    total = _counts(connection.sql(f"select {_COUNTS} from calls").fetchall()[0])  # noqa: S608 - our own SQL
+    columns = f"{_COUNTS}, {_quantiles(SHARES)}"
+    total, quantiles = _counts_and_quantiles(connection.sql(f"select {columns} from calls").fetchall()[0])  # noqa: S608
     period = timedelta(minutes=1)
     if total.first and total.last:
         period = period_length(total.last - total.first, MAX_PERIODS)
     return Figures(
         total=total,
-        quantiles=dict(
-            zip(QUANTITIES, connection.sql(f"select {_quantiles(SHARES)} from calls").fetchall()[0], strict=True)
-        ),  # noqa: S608
+        quantiles=quantiles,
         period=period,
         periods=_periods(connection, period),
         hashes=_groups(
@@ -180,16 +180,16 @@ def _groups(
 
 
 def _periods(connection: DuckDBPyConnection, period: timedelta) -> tuple[Period, ...]:
+    columns = f"{_COUNTS}, {_quantiles(PERIOD_SHARES)}"
     rows = connection.execute(
-        f"select time_bucket($period, time, $monday) as start, {_COUNTS}, {_quantiles(PERIOD_SHARES)} from calls"  # noqa: S608
-        " group by start order by start",
+        f"select time_bucket($period, time, $monday) as start, {columns} from calls group by start order by start",  # noqa: S608
         {"period": period, "monday": MONDAY},
     ).fetchall()
-    size = len(fields(Counts))
-    return tuple(
-        Period(start=start, counts=_counts(rest[:size]), quantiles=dict(zip(QUANTITIES, rest[size:], strict=True)))
-        for start, *rest in rows
-    )
+    periods = []
+    for start, *row in rows:
+        counts, quantiles = _counts_and_quantiles(row)
+        periods.append(Period(start=start, counts=counts, quantiles=quantiles))
+    return tuple(periods)
 
 
 def _calls(connection: DuckDBPyConnection, limit: int) -> tuple[LoggedCall, ...]:
@@ -216,7 +216,14 @@ def _calls(connection: DuckDBPyConnection, limit: int) -> tuple[LoggedCall, ...]
 
 
 def _quantiles(shares: Sequence[float]) -> str:
-    return ", ".join(f"quantile_disc({column}, {list(shares)})" for column in QUANTITIES.values())
+    return ", ".join(
+        f"quantile_disc({column}, {list(shares)}) filter (isfinite({column}::double))" for column in QUANTITIES.values()
+    )
+
+
+def _counts_and_quantiles(row: Sequence[Any]) -> tuple[Counts, dict[str, list[float] | None]]:
+    size = len(fields(Counts))
+    return _counts(row[:size]), dict(zip(QUANTITIES, row[size:], strict=True))
 
 
 def _counts(row: Sequence[Any]) -> Counts:

@@ -67,6 +67,7 @@ class Summary:
         self.reasons: Counter[str] = Counter()
         self.first: datetime | None = None
         self.last: datetime | None = None
+        self._suspicious_media: Counter[str] = Counter()
         self._suspicious: deque[VerdictLine] = deque(maxlen=max_suspicious)
         self._agreements: list[float] = []
         self._seconds: list[float] = []
@@ -92,6 +93,7 @@ class Summary:
         if reasons := suspicions(line, low_agreement=self.low_agreement):
             self.num_suspicious += 1
             self.reasons.update(reasons)
+            self._suspicious_media.update({medium.sha256 for medium in line.media if medium.sha256})
             self._suspicious.append(line)
 
     @property
@@ -113,6 +115,11 @@ class Summary:
     def suspicious(self) -> list[VerdictLine]:
         """The latest suspicious lines, in order of time."""
         return sorted(self._suspicious, key=lambda line: line.time)
+
+    @property
+    def repeated_media(self) -> dict[str, int]:
+        """Number of suspicious calls by hash of a medium, for media that were in more than one; the largest first."""
+        return {sha256: count for sha256, count in self._suspicious_media.most_common() if count > 1}
 
     def rates(self) -> tuple[timedelta, list[tuple[datetime, Counter[str]]]]:
         """Return the length of a period, and counts by verdict for every period with calls."""
@@ -149,6 +156,7 @@ class Summary:
                 "count": self.num_suspicious,
                 "low_agreement": self.low_agreement,
                 "reasons": dict(self.reasons.most_common()),
+                "repeated_media": self.repeated_media,
                 "latest": [line.model_dump(mode="json", exclude_none=True) for line in self.suspicious],
             },
         }
