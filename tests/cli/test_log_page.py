@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 import re
+import sys
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -233,11 +234,7 @@ def test_bad_input_is_one_line(
 def test_a_missing_package_names_the_pip_command(
     runner: CliRunner, made_up: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from importlib import util
-
-    from smoothguard_guardrail.cli import log as command
-
-    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "duckdb" else util.find_spec(name))
+    monkeypatch.setitem(sys.modules, "duckdb", None)
     result = runner.invoke(app, ["log", str(made_up), "--html", str(tmp_path / "page.html")])
     assert result.stderr == "smoothguard: duckdb is missing: pip install 'smoothguard-guardrail[log]'\n"
     assert runner.invoke(app, ["log", str(made_up)]).exit_code == 0

@@ -122,9 +122,10 @@ def open_log(
     with TemporaryDirectory(prefix="smoothguard-log-") as name:
         folder = Path(name)
         conditions = " and ".join(["true", *(SQL[name] for name in chosen.chosen())])
+        files = {str(_readable(path, folder / str(place))): path for place, path in enumerate(paths)}
         values: dict[str, Any] = {
             **chosen.chosen(),
-            "files": [str(_readable(path, folder / str(place))) for place, path in enumerate(paths)],
+            "files": list(files),
             "failure_fields": list(FailureLine.model_fields),
             "verdict_fields": list(VerdictLine.model_fields),
             "low_agreement": low_agreement,
@@ -140,8 +141,11 @@ def open_log(
             connection.execute("set timezone = 'UTC'")
             try:
                 connection.execute(f"{_READ}({conditions})", values)
-            except duckdb.IOException as error:
-                raise OSError(str(error)) from error
+            except duckdb.Error as error:
+                message = str(error)
+                for link, path in files.items():
+                    message = message.replace(link, str(path))
+                raise OSError(message) from error
             connection.execute("create view calls as select * from lines where readable")
             damaged, other = connection.sql(
                 "select count(*) filter (not other_version), count(*) filter (other_version)"
