@@ -57,6 +57,8 @@ class GuardObserver(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         parent_run_id: UUID | None = None,
         outcome: Any = None,
+        settings: Any = None,
+        trace_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
         """Handle the guard's events and ignore all others."""
@@ -74,6 +76,8 @@ class GuardObserver(BaseCallbackHandler):
                     tags=tags,
                     metadata=metadata,
                     outcome=outcome,
+                    settings=settings,
+                    trace_id=trace_id,
                     include_texts=self._include_texts,
                 )
             )
