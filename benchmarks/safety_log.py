@@ -42,8 +42,13 @@ def _line(rng: random.Random, index: int, count: int) -> dict[str, Any]:
     attacked = 0.6 < share < 0.7 and rng.random() < 0.05
     client = "partner-eu" if attacked else rng.choice(CLIENTS)
     seconds = rng.lognormvariate(0.2, 0.4) * (1.6 if 0.4 < share < 0.5 else 1)
+    sigma = 0.05 if share < 0.55 else 0.08
+    settings = {"image": {"sigma": sigma}, "include_clean": True}
     line: dict[str, Any] = {
         "schema_version": 1,
+        "version": "0.1.0",
+        "settings": settings,
+        "settings_hash": hashlib.sha256(json.dumps(settings).encode()).hexdigest(),
         "id": str(UUID(int=rng.getrandbits(128), version=4)),
         "time": (START + share * SPAN).isoformat(),
         "run_id": str(UUID(int=rng.getrandbits(128), version=4)),
@@ -55,8 +60,15 @@ def _line(rng: random.Random, index: int, count: int) -> dict[str, Any]:
         error = rng.choice(("UnsupportedMediaError", "MediaLimitError", "QuorumError"))
         return line | {"event": "failure", "error": error, "failures": ["RateLimitError"] * 3}
     if rng.random() < 0.15:
-        return line | {"event": "verdict", "verdict": "skipped", "action": "skipped", "agreement": 1.0, "num_calls": 1}
-    return line | _vote(rng, attacked=attacked, sigma=0.05 if share < 0.55 else 0.08)
+        return line | {
+            "event": "verdict",
+            "verdict": "skipped",
+            "action": "skipped",
+            "reason": "no_media",
+            "agreement": 1.0,
+            "num_calls": 1,
+        }
+    return line | _vote(rng, attacked=attacked, sigma=sigma)
 
 
 def _vote(rng: random.Random, *, attacked: bool, sigma: float) -> dict[str, Any]:
@@ -80,6 +92,7 @@ def _vote(rng: random.Random, *, attacked: bool, sigma: float) -> dict[str, Any]
         "verdict": "abstained" if abstained else "passed",
         "action": "refused" if abstained else "answered",
         "agreement": size / 8,
+        "reason": "low_agreement" if abstained else "majority",
         "suspicion": min(1.0, rng.betavariate(6, 2) if attacked else rng.betavariate(1, 12)),
         "suspicious": attacked,
         "clean_overruled": attacked,

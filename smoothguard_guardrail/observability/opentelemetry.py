@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from smoothguard_guardrail import __version__
 from smoothguard_guardrail.errors import MissingDependencyError

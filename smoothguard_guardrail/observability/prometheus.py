@@ -1,19 +1,24 @@
-"""Prometheus metrics of one server (extra `serve`)."""
+"""Prometheus metrics of one server (extra `serve`).
+
+`deploy/grafana-dashboard.json` and `deploy/alerts.yaml` use them; a test compares the names.
+"""
 
 from __future__ import annotations
 
 from smoothguard_guardrail.errors import MissingDependencyError
+from smoothguard_guardrail.observability.safety_log.filters import VERDICTS, verdict_of
 from smoothguard_guardrail.observability.safety_log.handler import GuardObserver
-from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line
+from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, VerdictLine
 
 try:
-    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 except ImportError as _error:
     raise MissingDependencyError("prometheus-client", "serve") from _error
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-_SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
+_STAGE_SECONDS = (0.001, 0.005, 0.01, *_SECONDS)
+_SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 
 
 class Metrics:
@@ -21,50 +26,57 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.requests: Counter = Counter(
-            "smoothguard_http_requests", "HTTP requests.", ["route", "status"], registry=self._registry
+        ProcessCollector(registry=self._registry)
+        self.requests: Counter = self._counter("http_requests", "HTTP requests.", "route", "status")
+        self.seconds: Histogram = self._histogram(
+            "http_request_seconds", "Seconds from a request's arrival to the end of its answer.", _SECONDS, "route"
         )
-        self.seconds: Histogram = Histogram(
-            "smoothguard_http_request_seconds",
-            "Seconds from a request's arrival to the end of its answer.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=self._registry,
+        self.in_flight: Gauge = self._gauge("requests_in_flight", "Requests to models that are being answered.")
+        self.verdicts: Counter = self._counter(
+            "verdicts", "Guarded calls; failed: the guard could not decide.", "verdict"
         )
-        self.in_flight: Gauge = Gauge(
-            "smoothguard_requests_in_flight", "Requests to models that are being answered.", registry=self._registry
+        self.actions: Counter = self._counter("actions", "Guarded calls by what the caller got.", "action")
+        self.suspicious: Counter = self._counter("suspicious", "Calls above vote.suspicion_threshold.")
+        self.overruled: Counter = self._counter("clean_overruled", "Calls whose clean copy lost the vote.")
+        self.failures: Counter = self._counter("failures", "Guarded calls without a verdict.", "error")
+        self.agreement: Histogram = self._histogram(
+            "agreement", "Share of the answers in the winning cluster, of requests with media.", _SHARES
         )
-        self.verdicts: Counter = Counter("smoothguard_verdicts", "Guarded calls.", ["verdict"], registry=self._registry)
-        self.actions: Counter = Counter(
-            "smoothguard_actions", "Guarded calls by what the caller got.", ["action"], registry=self._registry
-        )
-        self.overruled: Counter = Counter(
-            "smoothguard_clean_overruled", "Calls whose clean copy lost the vote.", registry=self._registry
-        )
-        self.agreement: Histogram = Histogram(
-            "smoothguard_agreement",
-            "Share of the answers in the winning cluster, of requests with media.",
-            buckets=_SHARES,
-            registry=self._registry,
-        )
-        self.suspicion: Histogram = Histogram(
-            "smoothguard_suspicion",
+        self.suspicion: Histogram = self._histogram(
+            "suspicion",
             "How much the clean copy's answer differs from the others', of requests with a clean copy.",
-            buckets=_SHARES,
-            registry=self._registry,
+            _SHARES,
         )
-        self.model_calls: Counter = Counter("smoothguard_model_calls", "Model calls.", registry=self._registry)
-        self.failures: Counter = Counter(
-            "smoothguard_failures", "Guarded calls without a verdict.", ["error"], registry=self._registry
+        self.stage_seconds: Histogram = self._histogram(
+            "guard_seconds", "Seconds of a guarded call by stage, and total.", _STAGE_SECONDS, "stage"
         )
-        for verdict in ("passed", "abstained", "skipped"):
+        self.model_calls: Counter = self._counter("model_calls", "Model calls.")
+        self.model_call_failures: Counter = self._counter("model_call_failures", "Model calls that failed.", "error")
+        self.tokens: Counter = self._counter("tokens", "Tokens that the model reported.", "kind")
+        self.media: Counter = self._counter("media", "Media by what was done to them.", "kind", "action")
+        self.settings: Gauge = self._gauge(
+            "settings_info", "1 for every version and settings that answered a call.", "version", "settings_hash"
+        )
+        # Rates need the zero before the first event.
+        for verdict in VERDICTS:
             self.verdicts.labels(verdict)
         for action in ("answered", "refused", "skipped"):
             self.actions.labels(action)
+        for kind in ("input", "output"):
+            self.tokens.labels(kind)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"smoothguard_{name}", about, labels, registry=self._registry)
+
+    def _gauge(self, name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(f"smoothguard_{name}", about, labels, registry=self._registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"smoothguard_{name}", about, labels, buckets=buckets, registry=self._registry)
 
 
 class PrometheusHandler(GuardObserver):
@@ -81,15 +93,29 @@ class PrometheusHandler(GuardObserver):
     def observe(self, line: Line) -> None:
         """Count one guarded call."""
         metrics = self._metrics
+        metrics.settings.labels(line.version, line.settings_hash or "").set(1)
+        metrics.verdicts.labels(verdict_of(line)).inc()
         metrics.model_calls.inc(line.num_calls or 0)
+        for error in line.failures:
+            metrics.model_call_failures.labels(error).inc()
+        for stage, seconds in line.timings.items():
+            metrics.stage_seconds.labels(stage).observe(seconds)
         if isinstance(line, FailureLine):
             metrics.failures.labels(line.error).inc()
-            return
-        metrics.verdicts.labels(line.verdict).inc()
+        else:
+            self._count_vote(line)
+
+    def _count_vote(self, line: VerdictLine) -> None:
+        metrics = self._metrics
         metrics.actions.labels(line.action).inc()
+        for medium in line.media:
+            metrics.media.labels(medium.kind, medium.action).inc()
+        if line.usage:
+            metrics.tokens.labels("input").inc(line.usage["input_tokens"])
+            metrics.tokens.labels("output").inc(line.usage["output_tokens"])
         if line.verdict != "skipped":
             metrics.agreement.observe(line.agreement)
         if line.suspicion is not None:
             metrics.suspicion.observe(line.suspicion)
-        if line.clean_overruled:
-            metrics.overruled.inc()
+        metrics.suspicious.inc(bool(line.suspicious))
+        metrics.overruled.inc(bool(line.clean_overruled))

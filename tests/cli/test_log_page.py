@@ -130,7 +130,10 @@ def test_one_image_tried_again_and_again_comes_first(runner: CliRunner, made_up:
 
 def test_every_change_of_settings_is_a_row(made_up: Path) -> None:
     names = [group.name for group in figures_of(made_up)[0].settings]
-    assert names == ["sigma 0.05 (pixel)", "sigma 0.08 (pixel)"]
+    assert [name.rpartition(" · ")[2] for name in names] == [
+        '{"image":{"sigma":0.05},"include_clean":true}',
+        '{"image":{"sigma":0.08},"include_clean":true}',
+    ]
 
 
 def test_the_page_names_what_was_asked_for_and_what_could_not_be_read(

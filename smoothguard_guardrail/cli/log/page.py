@@ -181,7 +181,7 @@ def _settings(groups: Sequence[Group]) -> Table:
         "settings",
         groups,
         (*_RATES, "first", "last"),
-        note="Each row is one combination of version, hash of all settings, and noise.",
+        note="Version of the package, hash of all settings, and the settings that are not that version's defaults.",
     )
 
 

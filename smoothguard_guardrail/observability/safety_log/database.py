@@ -43,12 +43,12 @@ _FIELDS: Final = {
     "suspicious": "BOOLEAN",
     "clean_overruled": "BOOLEAN",
     "media": [{"sha256": "VARCHAR", "kind": "VARCHAR"}],
-    "sigma": "DOUBLE",
-    "noise_space": "VARCHAR",
     "usage": {"total_tokens": "BIGINT"},
     "error": "VARCHAR",
+    "reason": "VARCHAR",
     "version": "VARCHAR",
     "settings_hash": "VARCHAR",
+    "settings": "JSON",
 }
 """What is read of a line, with DuckDB's types."""
 _READ: Final = f"""
@@ -65,7 +65,7 @@ with parsed as (
 ), judged as (
     select *,
         line.schema_version = {SCHEMA_VERSION} and line.id is not null and line.run_id is not null
-            and time is not null and case line.event
+            and line.version is not null and time is not null and case line.event
             when 'failure' then line.error is not null and list_has_all($failure_fields, keys)
             when 'verdict' then line.verdict in ('passed', 'abstained', 'skipped')
                 and line.action in ('answered', 'refused', 'skipped')
@@ -90,7 +90,7 @@ select * from (
         coalesce(line.metadata.model, line.metadata.ls_model_name) as model,
         list_filter(list_distinct(list_transform(line.media, lambda each: each.sha256)), lambda each: each is not null)
             as hashes,
-        line.sigma, line.noise_space, line.version, line.settings_hash,
+        line.reason, line.version, line.settings_hash, line.settings::varchar as settings,
         case when suspicious or verdict = 'failed' or line.id = $id then json::varchar end as text
     from judged
 ) where not readable or """  # noqa: S608 - our own names; values are parameters

@@ -42,6 +42,7 @@ _PLACES: Final = {
     "clients": ("client", "calls"),
     "tags": ("tag", "(select unnest(list_distinct(tags)) as tag, * from calls)"),
     "models": ("model", "calls"),
+    "what decided": ("reason", "calls"),
     "errors": ("error", "calls"),
     "errors of model calls": ("failure", "(select unnest(failures) as failure, * from calls)"),
 }
@@ -49,9 +50,7 @@ _PLACES: Final = {
 ERRORS: Final = ("errors", "errors of model calls")
 
 
-_SETTINGS: Final = """
-    nullif(concat_ws(', ', 'version ' || version, 'settings ' || settings_hash,
-        'sigma ' || sigma || coalesce(' (' || noise_space || ')', '')), '')"""
+_SETTINGS: Final = "concat_ws(' · ', version, left(settings_hash, 12), settings)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
