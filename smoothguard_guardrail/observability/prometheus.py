@@ -111,8 +111,8 @@ class PrometheusHandler(GuardObserver):
         for medium in line.media:
             metrics.media.labels(medium.kind, medium.action).inc()
         if line.usage:
-            metrics.tokens.labels("input").inc(line.usage["input_tokens"])
-            metrics.tokens.labels("output").inc(line.usage["output_tokens"])
+            metrics.tokens.labels("input").inc(line.usage.get("input_tokens", 0))
+            metrics.tokens.labels("output").inc(line.usage.get("output_tokens", 0))
         if line.verdict != "skipped":
             metrics.agreement.observe(line.agreement)
         if line.suspicion is not None:
