@@ -2,8 +2,8 @@
 
     python -m deploy.check_live
 
-It needs `prometheus` on the path (Debian: apt-get install prometheus). Everything runs on loopback. Exit code 1: Prometheus
-cannot evaluate an expression, or finds no series where the traffic must have made some.
+It needs `prometheus` on the path (Debian: apt-get install prometheus). Everything runs on loopback. The exit code is 1
+if Prometheus cannot evaluate an expression, or finds no series where the traffic must have made some.
 """
 
 from __future__ import annotations
