@@ -104,14 +104,13 @@ def _resolution(text: str | None) -> str | int | None:
 def _ask_guarded(
     model: BaseChatModel, message: HumanMessage, config: SmoothGuardConfig, save_copies: Path | None
 ) -> GuardResult:
-    from smoothguard_guardrail.cli.sent_copies import SentCopies
+    if save_copies is not None:
+        from smoothguard_guardrail.cli.save_copies import guard_and_save
+
+        return guard_and_save(model, message, config, save_copies)
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 
-    sent = SentCopies()
-    result = SmoothGuardRunnable(model, config).guard([message], {"callbacks": [sent]} if save_copies else None)
-    if save_copies is not None:
-        sent.save(save_copies, config.media)
-    return result
+    return SmoothGuardRunnable(model, config).guard([message])
 
 
 def _ask_unguarded(model: BaseChatModel, message: HumanMessage) -> dict[str, Any]:
