@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
     from smoothguard_guardrail.observability.safety_log.handler import SafetyLogHandler
     from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, Voter
-    from smoothguard_guardrail.result import Cluster, GuardRecord, GuardResult, Medium, Policy, Sample
+    from smoothguard_guardrail.result import Cluster, GuardRecord, GuardResult, Medium, Sample, VotePolicy
 
 __version__ = "0.1.0"
 
@@ -62,7 +62,6 @@ _MODULES = {
     "Medium": "result",
     "MissingDependencyError": "errors",
     "Perturber": "protocols",
-    "Policy": "result",
     "QuorumError": "errors",
     "RemotePolicy": "config",
     "SafetyLogHandler": "observability.safety_log.handler",
@@ -75,6 +74,7 @@ _MODULES = {
     "SmoothGuardRunnable": "hosts.runnable",
     "UnsupportedMediaError": "errors",
     "VoteConfig": "config",
+    "VotePolicy": "result",
     "Voter": "protocols",
 }
 
@@ -99,7 +99,6 @@ __all__ = [
     "Medium",
     "MissingDependencyError",
     "Perturber",
-    "Policy",
     "QuorumError",
     "RemotePolicy",
     "SafetyLogHandler",
@@ -112,6 +111,7 @@ __all__ = [
     "SmoothGuardRunnable",
     "UnsupportedMediaError",
     "VoteConfig",
+    "VotePolicy",
     "Voter",
     "__version__",
 ]

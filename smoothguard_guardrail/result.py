@@ -6,11 +6,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
-from pydantic import BaseModel, ConfigDict, GetPydanticSchema
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema
 
 from smoothguard_guardrail import __version__
 
-RECORD_VERSION = 1
+RECORD_VERSION: Literal[1] = 1
 """Of the record's JSON Schema, `record.schema.json`; raised when a released field changes its name or meaning."""
 
 Verdict = Literal["passed", "abstained", "skipped"]
@@ -31,7 +31,7 @@ class _Record(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Policy(_Record):
+class VotePolicy(_Record):
     """The settings that the vote of a call followed."""
 
     rule: Literal["stance", "sentiment"]
@@ -132,13 +132,13 @@ class GuardRecord(_Record):
     """
 
     schema_version: Literal[1] = RECORD_VERSION
-    version: str = __version__
+    version: str = Field(default_factory=lambda: __version__)
     """Of the package."""
     settings_hash: str | None = None
     """`SmoothGuardConfig.settings_hash` of the guard."""
     components: dict[str, str] | None = None
     """Parts of the user's own, as `{"voter": "module.Voter"}`; None without any."""
-    policy: Policy | None = None
+    policy: VotePolicy | None = None
     verdict: Verdict
     """`passed`; `abstained`: no group has the share `min_agreement` of the answers; `skipped`: no media in the
     request."""

@@ -109,10 +109,9 @@ def event_of(outcome: Outcome, settings: GuardSettings | None = None, *, seconds
         for sample in record["samples"]:
             sample.pop("text", None)
         return VERDICT_EVENT, identity | record
-    named = {"version": __version__}
+    named: dict[str, Any] = {"version": __version__}
     if settings is not None:
-        named |= {"settings_hash": settings.settings_hash}
-        named |= {"components": settings.components} if settings.components else {}
+        named |= {"settings_hash": settings.settings_hash, "components": settings.components}
     return FAILURE_EVENT, identity | named | _failure(outcome) | {"timings": {"total": seconds}}
 
 

@@ -48,7 +48,7 @@ class Guard:
     ) -> None:
         components = GuardComponents() if components is None else components
         self.config = config
-        self.settings = GuardSettings.of(config, components)
+        self.settings: GuardSettings = GuardSettings.of(config, components)
         self._components = components.complete(config)
         self._model_info = ModelInfo() if model_info is None else model_info
         self._rule = StoppingRule.of(config, self._components.voter)

@@ -8,7 +8,7 @@ from typing import Any
 
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
-from smoothguard_guardrail.result import Policy
+from smoothguard_guardrail.result import VotePolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class GuardSettings:
     """`SmoothGuardConfig.settings_hash`."""
     components: dict[str, str] | None
     """Parts of the user's own by the name of their class or function; None without any."""
-    policy: Policy
+    policy: VotePolicy
     changed: dict[str, Any]
     """Settings that are not the defaults, without the seed; for logs only, since they may name hosts and folders."""
 
@@ -32,7 +32,7 @@ class GuardSettings:
         return cls(
             settings_hash=config.settings_hash,
             components={name: _name(part) for name, part in parts.items() if part is not None} or None,
-            policy=Policy(
+            policy=VotePolicy(
                 rule=vote.rule,
                 refusal_share=vote.refusal_share if by_stance else None,
                 benign_weight=None if by_stance else vote.benign_weight,

@@ -26,6 +26,14 @@ class LangfuseHandler(GuardObserver):
 
     Raises:
         MissingDependencyError: If `langfuse` is not installed.
+
+    Example:
+        >>> from langfuse.langchain import CallbackHandler
+        >>> from smoothguard_guardrail import SmoothGuardRunnable
+        >>> from smoothguard_guardrail.testing import ScriptedChatModel
+        >>> guard, tracer = SmoothGuardRunnable(ScriptedChatModel(script=["Hello."])), CallbackHandler()
+        >>> guard.invoke("Hi!", {"callbacks": [tracer, LangfuseHandler(tracer)]}).content
+        'Hello.'
     """
 
     def __init__(self, tracer: CallbackHandler, client: Langfuse | None = None) -> None:

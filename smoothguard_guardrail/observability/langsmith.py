@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _MAX_WAITING = 1000
 _EXIT_SECONDS = 5.0
-_PROJECT_ATTEMPTS = 4
+_PAUSES = (0.25, 0.5, 1.0, 2.0)
+"""Seconds between looks for a project."""
 
 
 class LangSmithHandler(GuardObserver):
@@ -49,47 +50,11 @@ class LangSmithHandler(GuardObserver):
         self._thread: threading.Thread | None = None
 
     def observe(self, line: Line) -> None:
-        """Have the feedback on one guarded call sent.
+        """Send the feedback on one guarded call; waits for the service where its client must.
 
         Raises:
-            queue.Full: If too many calls are waiting.
+            langsmith.utils.LangSmithError: If the service refuses it.
         """
-        if line.trace_id is not None:
-            self._waiting.put_nowait(line)
-            self._ensure_thread()
-
-    def flush(self, timeout: float = _EXIT_SECONDS) -> bool:
-        """Wait until all feedback is handed to LangSmith's client, and return whether it was within `timeout` seconds.
-
-        What the client itself still holds is sent by its own `flush()`.
-        """
-        end = time.monotonic() + timeout
-        with self._waiting.all_tasks_done:
-            while self._waiting.unfinished_tasks and time.monotonic() < end:
-                self._waiting.all_tasks_done.wait(end - time.monotonic())
-            return not self._waiting.unfinished_tasks
-
-    def _ensure_thread(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():  # as after a fork
-                if self._thread is None:
-                    atexit.register(self.flush)
-                self._thread = threading.Thread(target=self._work, name="smoothguard-langsmith", daemon=True)
-                self._thread.start()
-
-    def _work(self) -> None:
-        while True:
-            line = self._waiting.get()
-            try:
-                self._send(line)
-            except Exception as error:
-                self._count_failure(error)
-            else:
-                self._report_recovery()
-            finally:
-                self._waiting.task_done()
-
-    def _send(self, line: Line) -> None:
         from langsmith.run_trees import get_cached_client
 
         client = self._client or get_cached_client()
@@ -105,19 +70,50 @@ class LangSmithHandler(GuardObserver):
                 feedback_id=uuid5(NAMESPACE_OID, f"{line.id}:{score.name}"),
             )
 
+    def flush(self, timeout: float = _EXIT_SECONDS) -> bool:
+        """Wait until all feedback is handed to LangSmith's client, and return whether it was within `timeout` seconds.
+
+        What the client itself still holds is sent by its own `flush()`.
+        """
+        end = time.monotonic() + timeout
+        with self._waiting.all_tasks_done:
+            while self._waiting.unfinished_tasks and time.monotonic() < end:
+                self._waiting.all_tasks_done.wait(end - time.monotonic())
+            return not self._waiting.unfinished_tasks
+
+    def _deliver(self, line: Line) -> None:
+        if line.trace_id is None:
+            return
+        try:
+            self._waiting.put_nowait(line)
+        except queue.Full:
+            self._count_failure(RuntimeError(f"{_MAX_WAITING} calls are waiting for LangSmith"))
+        else:
+            self._ensure_thread()
+
+    def _ensure_thread(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                atexit.register(self.flush)
+            if self._thread is None or not self._thread.is_alive():  # as after a fork
+                self._thread = threading.Thread(target=self._work, name="smoothguard-langsmith", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            super()._deliver(self._waiting.get())
+            self._waiting.task_done()
+
     def _project(self, client: Client) -> UUID:
         """Return the project's id, which feedback needs; a new project exists once its first run has arrived."""
         from langsmith.utils import LangSmithNotFoundError, get_tracer_project
 
-        for attempt in range(_PROJECT_ATTEMPTS):
+        name = self._project_name or get_tracer_project()
+        for pause in _PAUSES:
             if self._project_id is None:
                 try:
-                    name = self._project_name or get_tracer_project()
                     self._project_id = client.read_project(project_name=name).id
                 except LangSmithNotFoundError:
-                    if attempt == _PROJECT_ATTEMPTS - 1:
-                        raise
                     client.flush(timeout=_EXIT_SECONDS)
-                    time.sleep(2**attempt / 4)
-        assert self._project_id is not None  # noqa: S101
-        return self._project_id
+                    time.sleep(pause)
+        return self._project_id or client.read_project(project_name=name).id

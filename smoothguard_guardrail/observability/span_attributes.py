@@ -76,14 +76,13 @@ def evaluation_attributes(score: Score, line: Line) -> dict[str, Any]:
 
     Source: OpenTelemetry's GenAI semantic conventions, `model/gen-ai/events.yaml` (in development).
     """
-    failed = isinstance(line, FailureLine)
     return _known(
         {
             "gen_ai.evaluation.name": score.name,
             "gen_ai.evaluation.score.value": score.value,
             "gen_ai.evaluation.score.label": score.label,
             "gen_ai.evaluation.explanation": score.explanation,
-            "error.type": line.error if failed else None,
+            "error.type": line.error if isinstance(line, FailureLine) else None,
         }
     )
 
@@ -91,7 +90,7 @@ def evaluation_attributes(score: Score, line: Line) -> dict[str, Any]:
 def guardrail_span_attributes(line: Line) -> dict[str, Any]:
     """Return the attributes of an `apply_guardrail` span: the guardrail, its policy, and the verdict.
 
-    Source: the proposal semantic-conventions-genai#427 as of its commit f5e3733.
+    Source: the proposal semantic-conventions-genai#427 at commit f5e3733.
     """
     return {"gen_ai.operation.name": "apply_guardrail"} | _guardrail(line) | _guardrail_verdict(line)
 

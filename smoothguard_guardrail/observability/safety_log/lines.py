@@ -16,7 +16,7 @@ from uuid import UUID, uuid4
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from smoothguard_guardrail.errors import AbstainedError
-from smoothguard_guardrail.result import Action, Cluster, GuardResult, Medium, Policy, Reason, Usage, Verdict
+from smoothguard_guardrail.result import Action, Cluster, GuardResult, Medium, Reason, Usage, Verdict, VotePolicy
 
 SCHEMA_VERSION = 1
 
@@ -74,7 +74,7 @@ class VerdictLine(_Line):
     """What decided."""
     withheld: bool = False
     """Whether `vote.refusal_text` replaced the elected answer."""
-    policy: Policy | None = None
+    policy: VotePolicy | None = None
     """The settings that the vote followed."""
     agreement: float = Field(ge=0, le=1)
     """Share of the answers that are in the winning cluster."""
