@@ -143,7 +143,7 @@ def start_server(clients: int, log: Path) -> tuple[subprocess.Popen[bytes], str]
     command = [sys.executable, "-m", "benchmarks.soak", "--serve", "--clients", str(clients)]
     with log.open("wb") as output:
         server = subprocess.Popen(command, stderr=output, stdout=subprocess.DEVNULL)  # noqa: S603
-    while not (found := re.search(r"running on (\S+)", log.read_text())):
+    while not (found := re.search(r"listens on (\S+)", log.read_text())):
         if server.poll() is not None:
             raise SystemExit(log.read_text())
         time.sleep(0.2)

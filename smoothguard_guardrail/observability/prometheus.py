@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from smoothguard_guardrail.errors import MissingDependencyError
-from smoothguard_guardrail.observability.safety_log.filters import VERDICTS, verdict_of
+from smoothguard_guardrail.observability.safety_log.filters import CLIENT_KEY, VERDICTS, verdict_of
 from smoothguard_guardrail.observability.safety_log.handler import GuardObserver
 from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, VerdictLine
 
@@ -16,16 +18,23 @@ except ImportError as _error:
     raise MissingDependencyError("prometheus-client", "serve") from _error
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+DEFAULT_CLIENT = "default"
+"""The client of keys without a name, and of all calls where no key is required."""
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _STAGE_SECONDS = (0.001, 0.005, 0.01, *_SECONDS)
 _SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
 
 
 class Metrics:
-    """The metrics of one server, in their own registry, so that one process can run several servers."""
+    """The metrics of one server, in their own registry, so that one process can run several servers.
 
-    def __init__(self) -> None:
+    Args:
+        clients: Names of the clients that have figures of their own; all others together are `default`.
+    """
+
+    def __init__(self, *, clients: Iterable[str] = ()) -> None:
         self._registry = CollectorRegistry()
+        self._clients = frozenset(clients)
         ProcessCollector(registry=self._registry)
         self.requests: Counter = self._counter("http_requests", "HTTP requests.", "route", "status")
         self.seconds: Histogram = self._histogram(
@@ -52,18 +61,24 @@ class Metrics:
         )
         self.model_calls: Counter = self._counter("model_calls", "Model calls.")
         self.model_call_failures: Counter = self._counter("model_call_failures", "Model calls that failed.", "error")
-        self.tokens: Counter = self._counter("tokens", "Tokens that the model reported.", "kind")
         self.media: Counter = self._counter("media", "Media by what was done to them.", "kind", "action")
         self.settings: Gauge = self._gauge(
             "settings_info", "1 for every version and settings that answered a call.", "version", "settings_hash"
         )
+        self.client_calls: Counter = self._counter("client_calls", "Guarded calls of each client.", "client", "verdict")
+        self.client_tokens: Counter = self._counter("client_tokens", "Tokens of each client.", "client", "direction")
         # Rates need the zero before the first event.
         for verdict in VERDICTS:
             self.verdicts.labels(verdict)
         for action in ("answered", "refused", "skipped"):
             self.actions.labels(action)
-        for kind in ("input", "output"):
-            self.tokens.labels(kind)
+        for direction in ("input", "output"):
+            self.client_tokens.labels(DEFAULT_CLIENT, direction)
+
+    def client_of(self, line: Line) -> str:
+        """Return the client whose figures a call counts for."""
+        name = line.metadata.get(CLIENT_KEY)
+        return name if name in self._clients else DEFAULT_CLIENT
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -96,6 +111,7 @@ class PrometheusHandler(GuardObserver):
         metrics.settings.labels(line.version, line.settings_hash or "").set(1)
         metrics.verdicts.labels(verdict_of(line)).inc()
         metrics.model_calls.inc(line.num_calls or 0)
+        metrics.client_calls.labels(metrics.client_of(line), verdict_of(line)).inc()
         for error in line.failures:
             metrics.model_call_failures.labels(error).inc()
         for stage, seconds in line.timings.items():
@@ -110,9 +126,9 @@ class PrometheusHandler(GuardObserver):
         metrics.actions.labels(line.action).inc()
         for medium in line.media:
             metrics.media.labels(medium.kind, medium.action).inc()
-        if line.usage:
-            metrics.tokens.labels("input").inc(line.usage.get("input_tokens", 0))
-            metrics.tokens.labels("output").inc(line.usage.get("output_tokens", 0))
+        for direction in ("input", "output") if line.usage else ():
+            tokens = metrics.client_tokens.labels(metrics.client_of(line), direction)
+            tokens.inc((line.usage or {}).get(f"{direction}_tokens", 0))
         if line.verdict != "skipped":
             metrics.agreement.observe(line.agreement)
         if line.suspicion is not None:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from smoothguard_guardrail.errors import MissingDependencyError
-from smoothguard_guardrail.observability.safety_log.filters import CLIENT, SQL, LineFilter
+from smoothguard_guardrail.observability.safety_log.filters import CLIENT_KEY, SQL, LineFilter
 from smoothguard_guardrail.observability.safety_log.lines import SCHEMA_VERSION, FailureLine, VerdictLine
 from smoothguard_guardrail.observability.safety_log.reader import SkippedLines
 
@@ -32,7 +32,7 @@ _FIELDS: Final = {
     "time": "VARCHAR",
     "run_id": "VARCHAR",
     "tags": ["VARCHAR"],
-    "metadata": {CLIENT: "VARCHAR", "model": "VARCHAR", "ls_model_name": "VARCHAR"},
+    "metadata": {CLIENT_KEY: "VARCHAR", "model": "VARCHAR", "ls_model_name": "VARCHAR"},
     "num_calls": "BIGINT",
     "failures": ["VARCHAR"],
     "timings": dict.fromkeys(("scan", "perturb", "model", "vote", "total"), "DOUBLE"),
@@ -86,7 +86,7 @@ select * from (
         suspicious, clean_overruled, low_agreement, above_threshold,
         case when voted then line.agreement end as agreement, line.suspicion,
         line.num_calls, line.usage.total_tokens as tokens, line.timings, line.failures, line.error,
-        line.tags, line.metadata.{CLIENT} as client,
+        line.tags, line.metadata.{CLIENT_KEY} as client,
         coalesce(line.metadata.model, line.metadata.ls_model_name) as model,
         list_filter(list_distinct(list_transform(line.media, lambda each: each.sha256)), lambda each: each is not null)
             as hashes,

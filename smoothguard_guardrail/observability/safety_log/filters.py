@@ -9,8 +9,8 @@ from typing import Any, Final
 from smoothguard_guardrail.observability.safety_log.lines import Line, VerdictLine
 
 VERDICTS: Final = ("passed", "abstained", "skipped", "failed")
-CLIENT: Final = "client"
-"""Key of a line's metadata under which a server writes who asked."""
+CLIENT_KEY: Final = "client"
+"""Key of a guarded call's metadata, and so of the safety log's, under which a server names the client."""
 
 
 def verdict_of(line: Line) -> str:
@@ -47,7 +47,7 @@ class LineFilter:
             and (self.until is None or line.time < self.until)
             and self.verdict in (None, verdict_of(line))
             and (self.tag is None or self.tag in line.tags)
-            and self.client in (None, line.metadata.get(CLIENT))
+            and self.client in (None, line.metadata.get(CLIENT_KEY))
             and self.id in (None, line.id)
         )
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from langchain_core.messages import ToolCall
-
+from smoothguard_guardrail.serving.answer_parts import finish_reason, refusal_of, tool_calls
 from smoothguard_guardrail.serving.json_text import json_text, readable
 from smoothguard_guardrail.serving.public_record import fingerprint_of
 
@@ -20,14 +19,6 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
 
     from smoothguard_guardrail.result import GuardResult
-
-_FINISH_REASONS = {
-    "length": "length",
-    "max_tokens": "length",
-    "content_filter": "content_filter",
-    "refusal": "content_filter",
-    "safety": "content_filter",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,19 +72,12 @@ class ChatResponse:
 
     def _content(self) -> dict[str, Any]:
         answer = self.result.answer
-        calls, refusal, text = _tool_calls(answer), _refusal(answer), str(answer.text)
+        calls, refusal, text = _calls(answer), refusal_of(answer), str(answer.text)
         content = text if text or not (calls or refusal) else None
         return {"content": content, "refusal": refusal} | ({"tool_calls": calls} if calls else {})
 
     def _finish_reason(self) -> str:
-        if self.is_refusal:
-            return "content_filter"
-        answer = self.result.answer
-        metadata = answer.response_metadata
-        given = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop").lower()
-        reason = _FINISH_REASONS.get(given, "stop")
-        is_cut_off = reason == "length" and answer.invalid_tool_calls
-        return "tool_calls" if _tool_calls(answer) and not is_cut_off else reason
+        return "content_filter" if self.is_refusal else finish_reason(self.result.answer)
 
     def _usage(self) -> dict[str, int] | None:
         usage: UsageMetadata | None = self.result.usage
@@ -106,19 +90,10 @@ class ChatResponse:
         }
 
 
-def _tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
-    """Return the tool calls; those that LangChain did not read with the text that the model wrote."""
-    calls = [*answer.tool_calls, *answer.invalid_tool_calls]
-    legacy = answer.additional_kwargs.get("function_call")
-    if not calls and isinstance(legacy, dict):
-        calls = [ToolCall(name=legacy.get("name", ""), args=legacy.get("arguments", ""), id=None)]
+def _calls(answer: AIMessage) -> list[dict[str, Any]]:
     return [
-        {
-            "id": call["id"] or f"call_{uuid4().hex}",
-            "type": "function",
-            "function": {"name": call["name"] or "", "arguments": _written(call["args"])},
-        }
-        for call in calls
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _written(call.args)}}
+        for call in tool_calls(answer)
     ]
 
 
@@ -126,21 +101,6 @@ def _written(arguments: Any) -> str:
     if arguments is None:
         return ""
     return arguments if isinstance(arguments, str) else json.dumps(readable(arguments), ensure_ascii=False, default=str)
-
-
-def _refusal(answer: AIMessage) -> str | None:
-    """Return the provider's refusal, from a field or from blocks of the answer."""
-    field_text = answer.additional_kwargs.get("refusal")
-    if isinstance(field_text, str) and field_text:
-        return field_text
-    blocks = [block for block in answer.content if isinstance(block, dict)]
-    values = [block.get("value") if block.get("type") == "non_standard" else block for block in blocks]
-    texts = [
-        value.get("refusal") or value.get("text")
-        for value in values
-        if isinstance(value, dict) and value.get("type") == "refusal"
-    ]
-    return "".join(text for text in texts if isinstance(text, str)) or None
 
 
 def _event(data: dict[str, Any]) -> str:

@@ -1,10 +1,9 @@
-"""OpenAI-compatible routes: `POST /v1/chat/completions` and `GET /v1/models`."""
+"""The route `POST /v1/chat/completions`."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 def chat_router(
     guards: Mapping[str, SmoothGuardRunnable], *, settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
 ) -> APIRouter:
-    """Return the routes.
+    """Return the route.
 
     Args:
         guards: Guarded models by the name that clients use.
@@ -36,16 +35,6 @@ def chat_router(
         callbacks: The server's callbacks; clients cannot add any.
     """
     router = APIRouter(prefix="/v1", include_in_schema=False)
-    created = int(time.time())
-
-    @router.get("/models")
-    async def models() -> Response:
-        return SafeJSONResponse({"object": "list", "data": [_model(name, created) for name in guards]})
-
-    @router.get("/models/{name:path}")
-    async def model(name: str) -> Response:
-        find_guard(guards, name)
-        return SafeJSONResponse(_model(name, created))
 
     @router.post("/chat/completions")
     async def complete(request: Request) -> Response:
@@ -74,7 +63,3 @@ def chat_router(
         )
 
     return router
-
-
-def _model(name: str, created: int) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": created, "owned_by": "smoothguard"}
