@@ -70,6 +70,8 @@ class Metrics:
         # Rates need the zero before the first event.
         for verdict in VERDICTS:
             self.verdicts.labels(verdict)
+            for client in (DEFAULT_CLIENT, *self._clients):
+                self.client_calls.labels(client, verdict)
         for action in ("answered", "refused", "skipped"):
             self.actions.labels(action)
         for direction in ("input", "output"):
@@ -126,9 +128,10 @@ class PrometheusHandler(GuardObserver):
         metrics.actions.labels(line.action).inc()
         for medium in line.media:
             metrics.media.labels(medium.kind, medium.action).inc()
-        for direction in ("input", "output") if line.usage else ():
-            tokens = metrics.client_tokens.labels(metrics.client_of(line), direction)
-            tokens.inc((line.usage or {}).get(f"{direction}_tokens", 0))
+        if line.usage:
+            client = metrics.client_of(line)
+            metrics.client_tokens.labels(client, "input").inc(line.usage.get("input_tokens", 0))
+            metrics.client_tokens.labels(client, "output").inc(line.usage.get("output_tokens", 0))
         if line.verdict != "skipped":
             metrics.agreement.observe(line.agreement)
         if line.suspicion is not None:
