@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from benchmarks.safety_log import ATTACKED, log_lines
 from smoothguard_guardrail.cli import app
 from smoothguard_guardrail.observability.safety_log.database import open_log
-from smoothguard_guardrail.observability.safety_log.figures import Counts, Figures, find_figures
+from smoothguard_guardrail.observability.safety_log.figures import MAX_PERIODS, Counts, Figures, find_figures
 from smoothguard_guardrail.observability.safety_log.filters import LineFilter
 from smoothguard_guardrail.observability.safety_log.reader import SkippedLines, read_log
 from smoothguard_guardrail.observability.safety_log.summary import Summary
@@ -204,6 +204,25 @@ def test_compressed_files_stdin_and_names_that_look_like_patterns(
     lines = "".join(log_lines(10))
     result = runner.invoke(app, ["log", "-", str(packed), "--html", str(twice)], input=lines)
     assert result.stdout.startswith(f"{once + 10:,} guarded calls")
+
+
+def test_absurd_times_do_not_make_an_endless_page(runner: CliRunner, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in log_lines(8)]
+    times = [
+        "1970-01-01T00:00:00Z",
+        "2199-12-31T23:59:59Z",
+        "9999-12-31T23:59:59Z",
+        "infinity",
+        "294246-01-01T00:00:00Z",
+    ]
+    for line, time in zip(lines, times, strict=False):
+        line["time"] = time
+    log = tmp_path / "safety.jsonl"
+    log.write_text("\n".join(map(json.dumps, lines)))
+    figures, skipped = figures_of(log)
+    assert (figures.total.calls, skipped.damaged) == (5, 3)
+    assert len(figures.periods) <= MAX_PERIODS
+    assert len(write_page(runner, tmp_path, log)) < 500_000
 
 
 def test_an_empty_log_is_a_page_too(runner: CliRunner, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ with parsed as (
 ), judged as (
     select *,
         line.schema_version = {SCHEMA_VERSION} and line.id is not null and line.run_id is not null
-            and line.version is not null and time is not null and case line.event
+            and line.version is not null and year(time) between 1970 and 2199 and case line.event
             when 'failure' then line.error is not null and list_has_all($failure_fields, keys)
             when 'verdict' then line.verdict in ('passed', 'abstained', 'skipped')
                 and line.action in ('answered', 'refused', 'skipped')

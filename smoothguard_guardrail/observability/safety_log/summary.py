@@ -33,13 +33,14 @@ def suspicions(line: Line, *, low_agreement: float) -> list[str]:
 
 
 def period_length(span: timedelta, max_periods: int) -> timedelta:
-    """Return the shortest usual period, from a minute to 30 days, of which at most so many cover a span.
+    """Return the shortest usual period, from a minute to multiples of 30 days, of which at most so many cover a span.
 
     Example:
         >>> str(period_length(timedelta(hours=20), max_periods=24))
         '1:00:00'
     """
-    return next((step for step in _STEPS if span < step * (max_periods - 1)), _STEPS[-1])
+    usual = next((step for step in _STEPS if span < step * (max_periods - 1)), None)
+    return usual or _STEPS[-1] * math.ceil(span / (_STEPS[-1] * (max_periods - 2)))
 
 
 class Summary:
