@@ -4,14 +4,14 @@ WORKERS ?= 2
 SCALE ?= standard
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
-EXTRAS := .[eval,local,media,ray,serve]
+EXTRAS := .[eval,local,log,media,ray,serve]
 FAST := not slow and not browser and not server
 # Public names must have complete types; the report is printed only where one has not.
 VERIFY_TYPES := PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes smoothguard_guardrail --ignoreexternal
 HOST_TESTS := tests/hosts tests/_langchain tests/core tests/observability
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs bench gpu study field-study reference-model clean
+.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs deploy-check bench gpu study field-study reference-model clean
 
 help:  ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ lint: .venv/.installed  ## Run ruff, mypy, basedpyright on what users write, and
 
 docs: .venv/.installed  ## Build the documentation under build/docs; `.venv/bin/mkdocs serve` shows it while you write.
 	$(BIN)/mkdocs build --strict
+
+deploy-check: .venv/.installed  ## Check deploy/ with promtool, hadolint and a real Prometheus that scrapes a real server.
+	hadolint Dockerfile
+	cd deploy && promtool check rules alerts.yaml && promtool test rules alerts.test.yaml
+	cd deploy && promtool check config --syntax-only prometheus.yaml
+	$(BIN)/python -m deploy.check_live
 
 bench: .venv/.installed  ## Measure the guard's own cost: perturbing, encoding, embedding, voting.
 	$(BIN)/python -m benchmarks.speed
