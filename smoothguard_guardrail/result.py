@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from pydantic import BaseModel, ConfigDict, GetPydanticSchema
 
@@ -142,6 +143,16 @@ class GuardResult(_Record):
             if "error" in sample:
                 sample["error"] = sample["error"].partition(":")[0]
         return record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerturbedRequest:
+    """One noisy copy of a request."""
+
+    messages: list[BaseMessage]
+    """The request with every medium perturbed, in the shape in which it came."""
+    media: tuple[Medium, ...]
+    """What was done to each medium, including those that were dropped and passed."""
 
 
 class NoiseCertificate(_Record):

@@ -21,6 +21,7 @@ from smoothguard_guardrail.serving.errors import handle_framework_errors
 from smoothguard_guardrail.serving.gate import Gate
 from smoothguard_guardrail.serving.langserve.form import form_chain
 from smoothguard_guardrail.serving.langserve.routes import chain_router
+from smoothguard_guardrail.serving.litellm_guardrail.routes import guardrail_router
 from smoothguard_guardrail.serving.openai_chat.routes import chat_router
 from smoothguard_guardrail.serving.settings import ServerSettings
 
@@ -79,6 +80,8 @@ def create_app(
     handle_framework_errors(app)
     app.add_middleware(Gate, settings=settings, metrics=metrics)
     app.include_router(chat_router(guards, settings=settings, callbacks=handlers))
+    if guards:
+        app.include_router(guardrail_router(guards, settings=settings, callbacks=handlers))
     paths: dict[str, Runnable[Any, Any]] = {f"/chains/{name}": chain for name, chain in chains.items()}
     paths |= {f"/forms/{name}": form_chain(guard) for name, guard in guards.items()}
     paths |= {f"/guards/{name}": guard for name, guard in guards.items()}
