@@ -11,14 +11,14 @@ What cannot be guarded is blocked under both.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
-from smoothguard_guardrail.errors import InputError, MediaError
-from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, to_api_error
+from smoothguard_guardrail.serving.errors import ABSTAINED, to_api_error
 from smoothguard_guardrail.serving.guarded_answer import guarded_answer
 from smoothguard_guardrail.serving.litellm_guardrail.request import GuardrailRequest, to_message, to_row
 from smoothguard_guardrail.serving.openai_chat.messages import request_messages
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
     from smoothguard_guardrail.serving.settings import ServerSettings
+
+_logger = logging.getLogger(__name__)
 
 ROUTE = "/beta/litellm_basic_guardrail_api"
 _OLDEST_VERSION = (1, 106)
@@ -49,9 +51,7 @@ async def decide(
         settings: The server's policies.
         callbacks: The server's callbacks.
 
-    Raises:
-        UpstreamError: The guard's own model failed.
-        QuorumError: It answered too few samples.
+    A failure blocks the request, because LiteLLM can be configured to go on after an HTTP error.
     """
     if request.input_type == "response":
         return {"action": "NONE"}
@@ -59,10 +59,11 @@ async def decide(
         if not _can_rewrite(request.litellm_version):
             return _blocked(f"SmoothGuard needs LiteLLM {'.'.join(map(str, _OLDEST_VERSION))} or later")
         return await _answer(guard, request, settings, callbacks)
-    except (MediaError, InputError) as error:
-        return _blocked(str(to_api_error(error)))
-    except ApiError as error:
-        return _blocked(str(error))
+    except Exception as error:
+        failure = to_api_error(error)
+        if failure.status >= 500:
+            _logger.error("%s: %s", ROUTE, failure.code, exc_info=error)
+        return _blocked(str(failure))
 
 
 async def _answer(
@@ -75,6 +76,8 @@ async def _answer(
     if others.media:
         return _blocked("media are guarded in messages only: remove them from the other parts of the request")
     rows = request.structured_messages or []
+    if any(row.get("content") == [] for row in rows):  # LiteLLM found a part that it does not know
+        return _blocked("LiteLLM does not show all parts of a message: send text, image_url, input_audio and file parts")
     perturbed = await guard.aperturb([to_message(row) for row in rows])
     if sum(medium.kind == "image" for medium in perturbed.media) < len(request.images or ()):
         return _blocked("LiteLLM does not show where the images stand: send them as a chat completion")
