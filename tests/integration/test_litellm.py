@@ -31,11 +31,17 @@ ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool"}
 QUESTION = {"type": "text", "text": "What is this?"}
 IMAGE = {"type": "image_url", "image_url": {"url": PNG_URI}}
 AUDIO = {"type": "input_audio", "input_audio": {"data": WAV64, "format": "wav"}}
+PASSED_TYPES = {
+    *("text", "image_url", "input_audio", "audio_url", "document", "guarded_text", "video_url", "file"),
+}
+"""Types of parts that LiteLLM passes on; for all others it fails slowly, whether they are guarded or not."""
 HIDDEN = {
-    "image_url on a text",
-    "image_url remote on a text",
-    "png under an odd key of a text",
-    "png as a key",
+    # Keys that OpenAI's types do not declare.
+    *("image_url on a text", "image_url remote on a text", "png under an odd key of a text", "png as a key"),
+    *("additional_kwargs", "additional_kwargs by URL", "generated image", "spoken answer", "custom field"),
+    *("computer call by URL",),
+    # A request without text.
+    "tool",
 }
 """Cases whose medium LiteLLM does not show to its generic guardrail API; docs/serving.md names them."""
 
@@ -96,13 +102,17 @@ def proxy(_proxy: Proxy) -> Proxy:
 
 
 def rows_of(case: Case) -> list[dict[str, Any]] | None:
-    """Return a case as messages of a chat completion; None if JSON cannot hold it."""
+    """Return a case as messages of a chat completion; None if JSON cannot hold it, or LiteLLM passes it to no model."""
     rows = [
         {"role": ROLES[message.type], "content": message.content}
         | ({"tool_call_id": message.tool_call_id} if isinstance(message, ToolMessage) else {})
         | message.additional_kwargs
+        | (message.model_extra or {})
         for message in case.messages
     ]
+    parts = [part for row in rows if row["role"] == "user" and isinstance(row["content"], list) for part in row["content"]]
+    if not all(isinstance(part, dict) and str(part.get("type")) in PASSED_TYPES for part in parts):
+        return None
     try:
         json.dumps(rows)
     except TypeError:
@@ -116,12 +126,12 @@ def test_no_medium_of_the_corpus_arrives_unperturbed(proxy: Proxy, guardrail: st
     unsupported = {case.name for case in CASES if case.unsupported}
 
     def ask(name: str) -> None:
-        # The name comes along in a parameter that models ignore.
-        proxy.ask(guardrail, messages=cases[name], user=name)
+        # LiteLLM passes a parameter that it does not know on to the model.
+        proxy.ask(guardrail, messages=cases[name], case=name)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(ask, cases))
-    sent = {body["user"]: json.dumps(body).encode() for body in proxy.model.bodies}
+    sent = {body["case"]: json.dumps(body).encode() for body in proxy.model.bodies}
     assert len(sent) > 20, "most of the corpus is refused: LiteLLM changed"
     unguarded = {
         name for name, body in sent.items() if name in unsupported or any(original in body for original in originals())
