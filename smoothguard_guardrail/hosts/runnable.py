@@ -17,7 +17,13 @@ from smoothguard_guardrail.core.components import GuardComponents, require_compo
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts._guarded_model import GuardedModel, with_record
 from smoothguard_guardrail.models import load_model
-from smoothguard_guardrail.result import GuardResult, PerturbedRequest, NoiseCertificate, PatchCertificate, PatchDecision
+from smoothguard_guardrail.result import (
+    GuardResult,
+    NoiseCertificate,
+    PatchCertificate,
+    PatchDecision,
+    PerturbedRequest,
+)
 
 
 class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):

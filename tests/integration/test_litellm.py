@@ -110,7 +110,9 @@ def rows_of(case: Case) -> list[dict[str, Any]] | None:
         | (message.model_extra or {})
         for message in case.messages
     ]
-    parts = [part for row in rows if row["role"] == "user" and isinstance(row["content"], list) for part in row["content"]]
+    parts = [
+        part for row in rows if row["role"] == "user" and isinstance(row["content"], list) for part in row["content"]
+    ]
     if not all(isinstance(part, dict) and str(part.get("type")) in PASSED_TYPES for part in parts):
         return None
     try:

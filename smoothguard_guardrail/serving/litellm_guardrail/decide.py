@@ -77,7 +77,9 @@ async def _answer(
         return _blocked("media are guarded in messages only: remove them from the other parts of the request")
     rows = request.structured_messages or []
     if any(row.get("content") == [] for row in rows):  # LiteLLM found a part that it does not know
-        return _blocked("LiteLLM does not show all parts of a message: send text, image_url, input_audio and file parts")
+        return _blocked(
+            "LiteLLM does not show all parts of a message: send text, image_url, input_audio and file parts"
+        )
     perturbed = await guard.aperturb([to_message(row) for row in rows])
     if sum(medium.kind == "image" for medium in perturbed.media) < len(request.images or ()):
         return _blocked("LiteLLM does not show where the images stand: send them as a chat completion")
