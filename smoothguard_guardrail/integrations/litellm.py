@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         """What this module uses of httpx's client."""
 
         def __init__(self, **kwargs: Any) -> None: ...
-        async def post(self, url: str, *, json: Any) -> Any: ...
+
+        async def post(self, url: str, *, json: Any) -> Any:
+            """Send a request."""
 
     class GuardrailRaisedException(Exception):  # noqa: N818  LiteLLM's name
         """What LiteLLM raises for a blocked request."""

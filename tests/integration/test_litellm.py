@@ -110,9 +110,8 @@ def rows_of(case: Case) -> list[dict[str, Any]] | None:
         | (message.model_extra or {})
         for message in case.messages
     ]
-    parts = [
-        part for row in rows if row["role"] == "user" and isinstance(row["content"], list) for part in row["content"]
-    ]
+    contents = [row["content"] for row in rows if row["role"] == "user" and isinstance(row["content"], list)]
+    parts = [part for content in contents for part in content]
     if not all(isinstance(part, dict) and str(part.get("type")) in PASSED_TYPES for part in parts):
         return None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +57,11 @@ def url() -> Any:
 
 
 @pytest.fixture
-async def tools(url: str) -> AsyncIterator[list[BaseTool]]:
+async def tools(url: str) -> list[BaseTool]:
     client = MultiServerMCPClient(
         {"media": {"transport": "streamable_http", "url": url}}, tool_interceptors=[audio_as_block]
     )
-    yield await client.get_tools()
+    return await client.get_tools()
 
 
 def caller(tool: str) -> StreamingChatModel:
