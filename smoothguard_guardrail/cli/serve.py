@@ -66,6 +66,10 @@ def serve(
     on_failure: Annotated[
         Literal["error", "refuse"], typer.Option(help="What LangServe routes return if the guard or the model fails.")
     ] = "error",
+    litellm_policy: Annotated[
+        Literal["perturb", "vote"],
+        typer.Option(help="For LiteLLM's guardrail: only perturb, or ask this model in a vote first."),
+    ] = "perturb",
     record: Annotated[
         Literal["verdict", "full"],
         typer.Option(help="What clients see of the vote; full helps attackers by trial and error."),
@@ -74,7 +78,7 @@ def serve(
         Path | None, typer.Option(dir_okay=False, help="Append one JSON line per guarded call to this file.")
     ] = None,
 ) -> None:
-    """Serve a guarded model: OpenAI's chat completions, LangServe with a playground, health and metrics.
+    """Serve a guarded model: OpenAI's chat completions, LiteLLM's guardrail API, health and metrics.
 
     Any OpenAI client gets the guard by changing its base URL to http://HOST:PORT/v1.
     """
@@ -98,6 +102,7 @@ def serve(
             body_timeout=body_timeout,
             max_connections_per_client=max_connections_per_client,
             on_failure=on_failure,
+            litellm_policy=litellm_policy,
             record=record,
         )
         _use_one_heap()
