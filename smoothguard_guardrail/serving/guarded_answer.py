@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 
 from smoothguard_guardrail.errors import AbstainedError
+from smoothguard_guardrail.serving.clients import client_metadata
 from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, UpstreamError, is_model_error
 from smoothguard_guardrail.serving.public_record import public_record, verdict_headers
 
@@ -59,7 +60,7 @@ async def guarded_answer(
         ApiError: The guard abstained and is configured to raise then.
         UpstreamError: The model failed on a request without a vote.
     """
-    config: RunnableConfig = {"callbacks": list(callbacks), "run_name": route}
+    config: RunnableConfig = {"callbacks": list(callbacks), "run_name": route, "metadata": client_metadata()}
     try:
         result = await guard.aguard(list(messages), config, **arguments)
     except AbstainedError as error:
