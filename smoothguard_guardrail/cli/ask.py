@@ -25,7 +25,7 @@ _PRESET_HELP = f"{presets.HELP} If not given: `reference` for the model `referen
 
 def ask(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE... QUESTION", help="Images or audio files, then the question.")
+        list[str], typer.Argument(metavar="FILE... QUESTION", help="Images, audio files or PDFs, then the question.")
     ],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
     preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,

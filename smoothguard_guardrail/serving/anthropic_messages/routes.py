@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.anthropic_messages.errors import PATH
 from smoothguard_guardrail.serving.anthropic_messages.messages import request_messages
@@ -17,7 +16,6 @@ from smoothguard_guardrail.serving.anthropic_messages.response import MessageRes
 from smoothguard_guardrail.serving.errors import ApiError
 from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
-from smoothguard_guardrail.serving.model_arguments import model_arguments
 from smoothguard_guardrail.serving.read_json import read_json
 
 if TYPE_CHECKING:
@@ -42,18 +40,18 @@ def messages_router(
     async def create(request: Request) -> Response:
         asked, ignored = parse_request(await read_json(request))
         guard = find_guard(guards, asked.model)
-        arguments, unknown_to_model = model_arguments(asked.parameters(), unwrap(guard.model).model)
         answer = await guarded_answer(
             guard,
             request_messages(asked.system, asked.messages),
-            arguments,
+            asked.parameters(),
+            ignored=ignored,
             route=PATH,
             settings=settings,
             callbacks=callbacks,
         )
-        names = sorted({*ignored, *unknown_to_model})
-        record = answer.record | ({"ignored_parameters": names} if names else {})
-        response = MessageResponse(model=asked.model, result=answer.result, record=record, is_refusal=answer.is_refusal)
+        response = MessageResponse(
+            model=asked.model, result=answer.result, record=answer.record, is_refusal=answer.is_refusal
+        )
         if not asked.stream:
             return SafeJSONResponse(response.message(), headers=answer.headers)
         headers = answer.headers | {"cache-control": "no-store"}

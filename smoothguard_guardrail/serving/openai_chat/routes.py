@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.guarded_answer import GuardedAnswer, find_guard, guarded_answer
+from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
-from smoothguard_guardrail.serving.model_arguments import model_arguments
 from smoothguard_guardrail.serving.openai_chat.messages import request_messages
-from smoothguard_guardrail.serving.openai_chat.request import ChatRequest, parse_request
+from smoothguard_guardrail.serving.openai_chat.request import parse_request
 from smoothguard_guardrail.serving.openai_chat.response import ChatResponse
 from smoothguard_guardrail.serving.read_json import read_json
 
@@ -42,8 +39,14 @@ def chat_router(
     async def complete(request: Request) -> Response:
         chat_request, ignored = await asyncio.to_thread(parse_request, await read_json(request))
         guard = find_guard(guards, chat_request.model)
-        answer = await ask_guard(
-            guard, chat_request, ignored, route="/v1/chat/completions", settings=settings, callbacks=callbacks
+        answer = await guarded_answer(
+            guard,
+            request_messages(chat_request.messages),
+            chat_request,
+            ignored=ignored,
+            route="/v1/chat/completions",
+            settings=settings,
+            callbacks=callbacks,
         )
         response = ChatResponse(
             model=chat_request.model, result=answer.result, record=answer.record, is_refusal=answer.is_refusal
@@ -57,34 +60,3 @@ def chat_router(
         )
 
     return router
-
-
-async def ask_guard(
-    guard: SmoothGuardRunnable,
-    request: ChatRequest,
-    ignored: Sequence[str],
-    *,
-    route: str,
-    settings: ServerSettings,
-    callbacks: Sequence[BaseCallbackHandler],
-) -> GuardedAnswer:
-    """Ask a guard what a chat completion request asks; the record names the parameters that had no effect.
-
-    Args:
-        guard: The guarded model.
-        request: The request.
-        ignored: Parameters that the server does not know.
-        route: Names the run in traces.
-        settings: The server's policies.
-        callbacks: The server's callbacks.
-
-    Raises:
-        ApiError: If a message is not valid, the model does not support what the request asks for, or the guard
-            abstained and is configured to raise then.
-        UpstreamError: The model failed on a request without a vote.
-    """
-    arguments, unknown_to_model = model_arguments(request, unwrap(guard.model).model)
-    messages = request_messages(request.messages)
-    answer = await guarded_answer(guard, messages, arguments, route=route, settings=settings, callbacks=callbacks)
-    names = sorted({*ignored, *unknown_to_model})
-    return replace(answer, record=answer.record | {"ignored_parameters": names}) if names else answer

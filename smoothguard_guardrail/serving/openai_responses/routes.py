@@ -11,9 +11,9 @@ from fastapi.responses import Response as HttpResponse
 from fastapi.responses import StreamingResponse
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.guarded_answer import find_guard
+from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse, json_text
-from smoothguard_guardrail.serving.openai_chat.routes import ask_guard
+from smoothguard_guardrail.serving.openai_chat.messages import request_messages
 from smoothguard_guardrail.serving.openai_responses.request import in_terms_of_responses, parse_responses_request
 from smoothguard_guardrail.serving.openai_responses.response import Response, stream_events
 from smoothguard_guardrail.serving.read_json import read_json
@@ -41,8 +41,14 @@ def responses_router(
         asked = await asyncio.to_thread(parse_responses_request, await read_json(request))
         guard = find_guard(guards, asked.chat.model)
         with in_terms_of_responses(asked.origins):
-            answer = await ask_guard(
-                guard, asked.chat, asked.ignored, route="/v1/responses", settings=settings, callbacks=callbacks
+            answer = await guarded_answer(
+                guard,
+                request_messages(asked.chat.messages),
+                asked.chat,
+                ignored=asked.ignored,
+                route="/v1/responses",
+                settings=settings,
+                callbacks=callbacks,
             )
         response = Response(request=asked, answer=answer)
         if not asked.chat.stream:
