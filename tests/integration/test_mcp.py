@@ -27,8 +27,17 @@ from tests.serving.servers import running, url_of
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-GUARDED = ("image", "audio", "embedded_image", "embedded_audio", "embedded_text", "structured", "failing")
-REFUSED = {"embedded_pdf": "pdf", "embedded_unknown": "unknown format", "link": "allow_urls"}
+GUARDED = (
+    "image",
+    "audio",
+    "embedded_image",
+    "embedded_audio",
+    "embedded_pdf",
+    "embedded_text",
+    "structured",
+    "failing",
+)
+REFUSED = {"embedded_unknown": "unknown format", "link": "allow_urls"}
 STDIO: Any = {
     "transport": "stdio",
     "command": sys.executable,
