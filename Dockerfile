@@ -9,7 +9,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY smoothguard_guardrail smoothguard_guardrail
 # For an image without CUDA, pass the index of PyTorch's CPU builds: --build-arg PIP_EXTRA_INDEX_URL=...
 ARG PIP_EXTRA_INDEX_URL
-RUN pip install -c constraints.txt ".[serve]" langchain-openai langchain-anthropic && useradd --create-home --uid 1000 guard && install --directory --owner guard /log
+RUN pip install -c constraints.txt ".[serve,langserve,media]" langchain-openai langchain-anthropic && useradd --create-home --uid 1000 guard && install --directory --owner guard /log
 USER 1000
 
 EXPOSE 8000

@@ -4,7 +4,7 @@ WORKERS ?= 2
 SCALE ?= standard
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
-EXTRAS := .[eval,local,log,media,ray,serve]
+EXTRAS := .[eval,langserve,local,log,media,ray,serve]
 FAST := not slow and not browser and not server
 # Public names must have complete types; the report is printed only where one has not.
 VERIFY_TYPES := PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes smoothguard_guardrail --ignoreexternal
@@ -27,6 +27,9 @@ endef
 .venv/.installed: pyproject.toml constraints.txt
 	$(call install,--constraint constraints.txt --editable "$(EXTRAS)" --group dev --group docs)
 
+.venv-litellm/.installed: constraints-litellm.txt
+	$(call install,--constraint constraints-litellm.txt "litellm[proxy]")
+
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
 	$(call install,--constraint constraints-lowest.txt --editable . --group test)
 
@@ -36,7 +39,7 @@ endef
 demo: .venv/.installed  ## Guard the shipped model against the shipped adversarial images, offline.
 	$(BIN)/smoothguard demo
 
-test: lint  ## Run lint and the whole test suite; WORKERS=4 uses four processes.
+test: lint .venv-litellm/.installed  ## Run lint and the whole test suite; WORKERS=4 uses four processes.
 	$(PYTEST)
 
 test-fast: .venv/.installed  ## Run ruff and the tests that need no browser, server, Ray or training: a minute.
@@ -46,10 +49,10 @@ test-fast: .venv/.installed  ## Run ruff and the tests that need no browser, ser
 test-lowest: .venv-lowest/.installed  ## Run the tests of the hosts on the lowest versions that pyproject.toml allows.
 	.venv-lowest/bin/pytest $(HOST_TESTS) --ignore=tests/observability/test_langfuse.py
 
-test-newest: .venv-newest/.installed  ## Run all tests on the newest versions that install together.
+test-newest: .venv-newest/.installed .venv-litellm/.installed  ## Run all tests on the newest versions that install together.
 	.venv-newest/bin/pytest -n $(WORKERS) --dist worksteal
 
-coverage: lint  ## Run `make test` with coverage; fails below the floor. The report: build/coverage/index.html.
+coverage: lint .venv-litellm/.installed  ## Run `make test` with coverage; fails below the floor. The report: build/coverage/index.html.
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 lint: .venv/.installed  ## Run ruff, mypy, basedpyright on what users write, and check that public types are complete.
