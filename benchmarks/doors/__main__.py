@@ -37,8 +37,8 @@ class Listener:
         """Send a request, and say how it ended."""
         self.model.received.clear()
         answer = http.post(door.path, json=body)
-        seen = [*self.model.received, answer.text]
-        if holds(seen, file):
+        changed = answer.text if "action" in answer.json() else ""  # LiteLLM sends it on; others may echo a request
+        if holds([*self.model.received, changed], file):
             return "unguarded"
         if answer.status_code == 200:
             return _ending(answer.json())
