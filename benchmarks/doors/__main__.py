@@ -64,9 +64,14 @@ def _ending(answer: dict[str, Any]) -> Ending:
 def holds(seen: Any, file: File) -> bool:
     """Return whether something holds the middle of a file: as bytes, as text, or as base64 at any offset."""
     middle = file.data[len(file.data) // 4 : -len(file.data) // 4 or None]
-    needles = [middle] + [b64encode(middle[start : start + len(middle) // 3 * 3])[4:-4] for start in range(3)]
-    haystack = _flatten(seen).replace(b"\\n", b"").replace(b"\n", b"")
-    return any(needle and needle in haystack for needle in needles)
+    needles = [middle] + [b64encode(middle[start:])[4:-4] for start in range(3)]
+    haystack = _joined(_flatten(seen))
+    return any(needle and _joined(needle) in haystack for needle in needles)
+
+
+def _joined(text: bytes) -> bytes:
+    """Return bytes without line ends, also those that JSON wrote: base64 may be broken into lines."""
+    return text.replace(b"\\n", b"").replace(b"\n", b"")
 
 
 def _flatten(node: Any) -> bytes:

@@ -98,9 +98,9 @@ def _sound(kind: str) -> bytes:
 def _movie(container: str, *, video: str | None = None, audio: str | None = None) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as output:
-        streams = []
+        streams: list[tuple[Any, list[Any]]] = []
         if video:
-            pictures = output.add_stream(video, rate=8)
+            pictures: Any = output.add_stream(video, rate=8)
             pictures.width, pictures.height, pictures.pix_fmt = WIDTH, HEIGHT, "yuv420p"
             streams.append((pictures, [av.VideoFrame.from_ndarray(_pixels(), format="rgb24") for _ in range(4)]))
         if audio:
