@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from pydantic import SecretStr
 
 from smoothguard_guardrail.observability.prometheus import DEFAULT_CLIENT
-from smoothguard_guardrail.observability.safety_log.filters import CLIENT_KEY
+from smoothguard_guardrail.observability.safety_log.filters import CLIENT_KEY, MODEL_KEY
 
 _current: ContextVar[str] = ContextVar("client", default=DEFAULT_CLIENT)
 
@@ -37,6 +37,6 @@ def enter_client(name: str) -> None:
     _current.set(name)
 
 
-def client_metadata() -> dict[str, str]:
-    """Return the client of the request that is being answered, as metadata of a guarded call."""
-    return {CLIENT_KEY: _current.get()}
+def call_metadata(model: str) -> dict[str, str]:
+    """Return the metadata of a guarded call: the client of the request that is being answered, and the model's name."""
+    return {CLIENT_KEY: _current.get(), MODEL_KEY: model}

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.errors import AbstainedError
-from smoothguard_guardrail.serving.clients import client_metadata
+from smoothguard_guardrail.serving.clients import call_metadata
 from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, UpstreamError, is_model_error
 from smoothguard_guardrail.serving.model_arguments import model_arguments
 from smoothguard_guardrail.serving.public_record import public_record, verdict_headers
@@ -46,6 +46,7 @@ async def guarded_answer(
     parameters: ModelParameters | None = None,
     *,
     ignored: Sequence[str] = (),
+    model: str,
     route: str,
     settings: ServerSettings,
     callbacks: Sequence[BaseCallbackHandler],
@@ -57,6 +58,7 @@ async def guarded_answer(
         messages: The request.
         parameters: What the client asks of the model.
         ignored: Parameters that the server does not know; the record names them, with those the model does not know.
+        model: The name that clients use for the guarded model.
         route: Names the run in traces, such as `/v1/chat/completions`.
         settings: The server's policies.
         callbacks: The server's callbacks; clients cannot add any.
@@ -67,7 +69,7 @@ async def guarded_answer(
         UpstreamError: The model failed on a request without a vote.
     """
     arguments, unknown = ({}, []) if parameters is None else model_arguments(parameters, unwrap(guard.model).model)
-    config: RunnableConfig = {"callbacks": list(callbacks), "run_name": route, "metadata": client_metadata()}
+    config: RunnableConfig = {"callbacks": list(callbacks), "run_name": route, "metadata": call_metadata(model)}
     try:
         result = await guard.aguard(list(messages), config, **arguments)
     except AbstainedError as error:

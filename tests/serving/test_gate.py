@@ -240,6 +240,7 @@ def test_figures_and_log_name_the_client_of_a_key(
     assert ask(url, {**HELLO, "messages": [{"role": "user", "content": [{"type": "x"}]}]}, auth=("", "key-1")).is_error
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["metadata"]["client"] for line in lines] == ["alice", "bob", "bob", "default", "alice"]
+    assert [line["metadata"]["model"] for line in lines] == ["scripted", "scripted", "scripted", "chain", "scripted"]
     figures = get(f"{url}/metrics", headers={"x-api-key": "key-4"}).text
     counted = [
         line for line in figures.splitlines() if line.startswith("smoothguard_client") and "_created" not in line

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from smoothguard_guardrail.errors import MissingDependencyError
-from smoothguard_guardrail.observability.safety_log.filters import CLIENT_KEY, SQL, LineFilter
+from smoothguard_guardrail.observability.safety_log.filters import CLIENT_KEY, MODEL_KEY, SQL, LineFilter
 from smoothguard_guardrail.observability.safety_log.lines import SCHEMA_VERSION, FailureLine, VerdictLine
 from smoothguard_guardrail.observability.safety_log.reader import SkippedLines
 
@@ -32,7 +32,7 @@ _FIELDS: Final = {
     "time": "VARCHAR",
     "run_id": "VARCHAR",
     "tags": ["VARCHAR"],
-    "metadata": {CLIENT_KEY: "VARCHAR", "model": "VARCHAR", "ls_model_name": "VARCHAR"},
+    "metadata": {CLIENT_KEY: "VARCHAR", MODEL_KEY: "VARCHAR", "ls_model_name": "VARCHAR"},
     "num_calls": "BIGINT",
     "failures": ["VARCHAR"],
     "timings": dict.fromkeys(("scan", "perturb", "model", "vote", "total"), "DOUBLE"),

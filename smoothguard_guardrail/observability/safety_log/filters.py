@@ -11,6 +11,8 @@ from smoothguard_guardrail.observability.safety_log.lines import Line, VerdictLi
 VERDICTS: Final = ("passed", "abstained", "skipped", "failed")
 CLIENT_KEY: Final = "client"
 """Key of a guarded call's metadata, and so of the safety log's, under which a server names the client."""
+MODEL_KEY: Final = "model"
+"""The same for the model, by the name that clients use."""
 
 
 def verdict_of(line: Line) -> str:

@@ -45,6 +45,7 @@ def messages_router(
             request_messages(asked.system, asked.messages),
             asked.parameters(),
             ignored=ignored,
+            model=asked.model,
             route=PATH,
             settings=settings,
             callbacks=callbacks,

@@ -22,7 +22,7 @@ from langserve import APIHandler
 from pydantic import RootModel
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.clients import client_metadata
+from smoothguard_guardrail.serving.clients import call_metadata
 from smoothguard_guardrail.serving.errors import (
     UpstreamError,
     is_model_error,
@@ -105,12 +105,12 @@ def _served(
     path: str, chain: Runnable[Any, Any], settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
 ) -> Runnable[Any, Any]:
     """Wrap a chain: drop the client's configuration and reduce records to their public form."""
-    is_guard = isinstance(chain, SmoothGuardRunnable)
+    is_guard, name = isinstance(chain, SmoothGuardRunnable), path.rpartition("/")[2]
     refusal = _refusal(chain, settings.refusal_text) if settings.on_failure == "refuse" else None
 
     async def answer(value: Any) -> Any:
         try:
-            config: RunnableConfig = {"callbacks": list(callbacks), "run_name": path, "metadata": client_metadata()}
+            config: RunnableConfig = {"callbacks": list(callbacks), "run_name": path, "metadata": call_metadata(name)}
             output = await chain.ainvoke(value, config)
         except Exception as error:
             if refusal is not None:

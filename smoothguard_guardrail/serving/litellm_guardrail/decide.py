@@ -87,7 +87,9 @@ async def _answer(
         return {"action": "NONE"}
     if settings.litellm_policy == "vote":
         messages = request_messages(rows)
-        answer = await guarded_answer(guard, messages, route=ROUTE, settings=settings, callbacks=callbacks)
+        answer = await guarded_answer(
+            guard, messages, model=request.model or "", route=ROUTE, settings=settings, callbacks=callbacks
+        )
         if answer.result.action == "refused":
             return _blocked(ABSTAINED if answer.is_refusal else "the guard's model refuses to answer")
     changed = [to_row(message, row) for message, row in zip(perturbed.messages, rows, strict=True)]

@@ -44,6 +44,7 @@ def chat_router(
             request_messages(chat_request.messages),
             chat_request,
             ignored=ignored,
+            model=chat_request.model,
             route="/v1/chat/completions",
             settings=settings,
             callbacks=callbacks,

@@ -46,6 +46,7 @@ def responses_router(
                 request_messages(asked.chat.messages),
                 asked.chat,
                 ignored=asked.ignored,
+                model=asked.chat.model,
                 route="/v1/responses",
                 settings=settings,
                 callbacks=callbacks,
