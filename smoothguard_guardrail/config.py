@@ -198,7 +198,9 @@ class MediaLimits(_Settings):
     max_total_pixels: int = Field(default=100_000_000, gt=0)
     """Sum of the pixels of all images in one request."""
     max_seconds: float = Field(default=600.0, gt=0)
-    """Duration of one audio file."""
+    """Duration of one audio file or video."""
+    max_video_pixels: int = Field(default=4_000_000_000, gt=0)
+    """Pixels of all frames of one video that are decoded to reach those that are sent: it bounds the time."""
     max_total_seconds: float = Field(default=600.0, gt=0)
     """Sum of the durations of all audio files in one request."""
     max_count: int = Field(default=16, gt=0)
@@ -221,6 +223,20 @@ class RemotePolicy(_Settings):
     """Directories below which `file:` URLs and local paths may be read; none by default."""
 
 
+class VideoConfig(_Settings):
+    """How videos are read, and what the model gets in their place."""
+
+    send_as: Literal["frames", "video"] = "frames"
+    """`frames`: an image block per frame, where the video is a block of its own in a message's content, and a video of
+    such frames elsewhere. `video`: always a video (MP4), in the block's own shape."""
+    max_frames: int = Field(default=8, ge=1, le=256)
+    """Frames that the model gets, evenly spaced in time."""
+    keep_sound: bool = False
+    """Whether the sound goes along, for models that hear: as an audio block, or inside the new video."""
+    animated_images: bool = False
+    """Whether a GIF, WebP, PNG or AVIF that moves is taken as a video. Otherwise its first frame is an image."""
+
+
 class MediaConfig(_Settings):
     """Which media are accepted."""
 
@@ -228,6 +244,7 @@ class MediaConfig(_Settings):
     """What happens to media and blocks that cannot be guarded: refused, removed, or passed on unguarded."""
     limits: MediaLimits = Field(default_factory=MediaLimits)
     remote: RemotePolicy = Field(default_factory=RemotePolicy)
+    video: VideoConfig = Field(default_factory=VideoConfig)
 
 
 class SmoothGuardConfig(_Settings):
