@@ -4,7 +4,7 @@ WORKERS ?= 2
 SCALE ?= standard
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
-EXTRAS := .[eval,local,ray,serve]
+EXTRAS := .[eval,local,media,ray,serve]
 FAST := not slow and not browser and not server
 # Public names must have complete types; the report is printed only where one has not.
 VERIFY_TYPES := PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes smoothguard_guardrail --ignoreexternal
@@ -28,7 +28,7 @@ endef
 	$(call install,--constraint constraints.txt --editable "$(EXTRAS)" --group dev --group docs)
 
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
-	$(call install,--constraint constraints-lowest.txt --editable . --group test)
+	$(call install,--constraint constraints-lowest.txt --editable .[media] --group test)
 
 .venv-newest/.installed: pyproject.toml
 	$(call install,--upgrade --upgrade-strategy eager --editable "$(EXTRAS)" --group dev --group docs)

@@ -134,7 +134,7 @@ class RequestPerturber:
         if medium.kind != "image":
             return [(0, values.shape[-1])]
         bands = self._input.bands(values.shape[-2], values.shape[-1], medium.hints)
-        if len(bands) > 1 and not medium.found.can_be_several:
+        if len(bands) > 1 and not medium.can_be_several:
             width, height = medium.record.size or (0, 0)
             raise MediaLimitError(
                 f"is {width} x {height} pixels, which the model may shrink until it can't be read, and it can't be cut"
