@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media import audio, dialects, image, pdf
+from smoothguard_guardrail.media import audio, dialects, image, pdf, video
 from smoothguard_guardrail.media.audio import DecodedAudio
 from smoothguard_guardrail.media.decoded_medium import Container, DecodedMedium
-from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, is_text, sniff
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, CONTAINER_FORMATS, IMAGE_FORMATS, is_text, sniff
 from smoothguard_guardrail.media.image import DecodedImage
 from smoothguard_guardrail.media.local_files import read_local
 from smoothguard_guardrail.media.remote_urls import fetch_url
@@ -22,6 +22,7 @@ from smoothguard_guardrail.media.strings import (
     find_spans,
     split_data_uri,
 )
+from smoothguard_guardrail.media.video_file import VideoFile
 from smoothguard_guardrail.result import Medium
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.media.sizing import Sizing
 
 _ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
-_DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys() | {pdf.PDF}
+_DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys() | CONTAINER_FORMATS.keys() | {pdf.PDF}
 
 
 class UnguardedError(Exception):
@@ -59,8 +60,8 @@ def decode(
     """Decode a medium, at the size that is wanted or at its own.
 
     Returns:
-        The medium; the parts of one that holds several, such as the pages of a PDF, in order; nothing if it turns out
-        to be text.
+        The medium; the parts of one that holds several, such as the pages of a PDF or the frames of a video, in order;
+        nothing if it turns out to be text.
 
     Raises:
         UnguardedError: The policy must decide.
@@ -99,22 +100,73 @@ def _decode(
     if sniffed is None or sniffed.mime_type not in _DECODED:
         what = sniffed.mime_type if sniffed else "bytes of an unknown format"
         unsupported = UnsupportedMediaError(
-            f"expected an image, audio or PDF of a known format, got {what}", path=found.path
+            f"expected an image, audio, video or PDF of a known format, got {what}", path=found.path
         )
         raise UnguardedError(unsupported, found, **facts)
-    if sniffed.mime_type == pdf.PDF:
-        return _decode_pdf(found, data, messages, config, wanted, hints, facts)
-    if sniffed.mime_type in IMAGE_FORMATS:
-        decoded = image.decode_image(data, mime_type=sniffed.mime_type, limits=limits, path=found.path, wanted=wanted)
-        return (_image(found, decoded, hints, facts),)
-    heard = audio.decode_audio(
-        data,
-        mime_type=sniffed.mime_type,
-        max_seconds=limits.max_seconds,
-        path=found.path,
-        wanted=None if sizing is None else sizing.sampling_rate,
+    try:
+        if sniffed.mime_type == pdf.PDF:
+            return _decode_pdf(found, data, messages, config, wanted, hints, facts)
+        return _decode_sniffed(found, data, messages, config, sizing, hints, facts)
+    except UnsupportedMediaError as error:
+        raise UnguardedError(error, found, **facts) from error
+
+
+def _decode_sniffed(
+    found: Found,
+    data: bytes,
+    messages: Sequence[BaseMessage],
+    config: MediaConfig,
+    sizing: Sizing | None,
+    hints: dict[str, Any],
+    facts: dict[str, Any],
+) -> tuple[DecodedMedium, ...]:
+    mime_type, limits, path = facts["mime_type"], config.limits, found.path
+    wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
+    wanted_rate = None if sizing is None else sizing.sampling_rate
+    if mime_type in AUDIO_FORMATS:
+        heard = audio.decode_audio(
+            data, mime_type=mime_type, max_seconds=limits.max_seconds, path=path, wanted=wanted_rate
+        )
+        return (_audio(found, heard, facts),)
+    if mime_type in CONTAINER_FORMATS:
+        decoded = video.decode_video(
+            data, mime_type=mime_type, config=config.video, limits=limits, path=path, wanted=wanted, wanted_rate=wanted_rate
+        )
+        as_blocks = config.video.send_as == "frames" and _is_own_block(messages, found)
+        return _video(found, decoded, hints, facts, as_blocks=as_blocks)
+    still = image.decode_image(data, mime_type=mime_type, limits=limits, path=path, wanted=wanted)
+    if config.video.animated_images and mime_type in video.ANIMATED and _is_own_block(messages, found):
+        moving = video.decode_animation(
+            data, mime_type=mime_type, config=config.video, limits=limits, path=path, wanted=wanted
+        )
+        if moving is not None:
+            return _video(found, moving, hints, facts, as_blocks=True)
+    return (_image(found, still, hints, facts),)
+
+
+def _video(
+    found: Found, decoded: video.DecodedVideo, hints: dict[str, Any], facts: dict[str, Any], *, as_blocks: bool
+) -> tuple[DecodedMedium, ...]:
+    """Return the frames of a video and its sound, or only sound if it holds nothing else."""
+    heard, number = decoded.sound, len(decoded.frames)
+    if not number and heard is not None:
+        facts |= {"kind": "audio", "mime_type": facts["mime_type"].replace("video/", "audio/")}
+        return (_audio(found, heard, facts | {"notes": decoded.notes}),)
+    if not as_blocks and len({frame.image.pixels.shape for frame in decoded.frames}) > 1:
+        raise UnsupportedMediaError("its frames have different sizes, which a new video cannot hold", path=found.path)
+    file = VideoFile(
+        seconds=tuple(frame.seconds for frame in decoded.frames), sampling_rate=heard and heard.sampling_rate
     )
-    return (_audio(found, heard, facts),)
+    container = Container(as_blocks=as_blocks, write=file.write, kept_noise=file.kept_noise)
+    parts = []
+    for index, (frame, seconds) in enumerate(decoded.frames):
+        noted = frame._replace(notes=(f"at {seconds:g} s", *frame.notes, *(decoded.notes if index == 0 else ())))
+        part = _image(found, noted, hints, facts | {"kind": "image"}, part=f".frames[{index}]")
+        caption = f"Frame {index + 1} of {number}, at {seconds:.2f} s:" if number > 1 else ""
+        parts.append(replace(part, container=container, caption=caption))
+    if heard is not None:
+        parts.append(replace(_audio(found, heard, facts | {"kind": "audio"}, part=".sound"), container=container))
+    return tuple(parts)
 
 
 def _decode_pdf(
@@ -126,10 +178,7 @@ def _decode_pdf(
     hints: dict[str, Any],
     facts: dict[str, Any],
 ) -> tuple[DecodedMedium, ...]:
-    try:
-        pages = pdf.render_pages(data, config=config.pdf, limits=config.limits, path=found.path, wanted=wanted)
-    except UnsupportedMediaError as error:
-        raise UnguardedError(error, found, **facts) from error
+    pages = pdf.render_pages(data, config=config.pdf, limits=config.limits, path=found.path, wanted=wanted)
     container = Container(
         as_blocks=config.pdf.send_as == "images" and _is_own_block(messages, found), write=pdf.write_pdf
     )
@@ -214,8 +263,8 @@ def _image(
     )
 
 
-def _audio(found: Found, heard: DecodedAudio, facts: dict[str, Any]) -> DecodedMedium:
-    record = Medium(path=found.path, action="perturbed", duration=heard.duration, **facts)
+def _audio(found: Found, heard: DecodedAudio, facts: dict[str, Any], *, part: str = "") -> DecodedMedium:
+    record = Medium(path=found.path + part, action="perturbed", duration=heard.duration, **facts)
     return DecodedMedium(
         kind="audio", values=heard.waveform, sampling_rate=heard.sampling_rate, record=record, found=found
     )
@@ -224,7 +273,7 @@ def _audio(found: Found, heard: DecodedAudio, facts: dict[str, Any]) -> DecodedM
 def _size_hints(messages: Sequence[BaseMessage], found: Found) -> dict[str, Any]:
     """Return what the dicts of a block, from the outermost to the one that holds the medium, say about its size."""
     hints: dict[str, Any] = {}
-    if found.kind not in ("image", "file") or found.span is not None:
+    if found.kind not in ("image", "video", "file") or found.span is not None:
         return hints
     index, name, *keys = found.leaf
     node: Any = getattr(messages[index], name)

@@ -14,9 +14,9 @@ from PIL import Image
 
 from smoothguard_guardrail.config import MediaLimits, VideoConfig
 from smoothguard_guardrail.errors import MediaError
-from smoothguard_guardrail.media.audio import decode_audio
+from smoothguard_guardrail.media.audio import decode_audio, encode_audio
 from smoothguard_guardrail.media.formats import Encoded
-from smoothguard_guardrail.media.image import decode_pillow
+from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.media.video import decode_video
 
 MP4 = "video/mp4"
@@ -33,9 +33,11 @@ class VideoFile:
 
     Args:
         seconds: When each frame is shown.
+        sampling_rate: Of the sound in Hz; None if there is none.
     """
 
     seconds: tuple[float, ...]
+    sampling_rate: int | None
 
     def write(self, parts: Sequence[Encoded]) -> Encoded:
         """Return a video of encoded parts: one image per entry of `seconds`, and possibly audio after them.
@@ -65,20 +67,25 @@ class VideoFile:
                 each.mux()
         return Encoded.of(buffer.getvalue(), MP4)
 
-    def kept_noise(self, noisy: Sequence[Encoded], clean: Sequence[torch.Tensor]) -> list[float]:
-        """Return which share of the standard deviation of each part's noise a video keeps, measured on one.
+    def kept_noise(self, clean: Sequence[torch.Tensor], sds: Sequence[float]) -> list[float]:
+        """Return which share of white noise on each part a new video keeps, measured on one.
 
         Args:
-            noisy: As for `write`.
-            clean: What the noise was added to, float32.
+            clean: Images (3, height, width) in [0, 1], then possibly a waveform, float32.
+            sds: Standard deviation of the noise on each.
         """
+        generator = torch.Generator().manual_seed(0)
+        noisy = []
+        for part, sd in zip(clean, sds, strict=True):
+            low = 0 if part.ndim == 3 else -1
+            noisy.append((part + sd * torch.randn(part.shape, generator=generator)).clamp_(low, 1))
+        encoded = [encode_image(part, "PNG") for part in noisy[: len(self.seconds)]]
+        encoded += [encode_audio(part, self.sampling_rate or 0) for part in noisy[len(self.seconds) :]]
         config = VideoConfig(max_frames=256, keep_sound=True)
-        video = decode_video(self.write(noisy).data, mime_type=MP4, config=config, limits=_NO_LIMITS, path="video")
+        video = decode_video(self.write(encoded).data, mime_type=MP4, config=config, limits=_NO_LIMITS, path="video")
         after = [frame.image.unit for frame in video.frames]
-        before = [_tensor(part) for part in noisy]
-        if video.sound is not None:
-            after.append(video.sound.waveform)
-        return [_sd(new, original) / _sd(old, original) for new, old, original in zip(after, before, clean, strict=True)]
+        after += [video.sound.waveform] if video.sound is not None else []
+        return [_sd(new, old) / _sd(made, old) for new, made, old in zip(after, noisy, clean, strict=True)]
 
 
 class _Sound:
@@ -95,7 +102,7 @@ class _Sound:
         import av
 
         frame = av.AudioFrame.from_ndarray(self._waveform, format="fltp", layout=self._layout)
-        frame.sample_rate = self._stream.rate
+        frame.sample_rate, frame.pts = self._stream.rate, 0
         for each in (frame, None):
             self._container.mux(self._stream.encode(each))
 
@@ -109,12 +116,6 @@ def _even(pixels: np.ndarray) -> np.ndarray:
     """Repeat the last row and column where their number is odd: 4:2:0 needs pairs."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
-def _tensor(part: Encoded) -> torch.Tensor:
-    if part.mime_type.startswith("audio/"):
-        return decode_audio(part.data, mime_type=part.mime_type, max_seconds=1e9, path="video").waveform
-    return decode_pillow(Image.open(io.BytesIO(part.data))).unit
 
 
 def _sd(noisy: torch.Tensor, clean: torch.Tensor) -> float:
