@@ -16,6 +16,7 @@ import numpy as np
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media.extra import import_decoder
 from smoothguard_guardrail.media.formats import CONTAINER_FORMATS
+from smoothguard_guardrail.media.image import check_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def opened(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> Iterat
     """
     av = import_decoder("av", "av", mime_type=mime_type, path=path)
     codecs = ",".join((*_VIDEO_CODECS, *_AUDIO_CODECS))
-    options = {"max_pixels": str(max_pixels), "max_streams": str(MAX_STREAMS + 1), "codec_whitelist": codecs}
+    options = {"max_pixels": str(max_pixels), "max_streams": "100", "codec_whitelist": codecs}
     try:
         with av.open(
             io.BytesIO(data),
@@ -76,7 +77,9 @@ def opened(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> Iterat
     except MediaError:
         raise
     except Exception as error:  # FFmpegError, and what PyAV raises on hostile headers
-        raise MediaError(f"it begins like {mime_type}, but is damaged", path=path) from error
+        raise MediaError(
+            f"the file cannot be decoded: it begins like {mime_type}, but is damaged", path=path
+        ) from error
 
 
 def audio_blocks(streams: Streams, path: str) -> tuple[int, int, Iterator[NDArray[np.float32]]]:
@@ -127,6 +130,8 @@ def _streams(container: Any, max_pixels: int, path: str) -> Streams:
     video, audio = _only(videos, "video", path), _only(list(container.streams.audio), "audio", path)
     if video is None and audio is None:
         raise MediaError("it holds neither video nor audio", path=path)
+    if video is not None and video.codec_context is not None:
+        check_pixels((video.codec_context.width, video.codec_context.height), max_pixels, path)
     for stream, codecs in ((video, _VIDEO_CODECS), (audio, _AUDIO_CODECS)):
         if stream is None:
             continue
@@ -141,7 +146,9 @@ def _streams(container: Any, max_pixels: int, path: str) -> Streams:
 
 def _only(streams: list[Any], kind: str, path: str) -> Any | None:
     if len(streams) > 1:
-        raise UnsupportedMediaError(f"it has {len(streams)} {kind} streams, and models differ in the one they take", path=path)
+        raise UnsupportedMediaError(
+            f"it has {len(streams)} {kind} streams, and models differ in which one they take", path=path
+        )
     return streams[0] if streams else None
 
 

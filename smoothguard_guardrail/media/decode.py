@@ -130,7 +130,13 @@ def _decode_sniffed(
         return (_audio(found, heard, facts),)
     if mime_type in CONTAINER_FORMATS:
         decoded = video.decode_video(
-            data, mime_type=mime_type, config=config.video, limits=limits, path=path, wanted=wanted, wanted_rate=wanted_rate
+            data,
+            mime_type=mime_type,
+            config=config.video,
+            limits=limits,
+            path=path,
+            wanted=wanted,
+            wanted_rate=wanted_rate,
         )
         as_blocks = config.video.send_as == "frames" and _is_own_block(messages, found)
         return _video(found, decoded, hints, facts, as_blocks=as_blocks)

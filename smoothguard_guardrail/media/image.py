@@ -80,7 +80,7 @@ def decode_image(
         return _decode_heif(data, limits, path, wanted)
     try:
         with Image.open(io.BytesIO(without_metadata(data) if kind == "PNG" else data), formats=[kind]) as image:
-            _check_pixels(image.size, limits.max_pixels, path)
+            check_pixels(image.size, limits.max_pixels, path)
             _check_memory(kind, image.size, image.mode, image.has_transparency_data, limits.max_decoding_mib, path)
             image.decodermaxblock = _DECODED_AT_ONCE
             if kind == "JPEG" and data.count(_JPEG_SCAN) > _MAX_SCANS:
@@ -99,7 +99,7 @@ def _decode_heif(data: bytes, limits: MediaLimits, path: str, wanted: SizeRule |
     pillow_heif = import_decoder("pillow_heif", "pillow-heif", mime_type="image/heic", path=path)
     try:
         file = pillow_heif.HeifFile(io.BytesIO(data))
-        _check_pixels(file.size, limits.max_pixels, path)
+        check_pixels(file.size, limits.max_pixels, path)
         _check_memory("HEIF", file.size, file.mode, file.has_alpha, limits.max_decoding_mib, path)
         decoded = decode_pillow(file[file.primary_index].to_pillow(), wanted)
     except MediaError:
@@ -188,7 +188,13 @@ def to_unit(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.to(torch.float32).div_(255).contiguous() if pixels.dtype == torch.uint8 else pixels
 
 
-def _check_pixels(size: tuple[int, int], max_pixels: int, path: str) -> None:
+def check_pixels(size: tuple[int, int], max_pixels: int, path: str) -> None:
+    """Check the width and height of an image.
+
+    Raises:
+        MediaLimitError: It has more than `max_pixels`.
+        MediaError: It has none.
+    """
     width, height = size
     if width * height > max_pixels:
         raise MediaLimitError(f"has {width} x {height} pixels; at most {max_pixels:,} are allowed", path=path)
@@ -287,7 +293,7 @@ def decode_object(value: Any, *, max_pixels: int, path: str, wanted: SizeRule | 
         MediaError: It is damaged.
     """
     if isinstance(value, Image.Image):
-        _check_pixels(value.size, max_pixels, path)
+        check_pixels(value.size, max_pixels, path)
         try:
             decoded = decode_pillow(value.copy(), wanted)
         except Exception as error:
@@ -310,7 +316,7 @@ def decode_object(value: Any, *, max_pixels: int, path: str, wanted: SizeRule | 
     elif layout == "hwc":
         pixels = pixels.permute(2, 0, 1)
     size = (pixels.shape[2], pixels.shape[1])
-    _check_pixels(size, max_pixels, path)
+    check_pixels(size, max_pixels, path)
     unit = to_unit(pixels).to(torch.float32)
     if not bool(((unit >= 0) & (unit <= 1)).all()):
         raise UnsupportedMediaError("expected uint8 pixels, or floats in [0, 1]", path=path)

@@ -169,7 +169,9 @@ class _Budget:
         if self._frames > MAX_FRAMES:
             raise MediaLimitError(f"has more than {MAX_FRAMES:,} frames", path=self._path)
         if self._pixels > self._limits.max_video_pixels:
-            reason = f"takes more than {self._limits.max_video_pixels:,} pixels to decode: shorten it, or make it smaller"
+            reason = (
+                f"takes more than {self._limits.max_video_pixels:,} pixels to decode: shorten it, or make it smaller"
+            )
             raise MediaLimitError(reason, path=self._path)
 
 

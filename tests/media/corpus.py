@@ -84,12 +84,15 @@ BROKEN_PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
 MP4 = record_video([PIXELS, PIXELS // 2], sound=WAVEFORM)
 M4A = record_sound(WAVEFORM, "ipod")
 HEIC = photo(PIXELS)
+MIDI = b"MThd" + bytes(60)
+"""A format that is known, and not decoded."""
 PNG64 = base64.b64encode(PNG).decode()
 WAV64 = base64.b64encode(WAV).decode()
 PDF64 = base64.b64encode(PDF).decode()
 MP464 = base64.b64encode(MP4).decode()
 M4A64 = base64.b64encode(M4A).decode()
 HEIC64 = base64.b64encode(HEIC).decode()
+MIDI64 = base64.b64encode(MIDI).decode()
 PNG_URI = f"data:image/png;base64,{PNG64}"
 WAV_URI = f"data:audio/wav;base64,{WAV64}"
 MP4_URI = f"data:video/mp4;base64,{MP464}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -25,7 +26,7 @@ def record_video(
     *,
     sound: np.ndarray | None = None,
     sound_codec: str = "aac",
-    rate: int = 10,
+    rate: int | Fraction = 10,
     **options: Any,
 ) -> bytes:
     """Encode frames (height, width, 3), uint8, and mono sound.
