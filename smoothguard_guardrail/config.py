@@ -192,14 +192,14 @@ class MediaLimits(_Settings):
     max_bytes: int = Field(default=20 * 2**20, gt=0)
     """Encoded bytes of one medium."""
     max_pixels: int = Field(default=25_000_000, gt=0)
-    """Width times height of one image."""
+    """Width times height of one image or frame."""
     max_decoding_mib: int = Field(default=200, gt=0)
-    """Memory in MiB that decoding one image may take, as estimated from its pixels and format."""
+    """Memory in MiB that decoding one image or video may take, as estimated from its pixels and format."""
     max_total_pixels: int = Field(default=100_000_000, gt=0)
-    """Sum of the pixels of all images in one request."""
+    """Sum of the pixels of all images and frames in one request."""
     max_seconds: float = Field(default=600.0, gt=0)
     """Duration of one audio file or video."""
-    max_video_pixels: int = Field(default=4_000_000_000, gt=0)
+    max_video_pixels: int = Field(default=2_500_000_000, gt=0)
     """Pixels of all frames of one video that are decoded to reach those that are sent: it bounds the time."""
     max_total_seconds: float = Field(default=600.0, gt=0)
     """Sum of the durations of all audio files in one request."""

@@ -21,7 +21,11 @@ from smoothguard_guardrail.media.image import check_pixels
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from smoothguard_guardrail.config import MediaLimits
+
 MAX_STREAMS = 16
+_BYTES_PER_PIXEL = 48
+"""Memory that decoding a video takes at most, by the pixels of a frame: H.264 may keep sixteen frames."""
 _BLOCK = 2**16
 """Samples that are joined before they are handed on: containers hold about a thousand in a packet."""
 _VIDEO_CODECS = (
@@ -45,7 +49,7 @@ class Streams(NamedTuple):
 
 
 @contextmanager
-def opened(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> Iterator[Streams]:
+def opened(data: bytes, *, mime_type: str, limits: MediaLimits, path: str) -> Iterator[Streams]:
     """Open a container and choose its streams: at most one of video and one of audio.
 
     Subtitles, attachments, cover images and data are left out, and noted. What FFmpeg raises while the container is
@@ -54,17 +58,18 @@ def opened(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> Iterat
     Args:
         data: The encoded file.
         mime_type: As sniffed from the bytes, a key of `CONTAINER_FORMATS`.
-        max_pixels: Most pixels of a frame; FFmpeg refuses to decode larger ones.
+        limits: On the pixels of a frame and on memory; FFmpeg refuses to decode frames that are over them.
         path: Path of the block, for the error.
 
     Raises:
         UnsupportedMediaError: PyAV is missing, a codec is not decoded, or there are several streams of a kind.
-        MediaLimitError: It has too many streams, or too many pixels.
+        MediaLimitError: It has too many streams, or is over a limit.
         MediaError: It is damaged, or has neither video nor audio.
     """
     av = import_decoder("av", "av", mime_type=mime_type, path=path)
     codecs = ",".join((*_VIDEO_CODECS, *_AUDIO_CODECS))
-    options = {"max_pixels": str(max_pixels), "max_streams": "100", "codec_whitelist": codecs}
+    most = min(limits.max_pixels, limits.max_decoding_mib * 2**20 // _BYTES_PER_PIXEL)
+    options = {"max_pixels": str(most), "max_streams": "100", "codec_whitelist": codecs}
     try:
         with av.open(
             io.BytesIO(data),
@@ -73,7 +78,11 @@ def opened(data: bytes, *, mime_type: str, max_pixels: int, path: str) -> Iterat
             io_open=_refuse,
             metadata_errors="ignore",
         ) as container:
-            yield _streams(container, max_pixels, path)
+            streams = _streams(container, path)
+            if streams.video is not None:
+                _check_size(streams.video.codec_context, limits, path)
+                streams.video.codec_context.options = {"max_pixels": str(most)}
+            yield streams
     except MediaError:
         raise
     except Exception as error:  # FFmpegError, and what PyAV raises on hostile headers
@@ -121,7 +130,7 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     raise PermissionError("it asks for another file")
 
 
-def _streams(container: Any, max_pixels: int, path: str) -> Streams:
+def _streams(container: Any, path: str) -> Streams:
     from av.stream import Disposition
 
     if len(container.streams) > MAX_STREAMS:
@@ -130,18 +139,26 @@ def _streams(container: Any, max_pixels: int, path: str) -> Streams:
     video, audio = _only(videos, "video", path), _only(list(container.streams.audio), "audio", path)
     if video is None and audio is None:
         raise MediaError("it holds neither video nor audio", path=path)
-    if video is not None and video.codec_context is not None:
-        check_pixels((video.codec_context.width, video.codec_context.height), max_pixels, path)
     for stream, codecs in ((video, _VIDEO_CODECS), (audio, _AUDIO_CODECS)):
         if stream is None:
             continue
         if stream.codec_context is None or stream.codec_context.name not in codecs:
             name = stream.codec_context.name if stream.codec_context else "unknown"
             raise UnsupportedMediaError(f"its {stream.type} codec ({name}) is not decoded", path=path)
-        stream.codec_context.options = {"max_pixels": str(max_pixels)}
     others = [each.type or "unknown" for each in container.streams if each not in (video, audio)]
     notes = tuple(f"{others.count(kind)} {kind} streams left out" for kind in sorted(set(others)))
     return Streams(container, video, audio, notes)
+
+
+def _check_size(codec: Any, limits: MediaLimits, path: str) -> None:
+    check_pixels((codec.width, codec.height), limits.max_pixels, path)
+    mib = codec.width * codec.height * _BYTES_PER_PIXEL / 2**20
+    if mib > limits.max_decoding_mib:
+        raise MediaLimitError(
+            f"is a {codec.width} x {codec.height} video: decoding takes up to {mib:.0f} MiB, at most"
+            f" {limits.max_decoding_mib} are allowed",
+            path=path,
+        )
 
 
 def _only(streams: list[Any], kind: str, path: str) -> Any | None:

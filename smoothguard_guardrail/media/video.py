@@ -25,8 +25,6 @@ ANIMATED = {"image/gif", "image/webp", "image/png", "image/avif"}
 """Image formats that may move; the pages of a TIFF are no frames."""
 MAX_FRAMES = 100_000
 """Most frames of a file: ten minutes at 160 frames per second."""
-_BYTES_PER_PIXEL = 24
-"""Memory that decoding takes, by the pixels of a frame: its reference frames and one as RGB."""
 
 
 class Frame(NamedTuple):
@@ -84,9 +82,8 @@ def decode_video(
         MediaLimitError: It is over a limit.
         MediaError: It is damaged, or has no frames.
     """
-    most = min(limits.max_pixels, limits.max_decoding_mib * 2**20 // _BYTES_PER_PIXEL)
     frames: tuple[Frame, ...] = ()
-    with opened(data, mime_type=mime_type, max_pixels=most, path=path) as streams:
+    with opened(data, mime_type=mime_type, limits=limits, path=path) as streams:
         notes, has_sound = streams.notes, streams.audio is not None
         if streams.video is not None:
             packets = _packets(streams, limits, path)
@@ -94,7 +91,7 @@ def decode_video(
             notes += (f"{len(frames)} of {len(packets)} frames",)
     sound = None
     if has_sound and (config.keep_sound or not frames):
-        with opened(data, mime_type=mime_type, max_pixels=most, path=path) as streams:  # it was read to its end
+        with opened(data, mime_type=mime_type, limits=limits, path=path) as streams:  # it was read to its end
             rate, channels, blocks = audio_blocks(streams, path)
             stated = stated_seconds(streams.audio)
             sound = join_blocks(

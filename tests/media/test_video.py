@@ -21,6 +21,8 @@ from smoothguard_guardrail.media.video_file import VideoFile
 from tests.media import corpus
 from tests.media.recorded import grey_frames, record_sound, record_video
 
+HOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"stbl")
+"""MP4 boxes that hold boxes."""
 PATH = "messages[0].content[1]"
 TONE = (0.3 * np.sin(np.arange(16_000) / 9)).astype(np.float32)
 
@@ -104,7 +106,7 @@ def boxes(
     while at < len(data):
         size, kind = struct.unpack(">I4s", data[at : at + 8])
         content = data[at + 8 : at + size]
-        content = boxes(content, edit) if kind in holders.split() else edit(kind, content)
+        content = boxes(content, edit) if kind in HOLDERS else edit(kind, content)
         written += struct.pack(">I4s", len(content) + 8, kind) + content
         at += size
     return written
@@ -264,20 +266,20 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
 )
 def test_damaged_files_decode_within_bounds_or_raise_media_errors(data: bytes) -> None:
     rng = random.Random(0)
-    ended = set()
+    config = MediaConfig(video=VideoConfig(keep_sound=True))
+    results = []
     for _ in range(120):
         block = {"type": "file", "base64": base64.b64encode(damaged(data, rng)).decode()}
         try:
-            media = prepare([corpus.HumanMessage([block])], MediaConfig(video=VideoConfig(keep_sound=True))).media
+            results.append(prepare([corpus.HumanMessage([block])], config).media)
         except MediaError as error:
-            assert str(error).startswith("messages[0].content[0]: ")
-            ended.add("refused")
-        else:
-            ended.add("decoded")
-            for medium in media:
-                low = 0 if medium.kind == "image" else -1
-                assert ((medium.tensor >= low) & (medium.tensor <= 1)).all()
-    assert ended == {"refused", "decoded"}
+            results.append(str(error))
+    refused = [result for result in results if isinstance(result, str)]
+    assert 0 < len(refused) < len(results)
+    assert all(reason.startswith("messages[0].content[0]: ") for reason in refused)
+    for medium in [medium for result in results if not isinstance(result, str) for medium in result]:
+        low = 0 if medium.kind == "image" else -1
+        assert ((medium.tensor >= low) & (medium.tensor <= 1)).all()
 
 
 @pytest.mark.parametrize(
