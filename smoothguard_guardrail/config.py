@@ -233,6 +233,8 @@ class PdfConfig(_Settings):
     """Resolution at which pages are drawn. Pages over `limits.max_pixels` are drawn at a lower one."""
     max_pages: int = Field(default=20, gt=0)
     """Pages of one PDF."""
+    timeout: float = Field(default=20.0, gt=0)
+    """Seconds that drawing the pages of one PDF may take."""
     keep_text: bool = False
     """Whether the text layer of a page goes before its image, as text. An attacker writes into it what nobody sees, and
     noise does nothing to it."""

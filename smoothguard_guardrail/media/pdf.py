@@ -1,15 +1,20 @@
 """PDF: from a file to images of its pages, and from images to a new file.
 
-Pages are drawn as people see them, annotations and filled forms included. No script of the file runs, and nothing of
-the file but these images goes on.
+Pages are drawn as people see them, notes and filled forms included. No script of the file runs, and nothing of the
+file but these images goes on.
 """
 
 from __future__ import annotations
 
 import io
-import math
-from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+import json
+import os
+import subprocess
+from importlib.util import find_spec
+from multiprocessing.spawn import get_executable
+from pathlib import Path
+from threading import Lock, Timer
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from PIL import Image
 
@@ -18,15 +23,20 @@ from smoothguard_guardrail.media.formats import Encoded
 from smoothguard_guardrail.media.image import DecodedImage, decode_pillow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from smoothguard_guardrail.config import MediaLimits, PdfConfig
     from smoothguard_guardrail.media.image import SizeRule
 
 PDF = "application/pdf"
-_POINTS_PER_INCH = 72
+_SCRIPT = Path(__file__).with_name("pdf_process.py")
+_MAX_MIB = 1024
+"""Address space of the process that draws; a page of 25 million pixels takes about 300 MiB."""
+_INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMP", "TEMP")
+"""What a process needs of the environment to start Python; no secret is among it."""
+_ERRORS = {"unsupported": UnsupportedMediaError, "limit": MediaLimitError, "damaged": MediaError}
 _PDFIUM = Lock()
-"""pdfium must never run in two threads at once."""
+"""pdfium must never run in two threads of a process at once."""
 
 
 class Page(NamedTuple):
@@ -40,38 +50,91 @@ class Page(NamedTuple):
 def render_pages(
     data: bytes, *, config: PdfConfig, limits: MediaLimits, path: str, wanted: SizeRule | None = None
 ) -> list[Page]:
-    """Draw the pages of a PDF.
+    """Draw the pages of a PDF, in a process that is ended if it takes too long or too much memory.
 
     Args:
         data: The file.
-        config: At what resolution, and how many pages at most.
+        config: At what resolution, how many pages at most, and how long it may take.
         limits: On the pixels of a page, which is drawn smaller to keep it, and of all pages.
         path: Path of the block, for the error.
         wanted: The size to return a page at; None: that at which it is drawn.
 
     Raises:
         UnsupportedMediaError: `pypdfium2` is missing, or the file is encrypted, has files inside it, or is a form that
-            only Adobe's reader shows.
-        MediaLimitError: It has too many pages or pixels.
+            only Adobe's programs show.
+        MediaLimitError: It has too many pages or pixels, or takes too long or too much memory.
         MediaError: It is damaged, or has no pages.
     """
-    pdfium = _pdfium(path)
-    with _PDFIUM:
+    if find_spec("pypdfium2") is None:
+        raise UnsupportedMediaError('to guard a PDF, pip install "smoothguard-guardrail[media]"', path=path)
+    settings = {
+        "dpi": config.dpi,
+        "max_pages": config.max_pages,
+        "max_pixels": limits.max_pixels,
+        "max_total_pixels": limits.max_total_pixels,
+        "max_mib": _MAX_MIB,
+        "keep_text": config.keep_text,
+        "drops_embedded_files": config.on_embedded_files == "drop",
+    }
+    with subprocess.Popen(  # noqa: S603 - our own script, by our own Python
+        [get_executable(), "-P", str(_SCRIPT)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={name: os.environ[name] for name in _INHERITED if name in os.environ},
+    ) as process:
+        timer = Timer(config.timeout, process.kill)
+        timer.start()
         try:
-            with pdfium.PdfDocument(data) as document:
-                scales = _check(document, config, limits, path)
-                return [_page(document, index, scale, config, wanted) for index, scale in enumerate(scales)]
-        except pdfium.PdfiumError as error:
-            if error.err_code in (pdfium.raw.FPDF_ERR_PASSWORD, pdfium.raw.FPDF_ERR_SECURITY):
-                raise UnsupportedMediaError("the PDF is encrypted: remove its password", path=path) from error
-            raise MediaError("the PDF cannot be decoded: it is damaged", path=path) from error
+            _send(cast("IO[bytes]", process.stdin), json.dumps(settings).encode() + b"\n", data)
+            return list(_pages(cast("IO[bytes]", process.stdout), config, limits, path, wanted))
+        finally:
+            timer.cancel()
+            process.kill()
+
+
+def _send(pipe: IO[bytes], *parts: bytes) -> None:
+    try:
+        with pipe:
+            for part in parts:
+                pipe.write(part)
+    except OSError:  # the process has ended; what it wrote says why
+        pass
+
+
+def _pages(
+    pipe: IO[bytes], config: PdfConfig, limits: MediaLimits, path: str, wanted: SizeRule | None
+) -> Iterator[Page]:
+    num_pages, number = 1, 0
+    while number < num_pages:
+        line = pipe.readline()
+        facts: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+        if "refused" in facts:
+            raise _ERRORS[facts["refused"]](facts["reason"], path=path)
+        width, height = facts.get("size", (0, 0))
+        if width * height > limits.max_pixels:
+            raise MediaLimitError(f"has a page of {width} x {height} pixels", path=path)
+        pixels = pipe.read(3 * width * height)
+        if not pixels or len(pixels) < 3 * width * height:
+            reason = f"cannot be drawn in {config.timeout:g} s (media.pdf.timeout) and {_MAX_MIB} MiB"
+            raise MediaLimitError(reason, path=path)
+        image = decode_pillow(Image.frombytes("RGB", (width, height), pixels), wanted)
+        yield Page(image._replace(notes=_notes(facts, config)), facts["text"])
+        num_pages, number = facts["num_pages"], number + 1
+
+
+def _notes(facts: dict[str, Any], config: PdfConfig) -> tuple[str, ...]:
+    notes = [f"drawn at {facts['dpi']:.3g} dpi"] if facts["dpi"] < 0.999 * config.dpi else []
+    if facts["num_embedded"]:
+        notes.append(f"{facts['num_embedded']} embedded files left out")
+    return tuple(notes)
 
 
 def write_pdf(pages: Sequence[Encoded]) -> Encoded:
-    """Write a PDF of one image per page, without a loss: JPEG stays as it is, PNG is compressed likewise.
+    """Write a PDF of one image per page, without a loss: JPEG as it is, the pixels of a PNG compressed likewise.
 
-    A page is one point wide per pixel, so no program that draws it at 72 dpi or more shrinks the image and averages
-    noise away.
+    A page is one point wide per pixel, so no program that draws it at 72 dpi or more shrinks the image, which would
+    average noise away.
 
     Args:
         pages: PNG or JPEG.
@@ -95,49 +158,3 @@ def write_pdf(pages: Sequence[Encoded]) -> Encoded:
             page.close()
         document.save(buffer)
     return Encoded.of(buffer.getvalue(), PDF)
-
-
-def _pdfium(path: str) -> Any:
-    try:
-        import pypdfium2
-    except ImportError as error:
-        reason = 'to read a PDF, pip install "smoothguard-guardrail[media]"'
-        raise UnsupportedMediaError(reason, path=path) from error
-    return pypdfium2
-
-
-def _check(document: Any, config: PdfConfig, limits: MediaLimits, path: str) -> list[float]:
-    """Check a file before a page is drawn, and return the pixels per point at which each is."""
-    num_pages = len(document)
-    if not num_pages:
-        raise MediaError("the PDF has no pages", path=path)
-    if num_pages > config.max_pages:
-        raise MediaLimitError(f"has {num_pages:,} pages; at most {config.max_pages:,} are allowed", path=path)
-    sizes = [document.get_page_size(index) for index in range(num_pages)]
-    scales = [_scale(width, height, config.dpi, limits.max_pixels) for width, height in sizes]
-    pairs = zip(sizes, scales, strict=True)
-    total = sum(math.ceil(width * scale) * math.ceil(height * scale) for (width, height), scale in pairs)
-    if total > limits.max_total_pixels:
-        raise MediaLimitError(
-            f"its pages have {total:,} pixels; at most {limits.max_total_pixels:,} are allowed", path=path
-        )
-    return scales
-
-
-def _scale(width: float, height: float, dpi: int, max_pixels: int) -> float:
-    """Return the pixels per point at which a page is drawn: fewer than asked for where it would be too large."""
-    if not (0 < width < math.inf and 0 < height < math.inf):
-        return 0.0
-    return min(dpi / _POINTS_PER_INCH, math.sqrt(max_pixels / (width * height)) * (1 - 1e-3))
-
-
-def _page(document: Any, index: int, scale: float, config: PdfConfig, wanted: SizeRule | None) -> Page:
-    page = document[index]
-    bitmap = page.render(scale=scale, rev_byteorder=True)
-    image = decode_pillow(bitmap.to_pil(), wanted)
-    bitmap.close()
-    text = page.get_textpage().get_text_bounded() if config.keep_text else ""
-    page.close()
-    if scale < config.dpi / _POINTS_PER_INCH:
-        image = image._replace(notes=(*image.notes, f"drawn at {scale * _POINTS_PER_INCH:.3g} dpi"))
-    return Page(image, text)
