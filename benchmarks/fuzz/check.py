@@ -23,13 +23,18 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from benchmarks.fuzz.audio import hostile_audio
 from benchmarks.fuzz.damage import Case
 from benchmarks.fuzz.images import hostile_image
+from benchmarks.fuzz.videos import hostile_video
 from smoothguard_guardrail import SmoothGuardConfig
+from smoothguard_guardrail.config import MediaConfig, VideoConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import MediaError
 from smoothguard_guardrail.media import prepare
 
-CONFIG = SmoothGuardConfig(device="cpu")
+CONFIG = SmoothGuardConfig(
+    device="cpu", media=MediaConfig(video=VideoConfig(send_as="video", keep_sound=True, animated_images=True))
+)
+_MAKERS = {"image": hostile_image, "audio": hostile_audio, "video": hostile_video}
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}|object at", re.IGNORECASE)
 MAX_MESSAGE = 500
 """Characters of an error's message; more is the attacker's text."""
@@ -69,7 +74,7 @@ def make_case(key: str, seed: int) -> Case:
     rng = Random(f"{seed}/{key}")  # noqa: S311
     with caught_stderr([]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return hostile_image(rng) if key.startswith("image/") else hostile_audio(rng)
+        return _MAKERS[key.partition("/")[0]](rng)
 
 
 def first_bytes(data: bytes) -> str:

@@ -58,9 +58,11 @@ class VideoFile:
             video.gop_size, video.thread_count = 1, 1
             video.codec_context.time_base = Fraction(1, _TICKS)
             sound = [_Sound(container, part) for part in parts[len(self.seconds) :]]
+            ticks = -1
             for pixels, seconds in zip(frames, self.seconds, strict=True):
+                ticks = max(ticks + 1, round(seconds * _TICKS))
                 frame = av.VideoFrame.from_ndarray(_even(pixels), format="rgb24")
-                frame.pts, frame.time_base = round(seconds * _TICKS), Fraction(1, _TICKS)
+                frame.pts, frame.time_base = ticks, Fraction(1, _TICKS)
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
             for each in sound:
