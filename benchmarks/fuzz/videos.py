@@ -30,6 +30,7 @@ VIDEOS = (
     ("ogg", "vp8", "yuv420p"),
 )
 SOUNDS = (("mp4", "aac"), ("ipod", "alac"), ("adts", "aac"), ("webm", "libopus"), ("matroska", "flac"), ("avi", "mp2"))
+REPEATABLE = {"fflags": "bitexact"}
 RATES = (1, 5, 10, 30)
 _HEADERS = (b"stsz", b"stts", b"stsc", b"stco", b"ctts", b"elst", b"mdhd", b"tkhd", b"avcC", b"esds", b"stsd", b"hdlr")
 """Boxes of MP4 whose numbers lead a decoder."""
@@ -47,7 +48,7 @@ def _video(rng: Random) -> Case:
     number, rate = rng.choice((1, 2, 12, 40)), 25 if codec.startswith(("mpeg2", "wmv")) else rng.choice(RATES)
     base = np.random.default_rng(rng.getrandbits(64)).integers(0, 256, (height, width, 3), dtype=np.uint8)
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as file:
+    with av.open(buffer, "w", format=container, options=REPEATABLE) as file:
         stream: Any = file.add_stream(codec, rate=rate)
         stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
         stream.gop_size, stream.thread_count = rng.choice((1, 5, 100)), 1
@@ -65,7 +66,7 @@ def _sound(rng: Random) -> Case:
     shape = (1 if layout == "mono" else 2, int(rate * seconds))
     values = np.random.default_rng(rng.getrandbits(64)).uniform(-0.5, 0.5, shape).astype(np.float32)
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container) as file:
+    with av.open(buffer, "w", format=container, options=REPEATABLE) as file:
         stream: Any = file.add_stream(codec, rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(values, format="fltp", layout=layout)
         frame.sample_rate, frame.pts = rate, 0

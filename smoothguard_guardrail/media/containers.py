@@ -1,185 +1,132 @@
-"""Opens containers of video and audio with FFmpeg (PyAV), so that a hostile file reaches nothing outside of itself.
-
-The format is forced to the one that was sniffed, so no playlist is ever read; every other file or URL that a container
-asks for is refused; and only common codecs are decoded.
-"""
+"""Files that hold several media: their parts, and what stands for them in a request."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media.extra import import_decoder
-from smoothguard_guardrail.media.formats import CONTAINER_FORMATS
-from smoothguard_guardrail.media.image import check_pixels
+from smoothguard_guardrail.errors import UnsupportedMediaError
+from smoothguard_guardrail.media.decoded_medium import Container, DecodedMedium, audio_medium, image_medium
+from smoothguard_guardrail.media.pdf import render_pages, write_pdf
+from smoothguard_guardrail.media.strings import find_spans
+from smoothguard_guardrail.media.video_file import VideoFile
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
-    from smoothguard_guardrail.config import MediaLimits
+    from langchain_core.messages import BaseMessage
 
-MAX_STREAMS = 16
-_BYTES_PER_PIXEL = 48
-"""Memory that decoding a video takes at most, by the pixels of a frame: H.264 may keep sixteen frames."""
-_BLOCK = 2**16
-"""Samples that are joined before they are handed on: containers hold about a thousand in a packet."""
-_VIDEO_CODECS = (
-    *("h264", "hevc", "vp8", "vp9", "libdav1d", "av1", "mpeg4", "mpeg2video", "mpeg1video", "h263", "flv"),
-    *("msmpeg4", "msmpeg4v2", "wmv1", "wmv2", "wmv3", "vc1", "theora", "mjpeg", "ffv1", "prores"),
-)
-_AUDIO_CODECS = (
-    *("aac", "mp3float", "mp3", "mp2float", "mp2", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"),
-    *("libopencore_amrnb", "libopencore_amrwb", "amrnb", "amrwb", "wmav1", "wmav2", "pcm_alaw", "pcm_mulaw"),
-    *("pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_f32le", "adpcm_ima_qt"),
-)
+    from smoothguard_guardrail.config import MediaConfig
+    from smoothguard_guardrail.media.found_medium import Found
+    from smoothguard_guardrail.media.image import SizeRule
+    from smoothguard_guardrail.media.video import DecodedVideo
+
+_NAMES = ("title", "filename", "name")
+_MAX_NAME = 200
 
 
-class Streams(NamedTuple):
-    """The streams of an open container that a model would be given."""
-
-    container: Any
-    video: Any | None
-    audio: Any | None
-    notes: tuple[str, ...]
-
-
-@contextmanager
-def opened(data: bytes, *, mime_type: str, limits: MediaLimits, path: str) -> Iterator[Streams]:
-    """Open a container and choose its streams: at most one of video and one of audio.
-
-    Subtitles, attachments, cover images and data are left out, and noted. What FFmpeg raises while the container is
-    open becomes a `MediaError`.
+def pdf_parts(
+    data: bytes,
+    found: Found,
+    messages: Sequence[BaseMessage],
+    config: MediaConfig,
+    wanted: SizeRule | None,
+    hints: dict[str, Any],
+    facts: dict[str, Any],
+) -> tuple[DecodedMedium, ...]:
+    """Return the pages of a PDF; see `pdf.render_pages` for the errors.
 
     Args:
-        data: The encoded file.
-        mime_type: As sniffed from the bytes, a key of `CONTAINER_FORMATS`.
-        limits: On the pixels of a frame and on memory; FFmpeg refuses to decode frames that are over them.
-        path: Path of the block, for the error.
+        data: The PDF.
+        found: Where it is.
+        messages: The request.
+        config: How PDFs are read and what is sent for them.
+        wanted: The size at which a page is wanted.
+        hints: What the block says about the size.
+        facts: What the records of all pages say.
+    """
+    pages = render_pages(data, config=config.pdf, limits=config.limits, path=found.path, wanted=wanted)
+    block = own_block(messages, found)
+    container = Container(as_blocks=block is not None and config.pdf.send_as == "images", write=write_pdf)
+    parts = []
+    for index, page in enumerate(pages):
+        if find_spans(page.text):
+            raise UnsupportedMediaError("a medium is hidden in the text layer", path=found.path)
+        part = image_medium(found, page.image, hints, facts | {"kind": "image"}, part=f".pages[{index}]")
+        place = f"page {index + 1} of {len(pages)}" if len(pages) > 1 else ""
+        title = _caption(block or {}, index, place)
+        caption = "\n".join(text for text in (title, page.text) if text)
+        parts.append(replace(part, container=container, caption=caption))
+    return tuple(parts)
+
+
+def video_parts(
+    video: DecodedVideo,
+    found: Found,
+    messages: Sequence[BaseMessage],
+    config: MediaConfig,
+    hints: dict[str, Any],
+    facts: dict[str, Any],
+) -> tuple[DecodedMedium, ...]:
+    """Return the frames of a video and its sound; of a file without frames, the sound as audio like any other.
+
+    Args:
+        video: What was decoded.
+        found: Where it is; an image that moves is always sent as frames.
+        messages: The request.
+        config: What is sent for videos.
+        hints: What the block says about the size.
+        facts: What the records of all parts say.
 
     Raises:
-        UnsupportedMediaError: PyAV is missing, a codec is not decoded, or there are several streams of a kind.
-        MediaLimitError: It has too many streams, or is over a limit.
-        MediaError: It is damaged, or has neither video nor audio.
+        UnsupportedMediaError: A new video would have to hold frames of different sizes.
     """
-    av = import_decoder("av", "av", mime_type=mime_type, path=path)
-    codecs = ",".join((*_VIDEO_CODECS, *_AUDIO_CODECS))
-    most = min(limits.max_pixels, limits.max_decoding_mib * 2**20 // _BYTES_PER_PIXEL)
-    options = {"max_pixels": str(most), "max_streams": "100", "codec_whitelist": codecs}
-    try:
-        with av.open(
-            io.BytesIO(data),
-            format=CONTAINER_FORMATS[mime_type],
-            options=options | {"protocol_whitelist": "none"},
-            io_open=_refuse,
-            metadata_errors="ignore",
-        ) as container:
-            streams = _streams(container, path)
-            if streams.video is not None:
-                _check_size(streams.video.codec_context, limits, path)
-                streams.video.codec_context.options = {"max_pixels": str(most)}
-            yield streams
-    except MediaError:
-        raise
-    except Exception as error:  # FFmpegError, and what PyAV raises on hostile headers
-        raise MediaError(
-            f"the file cannot be decoded: it begins like {mime_type}, but is damaged", path=path
-        ) from error
+    heard, number = video.sound, len(video.frames)
+    if not number and heard is not None:
+        mime_type = facts["mime_type"].replace("video/", "audio/")
+        facts = facts | {"kind": "audio", "mime_type": mime_type, "notes": video.notes}
+        return (audio_medium(found, heard, facts),)
+    block = own_block(messages, found)
+    as_blocks = block is not None and (config.video.send_as == "frames" or facts["kind"] == "image")
+    if not as_blocks and len({frame.image.pixels.shape for frame in video.frames}) > 1:
+        raise UnsupportedMediaError("its frames have different sizes, which a new video cannot hold", path=found.path)
+    file = VideoFile(tuple(frame.seconds for frame in video.frames), None if heard is None else heard.sampling_rate)
+    container = Container(as_blocks=as_blocks, write=file.write, kept_noise=file.kept_noise)
+    parts = []
+    for index, (frame, seconds) in enumerate(video.frames):
+        noted = frame._replace(notes=(f"at {seconds:g} s", *frame.notes, *(video.notes if index == 0 else ())))
+        part = image_medium(found, noted, hints, facts | {"kind": "image"}, part=f".frames[{index}]")
+        place = f"frame {index + 1} of {number}, at {seconds:.2f} s" if number > 1 else ""
+        parts.append(replace(part, container=container, caption=_caption(block or {}, index, place)))
+    if heard is not None:
+        part = audio_medium(found, heard, facts | {"kind": "audio"}, part=".sound")
+        parts.append(replace(part, container=container))
+    return tuple(parts)
 
 
-def audio_blocks(streams: Streams, path: str) -> tuple[int, int, Iterator[NDArray[np.float32]]]:
-    """Return the sampling rate in Hz, the number of channels, and blocks (samples, channels) of the audio stream.
+def own_block(messages: Sequence[BaseMessage], found: Found) -> Mapping[str, Any] | None:
+    """Return the block of a message's content that a medium is, for which LangChain's blocks may stand.
 
-    Rate and channels are those of the first decoded block, whatever the header says.
-
-    Raises:
-        MediaError: There is no sound in it, or its rate or channels change on the way.
+    Adapters translate those in a message's content only, and where blocks without a type are expected perhaps not at
+    all.
     """
-    frames = _decoded(streams)
-    first = next(frames, None)
-    if first is None:
-        raise MediaError("the audio is empty", path=path)
-    rate, channels = int(first.sample_rate), len(first.layout.channels)
-
-    def blocks() -> Iterator[NDArray[np.float32]]:
-        held, size = [_samples(first)], 0
-        for frame in frames:
-            if (frame.sample_rate, len(frame.layout.channels)) != (rate, channels):
-                raise MediaError("its sampling rate or channels change on the way", path=path)
-            held.append(_samples(frame))
-            size += frame.samples
-            if size >= _BLOCK:
-                yield np.concatenate(held)
-                held, size = [], 0
-        if held:
-            yield np.concatenate(held)
-
-    return rate, channels, blocks()
+    if not found.can_be_several or len(found.block) != 3 or found.block[1] != "content":
+        return None
+    index, _, position = found.block
+    block: Mapping[str, Any] = messages[index].content[position]  # type: ignore[assignment]
+    return block if "type" in block else None
 
 
-def stated_seconds(stream: Any) -> float:
-    """Return how long a stream says it is; 0 where it does not."""
-    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+def _caption(block: Mapping[str, Any], index: int, place: str) -> str:
+    """Return what a block says about its file besides the bytes, and which part of it this is."""
+    file = block.get("file")
+    said = {**block, **file} if isinstance(file, dict) else block
+    name = next((text for key in _NAMES if (text := _plain(said.get(key), _MAX_NAME))), "")
+    title = ", ".join(part for part in (f'"{name}"' if name else "", place) if part)
+    context = _plain(said.get("context")) if index == 0 else ""
+    return "\n".join(part for part in (context, f"{title[:1].upper()}{title[1:]}:" if title else "") if part)
 
 
-def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
-    raise PermissionError("it asks for another file")
-
-
-def _streams(container: Any, path: str) -> Streams:
-    from av.stream import Disposition
-
-    if len(container.streams) > MAX_STREAMS:
-        raise MediaLimitError(f"has more than {MAX_STREAMS} streams", path=path)
-    videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
-    video, audio = _only(videos, "video", path), _only(list(container.streams.audio), "audio", path)
-    if video is None and audio is None:
-        raise MediaError("it holds neither video nor audio", path=path)
-    for stream, codecs in ((video, _VIDEO_CODECS), (audio, _AUDIO_CODECS)):
-        if stream is None:
-            continue
-        if stream.codec_context is None or stream.codec_context.name not in codecs:
-            name = stream.codec_context.name if stream.codec_context else "unknown"
-            raise UnsupportedMediaError(f"its {stream.type} codec ({name}) is not decoded", path=path)
-    others = [each.type or "unknown" for each in container.streams if each not in (video, audio)]
-    notes = tuple(f"{others.count(kind)} {kind} streams left out" for kind in sorted(set(others)))
-    return Streams(container, video, audio, notes)
-
-
-def _check_size(codec: Any, limits: MediaLimits, path: str) -> None:
-    check_pixels((codec.width, codec.height), limits.max_pixels, path)
-    mib = codec.width * codec.height * _BYTES_PER_PIXEL / 2**20
-    if mib > limits.max_decoding_mib:
-        raise MediaLimitError(
-            f"is a {codec.width} x {codec.height} video: decoding takes up to {mib:.0f} MiB, at most"
-            f" {limits.max_decoding_mib} are allowed",
-            path=path,
-        )
-
-
-def _only(streams: list[Any], kind: str, path: str) -> Any | None:
-    if len(streams) > 1:
-        raise UnsupportedMediaError(
-            f"it has {len(streams)} {kind} streams, and models differ in which one they take", path=path
-        )
-    return streams[0] if streams else None
-
-
-def _decoded(streams: Streams) -> Iterator[Any]:
-    if streams.audio is not None:
-        yield from streams.container.decode(streams.audio)
-
-
-def _samples(frame: Any) -> NDArray[np.float32]:
-    """Return the samples of an audio frame in [-1, 1], (samples, channels)."""
-    values = frame.to_ndarray()
-    channels = len(frame.layout.channels)
-    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
-    if values.dtype.kind == "f":
-        return values.astype(np.float32)
-    middle = 128 if values.dtype == np.uint8 else 0
-    return (values.astype(np.float32) - middle) / 2.0 ** (8 * values.dtype.itemsize - 1)
+def _plain(text: object, max_chars: int | None = None) -> str:
+    """Return a text that hides no medium; anything else is left out."""
+    return text[:max_chars] if isinstance(text, str) and not find_spans(text) else ""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media import audio, dialects, image, pdf, video
-from smoothguard_guardrail.media.audio import DecodedAudio
-from smoothguard_guardrail.media.decoded_medium import Container, DecodedMedium
+from smoothguard_guardrail.media.containers import own_block, pdf_parts, video_parts
+from smoothguard_guardrail.media.decoded_medium import DecodedMedium, audio_medium, image_medium
 from smoothguard_guardrail.media.formats import AUDIO_FORMATS, CONTAINER_FORMATS, IMAGE_FORMATS, is_text, sniff
-from smoothguard_guardrail.media.image import DecodedImage
 from smoothguard_guardrail.media.local_files import read_local
 from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
@@ -22,7 +20,6 @@ from smoothguard_guardrail.media.strings import (
     find_spans,
     split_data_uri,
 )
-from smoothguard_guardrail.media.video_file import VideoFile
 from smoothguard_guardrail.result import Medium
 
 if TYPE_CHECKING:
@@ -85,11 +82,9 @@ def decode(
 def _decode(
     found: Found, messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None
 ) -> tuple[DecodedMedium, ...]:
-    hints = _size_hints(messages, found)
-    wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
     limits = config.limits
     if found.form == "object":
-        return (_decode_object(found, messages, limits, hints, wanted),)
+        return (_decode_object(found, messages, limits, sizing),)
     data = _read(found, limits, config.remote)
     facts: dict[str, Any] = {"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     sniffed = sniff(data)
@@ -104,32 +99,28 @@ def _decode(
         )
         raise UnguardedError(unsupported, found, **facts)
     try:
-        if sniffed.mime_type == pdf.PDF:
-            return _decode_pdf(found, data, messages, config, wanted, hints, facts)
-        return _decode_sniffed(found, data, messages, config, sizing, hints, facts)
+        return _decode_known(data, found, messages, config, sizing, facts)
     except UnsupportedMediaError as error:
         raise UnguardedError(error, found, **facts) from error
 
 
-def _decode_sniffed(
-    found: Found,
+def _decode_known(
     data: bytes,
+    found: Found,
     messages: Sequence[BaseMessage],
     config: MediaConfig,
     sizing: Sizing | None,
-    hints: dict[str, Any],
     facts: dict[str, Any],
 ) -> tuple[DecodedMedium, ...]:
+    """Decode bytes of a format that is decoded."""
     mime_type, limits, path = facts["mime_type"], config.limits, found.path
+    hints = _size_hints(messages, found)
     wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
     wanted_rate = None if sizing is None else sizing.sampling_rate
-    if mime_type in AUDIO_FORMATS:
-        heard = audio.decode_audio(
-            data, mime_type=mime_type, max_seconds=limits.max_seconds, path=path, wanted=wanted_rate
-        )
-        return (_audio(found, heard, facts),)
+    if mime_type == pdf.PDF:
+        return pdf_parts(data, found, messages, config, wanted, hints, facts)
     if mime_type in CONTAINER_FORMATS:
-        decoded = video.decode_video(
+        film = video.decode_video(
             data,
             mime_type=mime_type,
             config=config.video,
@@ -138,79 +129,20 @@ def _decode_sniffed(
             wanted=wanted,
             wanted_rate=wanted_rate,
         )
-        as_blocks = config.video.send_as == "frames" and _is_own_block(messages, found)
-        return _video(found, decoded, hints, facts, as_blocks=as_blocks)
+        return video_parts(film, found, messages, config, hints, facts)
+    if mime_type in AUDIO_FORMATS:
+        heard = audio.decode_audio(
+            data, mime_type=mime_type, max_seconds=limits.max_seconds, path=path, wanted=wanted_rate
+        )
+        return (audio_medium(found, heard, facts),)
     still = image.decode_image(data, mime_type=mime_type, limits=limits, path=path, wanted=wanted)
-    if config.video.animated_images and mime_type in video.ANIMATED and _is_own_block(messages, found):
-        moving = video.decode_animation(
+    if config.video.animated_images and mime_type in video.ANIMATED and own_block(messages, found) is not None:
+        film = video.decode_animation(
             data, mime_type=mime_type, config=config.video, limits=limits, path=path, wanted=wanted
         )
-        if moving is not None:
-            return _video(found, moving, hints, facts, as_blocks=True)
-    return (_image(found, still, hints, facts),)
-
-
-def _video(
-    found: Found, decoded: video.DecodedVideo, hints: dict[str, Any], facts: dict[str, Any], *, as_blocks: bool
-) -> tuple[DecodedMedium, ...]:
-    """Return the frames of a video and its sound, or only sound if it holds nothing else."""
-    heard, number = decoded.sound, len(decoded.frames)
-    if not number and heard is not None:
-        facts |= {"kind": "audio", "mime_type": facts["mime_type"].replace("video/", "audio/")}
-        return (_audio(found, heard, facts | {"notes": decoded.notes}),)
-    if not as_blocks and len({frame.image.pixels.shape for frame in decoded.frames}) > 1:
-        raise UnsupportedMediaError("its frames have different sizes, which a new video cannot hold", path=found.path)
-    file = VideoFile(
-        seconds=tuple(frame.seconds for frame in decoded.frames), sampling_rate=heard and heard.sampling_rate
-    )
-    container = Container(as_blocks=as_blocks, write=file.write, kept_noise=file.kept_noise)
-    parts = []
-    for index, (frame, seconds) in enumerate(decoded.frames):
-        noted = frame._replace(notes=(f"at {seconds:g} s", *frame.notes, *(decoded.notes if index == 0 else ())))
-        part = _image(found, noted, hints, facts | {"kind": "image"}, part=f".frames[{index}]")
-        caption = f"Frame {index + 1} of {number}, at {seconds:.2f} s:" if number > 1 else ""
-        parts.append(replace(part, container=container, caption=caption))
-    if heard is not None:
-        parts.append(replace(_audio(found, heard, facts | {"kind": "audio"}, part=".sound"), container=container))
-    return tuple(parts)
-
-
-def _decode_pdf(
-    found: Found,
-    data: bytes,
-    messages: Sequence[BaseMessage],
-    config: MediaConfig,
-    wanted: image.SizeRule | None,
-    hints: dict[str, Any],
-    facts: dict[str, Any],
-) -> tuple[DecodedMedium, ...]:
-    pages = pdf.render_pages(data, config=config.pdf, limits=config.limits, path=found.path, wanted=wanted)
-    container = Container(
-        as_blocks=config.pdf.send_as == "images" and _is_own_block(messages, found), write=pdf.write_pdf
-    )
-    return tuple(
-        replace(
-            _image(found, page.image, hints, facts | {"kind": "image"}, part=f".pages[{index}]"),
-            container=container,
-            caption=_caption(found, page.text, index + 1, len(pages)),
-        )
-        for index, page in enumerate(pages)
-    )
-
-
-def _caption(found: Found, text: str, number: int, num_pages: int) -> str:
-    if find_spans(text):
-        raise UnguardedError(UnsupportedMediaError("the text of the PDF hides a medium", path=found.path), found)
-    numbered = f"Page {number} of {num_pages}:" if num_pages > 1 else ""
-    return "\n".join(part for part in (numbered, text) if part)
-
-
-def _is_own_block(messages: Sequence[BaseMessage], found: Found) -> bool:
-    """Return whether blocks of LangChain's may stand for a block: adapters translate them in a message's content."""
-    if not found.can_be_several or len(found.block) != 3 or found.block[1] != "content":
-        return False
-    index, name, position = found.block
-    return "type" in getattr(messages[index], name)[position]
+        if len(film.frames) > 1:
+            return video_parts(film, found, messages, config, hints, facts)
+    return (image_medium(found, still, hints, facts),)
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
@@ -250,30 +182,16 @@ def _bytes(found: Found) -> bytes:
 
 
 def _decode_object(
-    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, hints: dict[str, Any], wanted: Any
+    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, sizing: Sizing | None
 ) -> DecodedMedium:
     if found.kind == "audio":
         rate = _sibling(messages, found.leaf, "sampling_rate")
         heard = audio.decode_waveform(found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path)
-        return _audio(found, heard, {"kind": "audio"})
+        return audio_medium(found, heard, {"kind": "audio"})
+    hints = _size_hints(messages, found)
+    wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
     decoded = image.decode_object(found.value, max_pixels=limits.max_pixels, path=found.path, wanted=wanted)
-    return _image(found, decoded, hints, {"kind": "image"})
-
-
-def _image(
-    found: Found, decoded: DecodedImage, hints: dict[str, Any], facts: dict[str, Any], *, part: str = ""
-) -> DecodedMedium:
-    record = Medium(path=found.path + part, action="perturbed", size=decoded.size, notes=decoded.notes, **facts)
-    return DecodedMedium(
-        kind="image", values=decoded.pixels, sampling_rate=None, record=record, found=found, hints=hints
-    )
-
-
-def _audio(found: Found, heard: DecodedAudio, facts: dict[str, Any], *, part: str = "") -> DecodedMedium:
-    record = Medium(path=found.path + part, action="perturbed", duration=heard.duration, **facts)
-    return DecodedMedium(
-        kind="audio", values=heard.waveform, sampling_rate=heard.sampling_rate, record=record, found=found
-    )
+    return image_medium(found, decoded, hints, {"kind": "image"})
 
 
 def _size_hints(messages: Sequence[BaseMessage], found: Found) -> dict[str, Any]:

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.media.image import to_unit
+from smoothguard_guardrail.result import Medium
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import torch
 
+    from smoothguard_guardrail.media.audio import DecodedAudio
     from smoothguard_guardrail.media.formats import Encoded
     from smoothguard_guardrail.media.found_medium import Found
-    from smoothguard_guardrail.result import Medium
+    from smoothguard_guardrail.media.image import DecodedImage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +72,29 @@ class DecodedMedium:
         if self.container is None:
             return as_tensors and self.found.replaceable
         return self.found.can_be_several if as_tensors else self.container.as_blocks
+
+
+def image_medium(
+    found: Found, decoded: DecodedImage, hints: dict[str, Any], facts: dict[str, Any], *, part: str = ""
+) -> DecodedMedium:
+    """Return a decoded image with its record.
+
+    Args:
+        found: Where it is.
+        decoded: The image.
+        hints: What its block says about its size.
+        facts: What else is known for the record.
+        part: Which part of a container it is, such as `.pages[3]`.
+    """
+    record = Medium(path=found.path + part, action="perturbed", size=decoded.size, notes=decoded.notes, **facts)
+    return DecodedMedium(
+        kind="image", values=decoded.pixels, sampling_rate=None, record=record, found=found, hints=hints
+    )
+
+
+def audio_medium(found: Found, heard: DecodedAudio, facts: dict[str, Any], *, part: str = "") -> DecodedMedium:
+    """Return decoded audio with its record; see `image_medium`."""
+    record = Medium(path=found.path + part, action="perturbed", duration=heard.duration, **facts)
+    return DecodedMedium(
+        kind="audio", values=heard.waveform, sampling_rate=heard.sampling_rate, record=record, found=found
+    )

@@ -111,6 +111,8 @@ class Rewriter:
                 return others | {"base64": encoded, "mime_type": mime_type}
             if key == "audio" and node.get("type") == "audio":
                 return others | {"base64": encoded, "mime_type": mime_type}
+            if key == "file_url":
+                return {"filename": "document.pdf"} | others | {"file_data": uri}
             if key in ("file_uri", "fileUri"):
                 name = "mimeType" if key == "fileUri" else "mime_type"
                 return others | {name: mime_type, "data": encoded}

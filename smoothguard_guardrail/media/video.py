@@ -12,7 +12,7 @@ from PIL import Image
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError
 from smoothguard_guardrail.media.audio import DecodedAudio, join_blocks
-from smoothguard_guardrail.media.containers import Streams, audio_blocks, opened, stated_seconds
+from smoothguard_guardrail.media.ffmpeg import Streams, audio_blocks, opened, stated_seconds
 from smoothguard_guardrail.media.formats import IMAGE_FORMATS
 from smoothguard_guardrail.media.image import DecodedImage, decode_pillow, without_metadata
 
@@ -104,8 +104,8 @@ def decode_video(
 
 def decode_animation(
     data: bytes, *, mime_type: str, config: VideoConfig, limits: MediaLimits, path: str, wanted: SizeRule | None = None
-) -> DecodedVideo | None:
-    """Decode every n-th frame of an image that moves, the first included; None if it is still.
+) -> DecodedVideo:
+    """Decode every n-th frame of an image that moves, the first included; a still one has one frame.
 
     Args:
         data: The encoded image; its first frame is within the limits on an image.
@@ -137,8 +137,6 @@ def decode_animation(
         raise
     except Exception as error:  # see `decode_image`
         raise MediaError("the image cannot be decoded: one of its frames is damaged", path=path) from error
-    if number < 2:
-        return None
     return DecodedVideo(tuple(frames), None, (f"{len(frames)} of {number} frames",))
 
 

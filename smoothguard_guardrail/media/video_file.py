@@ -27,7 +27,7 @@ _AUDIO_BITRATE = 192_000
 _NO_LIMITS = MediaLimits(max_pixels=2**28, max_decoding_mib=2**14, max_video_pixels=2**40, max_total_pixels=2**40)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class VideoFile:
     """Writes MP4 files (H.264, every frame a key frame, and AAC) of the parts of one video.
 

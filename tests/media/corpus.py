@@ -93,6 +93,7 @@ MP464 = base64.b64encode(MP4).decode()
 M4A64 = base64.b64encode(M4A).decode()
 HEIC64 = base64.b64encode(HEIC).decode()
 MIDI64 = base64.b64encode(MIDI).decode()
+PDF_URI = f"data:application/pdf;base64,{PDF64}"
 PNG_URI = f"data:image/png;base64,{PNG64}"
 WAV_URI = f"data:audio/wav;base64,{WAV64}"
 MP4_URI = f"data:video/mp4;base64,{MP464}"

@@ -14,7 +14,7 @@ from PIL import Image
 
 from smoothguard_guardrail.config import MediaConfig, MediaLimits, VideoConfig
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media import containers, prepare
+from smoothguard_guardrail.media import ffmpeg, prepare
 from smoothguard_guardrail.media.formats import CONTAINER_FORMATS, sniff
 from smoothguard_guardrail.media.video import DecodedVideo, decode_animation, decode_video
 from smoothguard_guardrail.media.video_file import VideoFile
@@ -219,7 +219,7 @@ def test_a_file_never_makes_the_decoder_open_another(monkeypatch: pytest.MonkeyP
         entry = b"alis" + bytes(4) + bytes(150) + struct.pack(">HH", 2, len(path)) + path + struct.pack(">hH", -1, 0)
         return bytes(4) + struct.pack(">I", 1) + struct.pack(">I", len(entry) + 4) + entry
 
-    monkeypatch.setattr(containers, "_refuse", spy)
+    monkeypatch.setattr(ffmpeg, "_refuse", spy)
     external = boxes(record_video(grey_frames(3)), alias)
     options = {"enable_drefs": "1", "use_absolute_path": "1"}
     with (
