@@ -77,7 +77,8 @@ def _sound(rng: Random) -> Case:
 
 def _photo(rng: Random) -> Case:
     mode, size = rng.choice(("L", "RGB", "RGBA")), (rng.choice((17, 64, 300)), rng.choice((16, 65, 200)))
-    noise = Image.effect_noise(size, 80).convert(mode)
+    values = np.random.default_rng(rng.getrandbits(64)).integers(0, 256, (*size[::-1], 4), dtype=np.uint8)
+    noise = Image.fromarray(values).convert(mode)
     buffer = io.BytesIO()
     if rng.random() < 0.3:
         noise.save(buffer, "AVIF", speed=10)

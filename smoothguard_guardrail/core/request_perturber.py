@@ -213,10 +213,9 @@ class RequestPerturber:
     def _encoding(self, index: int, noisy: torch.Tensor) -> str:
         """Return how the copies of a wave are encoded, tried on its first one."""
         medium = self._prepared.media[index]
-        kept_as_it_is = medium.found.form == "object" or self._input.model_info.accepts_tensors
-        encoded_again = medium.container is not None and not medium.container.as_blocks
-        lossless = kept_as_it_is or (encoded_again and medium.container.kept_noise is not None)
-        if medium.kind != "image" or lossless:
+        file = medium.container
+        in_video = file is not None and file.kept_noise is not None and not file.as_blocks
+        if medium.kind != "image" or medium.found.form == "object" or in_video or self._input.model_info.accepts_tensors:
             return "PNG"
         return choose_encoding(noisy, self._unit(index))
 

@@ -176,10 +176,10 @@ def _decoded(streams: Streams) -> Iterator[Any]:
 
 def _samples(frame: Any) -> NDArray[np.float32]:
     """Return the samples of an audio frame in [-1, 1], (samples, channels)."""
-    values = frame.to_ndarray()
+    values: NDArray[Any] = frame.to_ndarray()
     channels = len(frame.layout.channels)
     values = values.T if frame.format.is_planar else values.reshape(-1, channels)
     if values.dtype.kind == "f":
         return values.astype(np.float32)
     middle = 128 if values.dtype == np.uint8 else 0
-    return (values.astype(np.float32) - middle) / 2.0 ** (8 * values.dtype.itemsize - 1)
+    return np.divide(values.astype(np.float32) - middle, 2.0 ** (8 * values.dtype.itemsize - 1), dtype=np.float32)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError
 from smoothguard_guardrail.media.audio import DecodedAudio, join_blocks
-from smoothguard_guardrail.media.ffmpeg import Streams, audio_blocks, opened, stated_seconds
+from smoothguard_guardrail.media.ffmpeg import audio_blocks, opened, stated_seconds
 from smoothguard_guardrail.media.formats import IMAGE_FORMATS
 from smoothguard_guardrail.media.image import DecodedImage, decode_pillow, without_metadata
 
@@ -86,7 +86,7 @@ def decode_video(
     with opened(data, mime_type=mime_type, limits=limits, path=path) as streams:
         notes, has_sound = streams.notes, streams.audio is not None
         if streams.video is not None:
-            packets = _packets(streams, limits, path)
+            packets = _packets(streams.container, streams.video, limits, path)
             frames = tuple(_frames(streams.video, packets, config, limits, path, wanted))
             notes += (f"{len(frames)} of {len(packets)} frames",)
     sound = None
@@ -170,10 +170,10 @@ class _Budget:
             raise MediaLimitError(reason, path=self._path)
 
 
-def _packets(streams: Streams, limits: MediaLimits, path: str) -> list[_Packet]:
+def _packets(container: Any, video: Any, limits: MediaLimits, path: str) -> list[_Packet]:
     """Return the encoded frames: how many there are and when they are shown is counted, not read in the header."""
     packets: list[_Packet] = []
-    for packet in streams.container.demux(streams.video):
+    for packet in container.demux(video):
         if packet.size and not packet.is_discard:
             shown = packet.dts if packet.pts is None else packet.pts
             packets.append(_Packet(len(packets) if shown is None else shown, packet.is_keyframe, packet))
@@ -181,7 +181,7 @@ def _packets(streams: Streams, limits: MediaLimits, path: str) -> list[_Packet]:
             raise MediaLimitError(f"has more than {MAX_FRAMES:,} frames", path=path)
     if not packets:
         raise MediaError("the video has no frames", path=path)
-    if (max(each.shown for each in packets) - _start(packets)) * streams.video.time_base > limits.max_seconds:
+    if (max(each.shown for each in packets) - _start(packets)) * video.time_base > limits.max_seconds:
         raise MediaLimitError(f"is longer than {limits.max_seconds:g} s", path=path)
     return packets
 
