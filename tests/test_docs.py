@@ -40,6 +40,7 @@ from smoothguard_guardrail import (
     ImageConfig,
     MediaConfig,
     MediaLimits,
+    PdfConfig,
     RemotePolicy,
     SmoothGuardConfig,
     VoteConfig,
@@ -265,6 +266,7 @@ GROUPS: list[type[BaseModel]] = [
     VoteConfig,
     MediaConfig,
     MediaLimits,
+    PdfConfig,
     RemotePolicy,
 ]
 

@@ -23,6 +23,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from benchmarks.fuzz.audio import hostile_audio
 from benchmarks.fuzz.damage import Case
 from benchmarks.fuzz.images import hostile_image
+from benchmarks.fuzz.pdfs import hostile_pdf
 from benchmarks.fuzz.videos import hostile_video
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.config import MediaConfig, VideoConfig
@@ -34,7 +35,7 @@ from smoothguard_guardrail.media import prepare
 CONFIG = SmoothGuardConfig(
     device="cpu", media=MediaConfig(video=VideoConfig(send_as="video", keep_sound=True, animated_images=True))
 )
-_MAKERS = {"image": hostile_image, "audio": hostile_audio, "video": hostile_video}
+_MAKERS = {"image": hostile_image, "audio": hostile_audio, "pdf": hostile_pdf, "video": hostile_video}
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}|object at", re.IGNORECASE)
 MAX_MESSAGE = 500
 """Characters of an error's message; more is the attacker's text."""
@@ -93,7 +94,11 @@ def check(key: str, case: Case, limits: Limits, *, resident: float) -> Outcome:
     """
     made, data = case
     kind = key.partition("/")[0]
-    block = {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": f"{kind}/png"}
+    block = {
+        "type": "file" if kind == "pdf" else kind,
+        "base64": base64.b64encode(data).decode(),
+        "mime_type": f"{kind}/png",
+    }
     reset_peak()
     failures: list[str] = []
     start = time.process_time()

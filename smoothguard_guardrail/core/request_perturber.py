@@ -113,9 +113,13 @@ class RequestPerturber:
 
     def _record(self, index: int, record: Medium) -> Medium:
         noise_sd, (height, width) = self._noise_sd[index], self._originals[index].shape[-2:]
+        medium, as_tensors = self._prepared.media[index], self._input.model_info.accepts_tensors
         facts: dict[str, Any] = {"noise_sd": noise_sd}
         gain: float | None = 1.0
-        if record.kind == "image":
+        if medium.container is not None and not medium.becomes_blocks(as_tensors=as_tensors):
+            gain = None  # nobody documents at what size the parts of a file are seen
+            facts |= {"perturbed_size": (width, height), "size_known_by": "nothing"} if record.kind == "image" else {}
+        elif record.kind == "image":
             facts |= {"perturbed_size": (width, height), "size_known_by": self._input.model_info.known_by}
             gain = self._input.image_gain(height, width)
         elif self._input.model_info.sampling_rate is None:
@@ -215,7 +219,12 @@ class RequestPerturber:
         medium = self._prepared.media[index]
         file = medium.container
         in_video = file is not None and file.kept_noise is not None and not file.as_blocks
-        if medium.kind != "image" or medium.found.form == "object" or in_video or self._input.model_info.accepts_tensors:
+        if (
+            medium.kind != "image"
+            or medium.found.form == "object"
+            or in_video
+            or self._input.model_info.accepts_tensors
+        ):
             return "PNG"
         return choose_encoding(noisy, self._unit(index))
 

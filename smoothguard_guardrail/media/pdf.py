@@ -107,8 +107,7 @@ def _pages(
 ) -> Iterator[Page]:
     num_pages, number = 1, 0
     while number < num_pages:
-        line = pipe.readline()
-        facts: dict[str, Any] = json.loads(line) if line.endswith(b"\n") else {}
+        facts = _facts(pipe.readline())
         if "refused" in facts:
             raise _ERRORS[facts["refused"]](facts["reason"], path=path)
         width, height = facts.get("size", (0, 0))
@@ -121,6 +120,14 @@ def _pages(
         image = decode_pillow(Image.frombytes("RGB", (width, height), pixels), wanted)
         yield Page(image._replace(notes=_notes(facts, config)), facts["text"])
         num_pages, number = facts["num_pages"], number + 1
+
+
+def _facts(line: bytes) -> dict[str, Any]:
+    """Return what the process says about a page; nothing if it was ended, or broke, before the line was complete."""
+    try:
+        return dict(json.loads(line))
+    except ValueError:
+        return {}
 
 
 def _notes(facts: dict[str, Any], config: PdfConfig) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ def draw(data: bytes, settings: dict[str, Any]) -> Iterator[tuple[dict[str, Any]
             raise RefusedError("unsupported", "the PDF is encrypted: remove its password") from error
         raise
     scales = _checked_scales(document, settings)
+    if "V8" not in pdfium.PDFIUM_INFO.flags:  # forms are drawn as filled in; a build with V8 would run their scripts
+        document.init_forms()
     num_attachments = document.count_attachments()
     for index, scale in enumerate(scales):
         page = document[index]

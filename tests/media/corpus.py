@@ -57,13 +57,13 @@ def pdf(*contents: bytes, catalog: bytes = b"", page: bytes = b"", objects: Sequ
         b"<</Type/Catalog/Pages 2 0 R%b>>" % catalog,
         b"<</Type/Pages/Kids[%b]/Count %d/MediaBox[0 0 32 24]/Resources<</XObject<</I 3 0 R>>/Font<</F 4 0 R>>>>>>"
         % (kids, len(contents)),
-        _stream(PIXELS.tobytes(), b"/Subtype/Image/Width 32/Height 24/ColorSpace/DeviceRGB/BitsPerComponent 8"),
+        stream(PIXELS.tobytes(), b"/Subtype/Image/Width 32/Height 24/ColorSpace/DeviceRGB/BitsPerComponent 8"),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
         *objects,
     ]
     for index, operators in enumerate(contents):
         written.append(b"<</Type/Page/Parent 2 0 R/Contents %d 0 R%b>>" % (first + 2 * index + 1, page))
-        written.append(_stream(operators))
+        written.append(stream(operators))
     file, places = b"%PDF-1.7\n", []
     for number, each in enumerate(written, start=1):
         places.append(b"%010d 00000 n \n" % len(file))
@@ -72,7 +72,8 @@ def pdf(*contents: bytes, catalog: bytes = b"", page: bytes = b"", objects: Sequ
     return file + table + b"trailer<</Root 1 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF\n" % (len(written) + 1, len(file))
 
 
-def _stream(data: bytes, entries: bytes = b"") -> bytes:
+def stream(data: bytes, entries: bytes = b"") -> bytes:
+    """Write a stream object of a PDF."""
     return b"<</Length %d%b>>stream\n%b\nendstream" % (len(data), entries, data)
 
 
