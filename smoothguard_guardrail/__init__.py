@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         PdfConfig,
         RemotePolicy,
         SmoothGuardConfig,
+        VideoConfig,
         VoteConfig,
     )
     from smoothguard_guardrail.core.components import GuardComponents
@@ -74,6 +75,7 @@ _MODULES = {
     "SmoothGuardMiddleware": "hosts.middleware",
     "SmoothGuardRunnable": "hosts.runnable",
     "UnsupportedMediaError": "errors",
+    "VideoConfig": "config",
     "VoteConfig": "config",
     "Voter": "protocols",
 }
@@ -110,6 +112,7 @@ __all__ = [
     "SmoothGuardMiddleware",
     "SmoothGuardRunnable",
     "UnsupportedMediaError",
+    "VideoConfig",
     "VoteConfig",
     "Voter",
     "__version__",

@@ -43,6 +43,7 @@ from smoothguard_guardrail import (
     PdfConfig,
     RemotePolicy,
     SmoothGuardConfig,
+    VideoConfig,
     VoteConfig,
 )
 from smoothguard_guardrail.cli import app
@@ -267,6 +268,7 @@ GROUPS: list[type[BaseModel]] = [
     MediaConfig,
     MediaLimits,
     PdfConfig,
+    VideoConfig,
     RemotePolicy,
 ]
 
