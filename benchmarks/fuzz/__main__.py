@@ -1,10 +1,10 @@
 """Hostile media through the guard's own path: `python -m benchmarks.fuzz --images 50000 --videos 9000`.
 
 Every case of `images.py`, `audio.py`, `pdfs.py` and `videos.py` goes through `media.prepare` under the default limits,
-and what is accepted is perturbed and encoded once. It must end in a result within bounds or in a `MediaError` with a clean
-message; write nothing to stderr and warn of nothing; and stay below `--seconds` and `--mib`. Cases run in processes of
-their own, so a crash or a hang costs one case. `--only image/17` repeats one of them, `--save FOLDER` keeps the files
-that failed. Memory is measured per case on Linux; elsewhere it is the most so far.
+and what is accepted is perturbed and encoded once. It must end in a result within bounds or in a `MediaError` with a
+clean message; write nothing to stderr and warn of nothing; and stay below `--seconds` and `--mib`. Cases run in
+processes of their own, so a crash or a hang costs one case. `--only image/17` repeats one of them, `--save FOLDER`
+keeps the files that failed. Memory is measured per case on Linux; elsewhere it is the most so far.
 """
 
 from __future__ import annotations

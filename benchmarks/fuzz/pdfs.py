@@ -31,7 +31,8 @@ def _pdf(rng: Random) -> bytes:
     written = [
         b"<</Type/Catalog/Pages 2 0 R%b>>" % rng.choice((b"", b"", b"/AcroForm<</Fields[]/XFA[]>>", attached)),
         b"",
-        b"<</XObject<</X 4 0 R/I 5 0 R>>/Pattern<</P 6 0 R>>/Shading<</S 7 0 R>>/ExtGState<</G 8 0 R>>/Font<</F 9 0 R>>>>",
+        b"<</XObject<</X 4 0 R/I 5 0 R>>/Pattern<</P 6 0 R>>/Shading<</S 7 0 R>>/ExtGState<</G 8 0 R>>"
+        b"/Font<</F 9 0 R>>>>",
         _stream(_drawing(rng), form, rng),
         _stream(rng.randbytes(243), image % rng.choice((9, 9, 30_000)), rng),
         _stream(_drawing(rng), tile % rng.choice((b"9", b".01", b"0")), rng),
