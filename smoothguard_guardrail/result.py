@@ -90,8 +90,8 @@ class Medium(_Record):
     noise_sd: float | None = None
     """Measured standard deviation of the change, clipping included, in units of [0, 1] pixels or of the waveform."""
     effective_sd: float | None = None
-    """What is left of it at the model's input, in the same units; None where it is unknown what the model sees. In a new
-    video: what its codec leaves, where more is unknown."""
+    """What is left of it at the model's input, in the same units; None where it is unknown what the model sees. In
+    a new video: what its codec leaves, if no more is known."""
     notes: tuple[str, ...] = ()
     """Facts for a reader: `first frame of 12`, `alpha composited on white`, ..."""
 

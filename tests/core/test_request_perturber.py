@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -287,7 +288,7 @@ def test_every_frame_of_a_video_has_noise_of_its_own() -> None:
     made = perturber(film(), sigma=0.1)
     frames = pictures(made, 2)
     assert len({frame.tobytes() for frame in frames}) == 8
-    for first, second in zip(frames, frames[1:], strict=False):
+    for first, second in pairwise(frames):
         noise = np.stack([first - first.mean(), second - second.mean()]).reshape(2, -1)
         assert abs(np.corrcoef(noise)[0, 1]) < 0.03
     assert [record.noise_sd for record in made.records()] == pytest.approx([0.1] * 4, rel=0.03)
