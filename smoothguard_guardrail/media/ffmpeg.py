@@ -49,7 +49,7 @@ class Streams(NamedTuple):
 
 
 @contextmanager
-def opened(data: bytes, *, mime_type: str, limits: MediaLimits, path: str) -> Iterator[Streams]:
+def opened(data: bytes, *, mime_type: str, keep_sound: bool, limits: MediaLimits, path: str) -> Iterator[Streams]:
     """Open a container and choose its streams: at most one of video and one of audio.
 
     Subtitles, attachments, cover images and data are left out, and noted. What FFmpeg raises while the container is
@@ -58,6 +58,7 @@ def opened(data: bytes, *, mime_type: str, limits: MediaLimits, path: str) -> It
     Args:
         data: The encoded file.
         mime_type: As sniffed from the bytes, a key of `CONTAINER_FORMATS`.
+        keep_sound: Whether the sound beside video is chosen; without video it always is.
         limits: On the pixels of a frame and on memory; FFmpeg refuses to decode frames that are over them.
         path: Path of the block, for the error.
 
@@ -78,7 +79,7 @@ def opened(data: bytes, *, mime_type: str, limits: MediaLimits, path: str) -> It
             io_open=_refuse,
             metadata_errors="ignore",
         ) as container:
-            streams = _streams(container, path)
+            streams = _streams(container, keep_sound, path)
             if streams.video is not None:
                 _check_size(streams.video.codec_context, limits, path)
                 streams.video.codec_context.options = {"max_pixels": str(most)}
@@ -130,13 +131,14 @@ def _refuse(url: str, flags: int, options: dict[str, str]) -> NoReturn:
     raise PermissionError("it asks for another file")
 
 
-def _streams(container: Any, path: str) -> Streams:
+def _streams(container: Any, keep_sound: bool, path: str) -> Streams:
     from av.stream import Disposition
 
     if len(container.streams) > MAX_STREAMS:
         raise MediaLimitError(f"has more than {MAX_STREAMS} streams", path=path)
     videos = [each for each in container.streams.video if not each.disposition & Disposition.attached_pic]
-    video, audio = _only(videos, "video", path), _only(list(container.streams.audio), "audio", path)
+    video = _only(videos, "video", path)
+    audio = _only(list(container.streams.audio), "audio", path) if keep_sound or video is None else None
     if video is None and audio is None:
         raise MediaError("it holds neither video nor audio", path=path)
     for stream, codecs in ((video, _VIDEO_CODECS), (audio, _AUDIO_CODECS)):

@@ -83,22 +83,21 @@ def decode_video(
         MediaError: It is damaged, or has no frames.
     """
     frames: tuple[Frame, ...] = ()
-    with opened(data, mime_type=mime_type, limits=limits, path=path) as streams:
+    sound = None
+    how: dict[str, Any] = {"mime_type": mime_type, "keep_sound": config.keep_sound, "limits": limits, "path": path}
+    with opened(data, **how) as streams:
         notes, has_sound = streams.notes, streams.audio is not None
         if streams.video is not None:
             packets = _packets(streams.container, streams.video, limits, path)
             frames = tuple(_frames(streams.video, packets, config, limits, path, wanted))
             notes += (f"{len(frames)} of {len(packets)} frames",)
-    sound = None
-    if has_sound and (config.keep_sound or not frames):
-        with opened(data, mime_type=mime_type, limits=limits, path=path) as streams:  # it was read to its end
+    if has_sound:
+        with opened(data, **how) as streams:  # it was read to its end
             rate, channels, blocks = audio_blocks(streams, path)
             stated = stated_seconds(streams.audio)
             sound = join_blocks(
                 blocks, rate, channels, stated=stated, max_seconds=limits.max_seconds, path=path, wanted=wanted_rate
             )
-    elif has_sound:
-        notes += ("sound left out",)
     return DecodedVideo(frames, sound, notes)
 
 
@@ -173,12 +172,16 @@ class _Budget:
 def _packets(container: Any, video: Any, limits: MediaLimits, path: str) -> list[_Packet]:
     """Return the encoded frames: how many there are and when they are shown is counted, not read in the header."""
     packets: list[_Packet] = []
+    size = 0
     for packet in container.demux(video):
+        size += packet.size
         if packet.size and not packet.is_discard:
             shown = packet.dts if packet.pts is None else packet.pts
             packets.append(_Packet(len(packets) if shown is None else shown, packet.is_keyframe, packet))
         if len(packets) > MAX_FRAMES:
             raise MediaLimitError(f"has more than {MAX_FRAMES:,} frames", path=path)
+        if size > 2 * limits.max_bytes:  # Matroska may compress what is compressed already
+            raise MediaLimitError(f"holds more than {2 * limits.max_bytes:,} bytes when unpacked", path=path)
     if not packets:
         raise MediaError("the video has no frames", path=path)
     if (max(each.shown for each in packets) - _start(packets)) * video.time_base > limits.max_seconds:

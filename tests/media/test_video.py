@@ -152,6 +152,8 @@ def test_the_cost_of_decoding_is_limited() -> None:
         decode(data, max_video_pixels=64 * 48 * 20)
     with pytest.raises(MediaLimitError, match="its frames have more"):
         decode(data, max_total_pixels=64 * 48 * 7)
+    with pytest.raises(MediaLimitError, match="bytes when unpacked"):
+        decode(data, max_bytes=len(data) // 8)
     with pytest.raises(MediaLimitError, match="64 x 48 pixels"):
         decode(data, max_pixels=64 * 48 - 1)
     decode(record_video(grey_frames(25), g="1"), max_video_pixels=64 * 48 * 8)
