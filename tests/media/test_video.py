@@ -171,18 +171,38 @@ def test_streams_beside_one_of_video_and_one_of_audio() -> None:
     assert "1 attachment streams left out" in decode(buffer.getvalue()).notes
 
 
-@pytest.mark.parametrize(("number", "reason"), [(2, "2 audio streams"), (40, "16 streams")])
-def test_several_streams_of_a_kind_are_refused(number: int, reason: str) -> None:
+def with_several_sounds(number: int, *, with_video: bool = False) -> bytes:
+    """Return a file with several audio streams."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as file:
         streams = [file.add_stream("aac", rate=16_000, layout="mono") for _ in range(number)]
+        if with_video:
+            video = file.add_stream("libx264", rate=10)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            for pixels in grey_frames(3):
+                file.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            file.mux(video.encode(None))
         for stream in streams:
             frame = av.AudioFrame.from_ndarray(TONE[None], format="fltp", layout="mono")
             frame.sample_rate, frame.pts = 16_000, 0
             for each in (frame, None):
                 file.mux(stream.encode(each))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("number", "reason"), [(2, "2 audio streams"), (40, "16 streams")])
+def test_several_streams_of_a_kind_are_refused(number: int, reason: str) -> None:
     with pytest.raises(MediaError, match=reason):
-        decode(buffer.getvalue())
+        decode(with_several_sounds(number))
+
+
+def test_sound_matters_only_where_it_is_kept() -> None:
+    data = with_several_sounds(2, with_video=True)
+    silent = decode(data, VideoConfig())
+    assert silent.sound is None
+    assert silent.notes == ("2 audio streams left out", "3 of 3 frames")
+    with pytest.raises(UnsupportedMediaError, match="2 audio streams"):
+        decode(data)
 
 
 def test_frames_may_change_their_size_on_the_way() -> None:
