@@ -14,7 +14,7 @@ from PIL import Image
 
 from smoothguard_guardrail.config import MediaLimits, VideoConfig
 from smoothguard_guardrail.errors import MediaError
-from smoothguard_guardrail.media.audio import decode_audio, encode_audio
+from smoothguard_guardrail.media.audio import decode_audio, encode_audio, resample
 from smoothguard_guardrail.media.formats import Encoded
 from smoothguard_guardrail.media.image import encode_image
 from smoothguard_guardrail.media.video import decode_video
@@ -24,7 +24,17 @@ _QUALITY = {"crf": "12", "preset": "veryfast"}
 """Lower ones keep no more of the noise: what is lost is lost to 4:2:0, which averages colours over four pixels."""
 _TICKS = 1000
 _AUDIO_BITRATE = 192_000
-_NO_LIMITS = MediaLimits(max_pixels=2**28, max_decoding_mib=2**14, max_video_pixels=2**40, max_total_pixels=2**40)
+_AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
+_NO_LIMITS = MediaLimits(
+    max_bytes=2**31,
+    max_pixels=2**28,
+    max_decoding_mib=2**14,
+    max_video_pixels=2**40,
+    max_total_pixels=2**40,
+    max_seconds=1e6,
+)
+_LEAST_SD = 2**-15
+"""Weaker noise is lost in any 16-bit file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +91,31 @@ class VideoFile:
         for part, sd in zip(clean, sds, strict=True):
             low = 0 if part.ndim == 3 else -1
             noisy.append((part + sd * torch.randn(part.shape, generator=generator)).clamp_(low, 1))
-        encoded = [encode_image(part, "PNG") for part in noisy[: len(self.seconds)]]
-        encoded += [encode_audio(part, self.sampling_rate or 0) for part in noisy[len(self.seconds) :]]
-        config = VideoConfig(max_frames=256, keep_sound=True)
-        video = decode_video(self.write(encoded).data, mime_type=MP4, config=config, limits=_NO_LIMITS, path="video")
+        number = len(self.seconds)
+        encoded = [encode_image(part, "PNG") for part in noisy[:number]]
+        encoded += [encode_audio(part, self.sampling_rate or 0) for part in noisy[number:]]
+        steady = VideoFile(tuple(map(float, range(number))), self.sampling_rate)  # so that every frame is found again
+        video = decode_video(
+            steady.write(encoded).data,
+            mime_type=MP4,
+            config=VideoConfig(max_frames=256, keep_sound=True),
+            limits=_NO_LIMITS,
+            path="video",
+            wanted_rate=lambda _: self.sampling_rate,
+        )
         after = [frame.image.unit for frame in video.frames]
         after += [video.sound.waveform] if video.sound is not None else []
-        return [_sd(new, old) / _sd(made, old) for new, made, old in zip(after, noisy, clean, strict=True)]
+        return [_kept(new, made, old) for new, made, old in zip(after, noisy, clean, strict=True)]
 
 
 class _Sound:
     """The audio stream of a new video."""
 
     def __init__(self, container: Any, part: Encoded) -> None:
-        waveform, rate, _ = decode_audio(part.data, mime_type=part.mime_type, max_seconds=1e9, path="video")
+        waveform, rate, _ = decode_audio(part.data, mime_type=part.mime_type, max_seconds=1e6, path="video")
+        if rate not in _AAC_RATES:
+            new_rate = next((each for each in _AAC_RATES if each > rate), _AAC_RATES[-1])
+            waveform, rate = resample(waveform, rate, new_rate), new_rate
         self._container = container
         self._waveform = waveform.numpy()
         self._layout = "mono" if len(waveform) == 1 else f"{len(waveform)}c"
@@ -118,6 +139,11 @@ def _even(pixels: np.ndarray) -> np.ndarray:
     """Repeat the last row and column where their number is odd: 4:2:0 needs pairs."""
     height, width = pixels.shape[:2]
     return np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _kept(new: torch.Tensor, made: torch.Tensor, old: torch.Tensor) -> float:
+    sd = _sd(made, old)
+    return 1.0 if sd < _LEAST_SD else _sd(new, old) / sd
 
 
 def _sd(noisy: torch.Tensor, clean: torch.Tensor) -> float:

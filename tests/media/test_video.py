@@ -359,3 +359,10 @@ def test_a_new_video_keeps_two_thirds_of_the_noise(sigma: float) -> None:
     *frames, sound = file.kept_noise([*clean, 0.5 * torch.from_numpy(TONE)[None]], [sigma, sigma, 0.03])
     assert frames == pytest.approx([0.71, 0.71], abs=0.04)
     assert sound == pytest.approx(1, abs=0.1)
+
+
+def test_the_noise_is_measured_whatever_the_times_and_the_rate() -> None:
+    grey = torch.full((3, 32, 32), 0.5)
+    file = VideoFile(seconds=(0.0, 50.0, 50.0001, 590.0), sampling_rate=10_000)  # AAC knows no such rate
+    assert file.kept_noise([grey] * 4 + [torch.zeros(1, 9_000)], [0.1] * 4 + [0.0])[-1] == 1
+    assert file.kept_noise([grey] * 4 + [torch.zeros(1, 9_000)], [0.1] * 4 + [0.05])[-1] == pytest.approx(1, abs=0.1)
