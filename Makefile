@@ -28,7 +28,7 @@ endef
 	$(call install,--constraint constraints.txt --editable "$(EXTRAS)" --group dev --group docs)
 
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
-	$(call install,--constraint constraints-lowest.txt --editable .[media] --group test)
+	$(call install,--constraint constraints-lowest.txt --editable . --group test)
 
 .venv-newest/.installed: pyproject.toml
 	$(call install,--upgrade --upgrade-strategy eager --editable "$(EXTRAS)" --group dev --group docs)

@@ -26,15 +26,13 @@ from benchmarks.fuzz.images import hostile_image
 from benchmarks.fuzz.pdfs import hostile_pdf
 from benchmarks.fuzz.videos import hostile_video
 from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail.config import MediaConfig, VideoConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import MediaError
 from smoothguard_guardrail.media import prepare
 
-CONFIG = SmoothGuardConfig(
-    device="cpu", media=MediaConfig(video=VideoConfig(send_as="video", keep_sound=True, animated_images=True))
-)
+_VIDEO = {"send_as": "video", "keep_sound": True, "animated_images": True}
+CONFIG = SmoothGuardConfig(device="cpu").override(media={"pdf": {"timeout": 5}, "video": _VIDEO})
 _MAKERS = {"image": hostile_image, "audio": hostile_audio, "pdf": hostile_pdf, "video": hostile_video}
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}|object at", re.IGNORECASE)
 MAX_MESSAGE = 500

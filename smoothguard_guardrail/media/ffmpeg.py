@@ -148,7 +148,7 @@ def _streams(container: Any, keep_sound: bool, path: str) -> Streams:
             name = stream.codec_context.name if stream.codec_context else "unknown"
             raise UnsupportedMediaError(f"its {stream.type} codec ({name}) is not decoded", path=path)
     others = [each.type or "unknown" for each in container.streams if each not in (video, audio)]
-    notes = tuple(f"{others.count(kind)} {kind} streams left out" for kind in sorted(set(others)))
+    notes = tuple(f"{kind} streams left out: {others.count(kind)}" for kind in sorted(set(others)))
     return Streams(container, video, audio, notes)
 
 

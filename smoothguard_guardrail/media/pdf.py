@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 PDF = "application/pdf"
 _SCRIPT = Path(__file__).with_name("pdf_process.py")
 _MAX_MIB = 1024
-"""Address space of the process that draws; a page of 25 million pixels takes about 300 MiB."""
+"""Address space of the process that draws: enough for a page of 24.5 million pixels."""
 _INHERITED = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "TMP", "TEMP")
 """What a process needs of the environment to start Python; no secret is among it."""
 _ERRORS = {"unsupported": UnsupportedMediaError, "limit": MediaLimitError, "damaged": MediaError}
@@ -133,7 +133,7 @@ def _facts(line: bytes) -> dict[str, Any]:
 def _notes(facts: dict[str, Any], config: PdfConfig) -> tuple[str, ...]:
     notes = [f"drawn at {facts['dpi']:.3g} dpi"] if facts["dpi"] < 0.999 * config.dpi else []
     if facts["num_embedded"]:
-        notes.append(f"{facts['num_embedded']} embedded files left out")
+        notes.append(f"embedded files left out: {facts['num_embedded']}")
     return tuple(notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -19,7 +20,7 @@ from smoothguard_guardrail import (
     UnsupportedMediaError,
     VideoConfig,
 )
-from smoothguard_guardrail.config import MediaLimits
+from smoothguard_guardrail.config import MediaConfig, MediaLimits
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView, ModelInput
 from smoothguard_guardrail.core.provider_sizes import shortest_side
@@ -281,7 +282,7 @@ def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int
 def film(**encoder: Any) -> dict[str, Any]:
     """Return a block with a video of four equal frames of medium grey."""
     frames = [np.full((96, 128, 3), 128, np.uint8)] * 4
-    return {"type": "video", "base64": corpus.base64.b64encode(record_video(frames, **encoder)).decode()}
+    return {"type": "video", "base64": base64.b64encode(record_video(frames, **encoder)).decode()}
 
 
 def test_every_frame_of_a_video_has_noise_of_its_own() -> None:
@@ -299,7 +300,7 @@ def test_the_noise_that_a_new_video_keeps_is_recorded() -> None:
     [request] = made.render(0, 1)
     [found] = scan(request)
     video = decode_video(
-        corpus.base64.b64decode(found.value), mime_type="video/mp4", config=VideoConfig(), limits=MediaLimits(), path=""
+        base64.b64decode(found.value), mime_type="video/mp4", config=VideoConfig(), limits=MediaLimits(), path=""
     )
     arrived = [float(frame.image.unit.std()) for frame in video.frames]
     assert [record.effective_sd for record in made.records()] == pytest.approx(arrived, rel=0.05)
@@ -313,3 +314,47 @@ def test_a_new_video_that_keeps_too_little_of_the_noise_is_refused(monkeypatch: 
         UnsupportedMediaError, match=r"^messages\[0\]\.content\[1\]: a new video leaves only \d+% of the"
     ):
         made.render(0, 1)
+
+
+def paper(data: bytes = corpus.PDF) -> dict[str, Any]:
+    return {"type": "file", "base64": base64.b64encode(data).decode(), "mime_type": "application/pdf"}
+
+
+def pages_of(made: RequestPerturber, *, count: int = 1) -> list[list[Any]]:
+    """Return the images of every request, whether they are blocks or the pages of a PDF."""
+    return [[medium.tensor for medium in prepare(request, MediaConfig()).media] for request in made.render(0, count)]
+
+
+@pytest.mark.parametrize("send_as", ["images", "pdf"])
+def test_every_page_of_a_pdf_has_noise_of_its_own(send_as: str) -> None:
+    white = corpus.pdf(b"1 g 0 0 32 24 re f", b"0.5 g 0 0 32 24 re f", b"0.5 g 0 0 32 24 re f")
+    media = {"pdf": {"send_as": send_as, "dpi": 72}}
+    made = perturber(paper(white), model_info=sees(24), sigma=0.1, media=media)
+    first, second = pages_of(made, count=2)
+    grey = [each[:, :24, :32] - each.mean() for each in (*first[1:], *second[1:])]
+    assert len({tuple(each[:, :9, :9].flatten().tolist()) for each in grey}) == 4
+    for record, each in zip(made.records()[1:], first[1:], strict=True):
+        assert (record.mime_type, record.size, record.perturbed_size) == ("application/pdf", (32, 24), (32, 24))
+        assert record.noise_sd == pytest.approx(0.1, rel=0.1)
+        assert record.effective_sd == (record.noise_sd if send_as == "images" else None)
+        assert record.size_known_by == (made._input.model_info.known_by if send_as == "images" else "nothing")
+        assert 0.05 < float(each.std()) < 0.12
+    [again, _] = pages_of(perturber(paper(white), model_info=sees(24), sigma=0.1, media=media), count=2)
+    assert all(map(torch.equal, first, again))
+
+
+def test_a_model_that_takes_tensors_gets_pages_as_tensors() -> None:
+    made = perturber(paper(), model_info=sees(24, accepts_tensors=True), media={"pdf": {"send_as": "pdf"}})
+    [[message]] = made.render(0, 1)
+    assert [block["type"] for block in message.content] == ["text", "text", "image", "text", "image"]
+    assert [tuple(block["image"].shape) for block in message.content[2::2]] == [(3, 24, 32)] * 2
+    assert all(record.effective_sd is not None for record in made.records())
+
+
+@pytest.mark.parametrize("send_as", ["images", "pdf"])
+def test_a_long_page_of_a_pdf_goes_in_bands(send_as: str) -> None:
+    long = corpus.pdf(b"", page=b"/MediaBox[0 0 300 3000]")
+    made = perturber(paper(long), media={"pdf": {"send_as": send_as, "dpi": 72}})
+    [bands] = pages_of(made)
+    assert {max(band.shape) for band in bands} == {1024 if send_as == "images" else 2134}
+    assert made.records()[0].notes == (f"sent in {len(bands)} bands",)

@@ -168,7 +168,7 @@ def test_streams_beside_one_of_video_and_one_of_audio() -> None:
         for pixels in grey_frames(3):
             file.mux(video.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         file.mux(video.encode(None))
-    assert "1 attachment streams left out" in decode(buffer.getvalue()).notes
+    assert "attachment streams left out: 1" in decode(buffer.getvalue()).notes
 
 
 def with_several_sounds(number: int, *, with_video: bool = False) -> bytes:
@@ -200,7 +200,7 @@ def test_sound_matters_only_where_it_is_kept() -> None:
     data = with_several_sounds(2, with_video=True)
     silent = decode(data, VideoConfig())
     assert silent.sound is None
-    assert silent.notes == ("2 audio streams left out", "3 of 3 frames")
+    assert silent.notes == ("audio streams left out: 2", "3 of 3 frames")
     with pytest.raises(UnsupportedMediaError, match="2 audio streams"):
         decode(data)
 
