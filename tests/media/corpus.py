@@ -19,7 +19,7 @@ import torch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from PIL import Image
 
-from tests.media.recorded import photo, record_sound, record_video
+from tests.media.recorded import record_sound, record_video
 
 PIXELS = np.random.default_rng(0).integers(60, 200, (24, 32, 3), dtype=np.uint8)
 WAVEFORM = (0.3 * np.sin(np.arange(1600) / 9)).astype(np.float32)
@@ -84,7 +84,6 @@ PDF = pdf()
 BROKEN_PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
 MP4 = record_video([PIXELS, PIXELS // 2], sound=WAVEFORM)
 M4A = record_sound(WAVEFORM, "ipod")
-HEIC = photo(PIXELS)
 MIDI = b"MThd" + bytes(60)
 """A format that is known, and not decoded."""
 PNG64 = base64.b64encode(PNG).decode()
@@ -92,7 +91,6 @@ WAV64 = base64.b64encode(WAV).decode()
 PDF64 = base64.b64encode(PDF).decode()
 MP464 = base64.b64encode(MP4).decode()
 M4A64 = base64.b64encode(M4A).decode()
-HEIC64 = base64.b64encode(HEIC).decode()
 MIDI64 = base64.b64encode(MIDI).decode()
 PDF_URI = f"data:application/pdf;base64,{PDF64}"
 PNG_URI = f"data:image/png;base64,{PNG64}"
@@ -114,7 +112,7 @@ class Case:
 
 def originals() -> tuple[bytes, ...]:
     """Return every encoding of the image and the audio that a guarded model must not see."""
-    files = (PNG, WAV, PDF, MP4, M4A, HEIC)
+    files = (PNG, WAV, PDF, MP4, M4A)
     halves = [base64.b64encode(file)[40:-40] for file in files]
     return *files, *halves, PIXELS.tobytes(), WAVEFORM.tobytes()
 
@@ -187,7 +185,6 @@ _LANGCHAIN = [
     _video("v1 video", {"type": "video", "base64": MP464, "mime_type": "video/mp4"}),
     _video("v1 video that calls itself an image", {"type": "image", "base64": MP464, "mime_type": "image/png"}),
     _block("v1 audio that calls itself a video", {"type": "video", "base64": M4A64}, "audio"),
-    _block("v1 heic", {"type": "image", "base64": HEIC64, "mime_type": "image/heic"}),
     _pdf("v1 pdf", {"type": "file", "base64": PDF64, "mime_type": "application/pdf"}),
     _pdf("v1 pdf that calls itself an image", {"type": "image", "base64": PDF64, "mime_type": "image/png"}),
     _bad("v1 two payloads", {"type": "image", "base64": PNG64, "url": URL}, "unknown"),

@@ -19,11 +19,12 @@ from smoothguard_guardrail.media.formats import CONTAINER_FORMATS, sniff
 from smoothguard_guardrail.media.video import DecodedVideo, decode_animation, decode_video
 from smoothguard_guardrail.media.video_file import VideoFile
 from tests.media import corpus
-from tests.media.recorded import grey_frames, record_sound, record_video
+from tests.media.recorded import grey_frames, photo, record_sound, record_video
 
 HOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"stbl")
 """MP4 boxes that hold boxes."""
 PATH = "messages[0].content[1]"
+HEIC = photo(corpus.PIXELS)
 TONE = (0.3 * np.sin(np.arange(16_000) / 9)).astype(np.float32)
 
 
@@ -282,7 +283,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
         record_video(grey_frames(12), "webm", "vp8", sound=np.tile(TONE, 1), sound_codec="libopus"),
         record_video(grey_frames(12), "avi", "mpeg4"),
         record_sound(TONE[:4_000], "adts"),
-        corpus.HEIC,
+        HEIC,
     ],
     ids=["mp4", "webm", "avi", "adts", "heic"],
 )
@@ -318,7 +319,7 @@ def test_files_without_frames_or_sound_are_errors(data: bytes) -> None:
         decode(data)
 
 
-@pytest.mark.parametrize(("package", "data"), [("av", corpus.MP4), ("av", corpus.M4A), ("pillow_heif", corpus.HEIC)])
+@pytest.mark.parametrize(("package", "data"), [("av", corpus.MP4), ("av", corpus.M4A), ("pillow_heif", HEIC)])
 def test_without_the_extra_the_policy_decides(package: str, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     messages = [corpus.HumanMessage([{"type": "file", "base64": base64.b64encode(data).decode()}])]
