@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
     from smoothguard_guardrail.observability.safety_log.handler import SafetyLogHandler
     from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, Voter
-    from smoothguard_guardrail.result import Cluster, GuardResult, Medium, Sample
+    from smoothguard_guardrail.result import Cluster, GuardRecord, GuardResult, Medium, Sample, VotePolicy
 
 __version__ = "0.1.0"
 
@@ -52,6 +52,7 @@ _MODULES = {
     "ConfigurationError": "errors",
     "Embedder": "protocols",
     "GuardComponents": "core.components",
+    "GuardRecord": "result",
     "GuardResult": "result",
     "ImageConfig": "config",
     "InputError": "errors",
@@ -77,6 +78,7 @@ _MODULES = {
     "UnsupportedMediaError": "errors",
     "VideoConfig": "config",
     "VoteConfig": "config",
+    "VotePolicy": "result",
     "Voter": "protocols",
 }
 
@@ -89,6 +91,7 @@ __all__ = [
     "ConfigurationError",
     "Embedder",
     "GuardComponents",
+    "GuardRecord",
     "GuardResult",
     "ImageConfig",
     "InputError",
@@ -114,6 +117,7 @@ __all__ = [
     "UnsupportedMediaError",
     "VideoConfig",
     "VoteConfig",
+    "VotePolicy",
     "Voter",
     "__version__",
 ]

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "attacks": BASE | {"models"},
     "evaluation": PRODUCT | {"hosts", "models", "attacks"},
     "serving": PRODUCT | {"hosts", "observability"},
+    "integrations": BASE,
     "cli": PRODUCT | {"hosts", "models", "attacks", "evaluation", "observability", "serving"},
 }
 

@@ -68,7 +68,10 @@ IMAGES: dict[str, tuple[bytes, np.ndarray]] = {
     "I": (saved(Image.fromarray(WORDS.astype(np.int32)), "TIFF"), SHADES),
     "F": (saved(Image.fromarray(SHADES.astype(np.float32)), "TIFF"), SHADES),
     "CMYK": (saved(Image.fromarray((SHADES * 255).astype(np.uint8)).convert("CMYK"), "TIFF"), SHADES),
-    "YCbCr": (saved(Image.fromarray((SHADES * 255).astype(np.uint8)).convert("YCbCr"), "TIFF"), SHADES),
+    "YCbCr": (
+        saved(Image.fromarray((SHADES * 255).astype(np.uint8)).convert("YCbCr"), "TIFF", compression="tiff_lzw"),
+        SHADES,
+    ),
     "EXIF orientation": (sideways(), np.rot90(SHADES, -1)),
     "first frame": (
         saved(Image.new("RGB", (6, 8)), "GIF", save_all=True, append_images=[Image.new("RGB", (6, 8), "white")]),
