@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         PdfConfig,
         RemotePolicy,
         SmoothGuardConfig,
+        VideoConfig,
         VoteConfig,
     )
     from smoothguard_guardrail.core.components import GuardComponents
@@ -75,6 +76,7 @@ _MODULES = {
     "SmoothGuardMiddleware": "hosts.middleware",
     "SmoothGuardRunnable": "hosts.runnable",
     "UnsupportedMediaError": "errors",
+    "VideoConfig": "config",
     "VoteConfig": "config",
     "VotePolicy": "result",
     "Voter": "protocols",
@@ -113,6 +115,7 @@ __all__ = [
     "SmoothGuardMiddleware",
     "SmoothGuardRunnable",
     "UnsupportedMediaError",
+    "VideoConfig",
     "VoteConfig",
     "VotePolicy",
     "Voter",

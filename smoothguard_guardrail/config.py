@@ -193,13 +193,15 @@ class MediaLimits(_Settings):
     max_bytes: int = Field(default=20 * 2**20, gt=0)
     """Encoded bytes of one medium."""
     max_pixels: int = Field(default=25_000_000, gt=0)
-    """Width times height of one image."""
+    """Width times height of one image or frame."""
     max_decoding_mib: int = Field(default=200, gt=0)
-    """Memory in MiB that decoding one image may take, as estimated from its pixels and format."""
+    """Memory in MiB that decoding one image or video may take, as estimated from its pixels and format."""
     max_total_pixels: int = Field(default=100_000_000, gt=0)
-    """Sum of the pixels of all images in one request."""
+    """Sum of the pixels of all images and frames in one request."""
     max_seconds: float = Field(default=600.0, gt=0)
-    """Duration of one audio file."""
+    """Duration of one audio file or video."""
+    max_video_pixels: int = Field(default=2_500_000_000, gt=0)
+    """Pixels of all frames of one video that are decoded to reach those that are sent: it bounds the time."""
     max_total_seconds: float = Field(default=600.0, gt=0)
     """Sum of the durations of all audio files in one request."""
     max_count: int = Field(default=16, gt=0)
@@ -247,6 +249,20 @@ class PdfConfig(_Settings):
         return self
 
 
+class VideoConfig(_Settings):
+    """How videos are read, and what the model gets in their place."""
+
+    send_as: Literal["frames", "video"] = "frames"
+    """`frames`: an image block per frame, where the video is a block of its own in a message's content, and a video of
+    such frames elsewhere. `video`: always a video (MP4), in the block's own shape."""
+    max_frames: int = Field(default=8, ge=1, le=256)
+    """Frames that the model gets, evenly spaced in time."""
+    keep_sound: bool = False
+    """Whether the sound goes along, for models that hear: as an audio block, or inside the new video."""
+    animated_images: bool = False
+    """Whether a GIF, WebP, PNG or AVIF that moves is taken as a video. Otherwise its first frame is an image."""
+
+
 class MediaConfig(_Settings):
     """Which media are accepted."""
 
@@ -255,6 +271,7 @@ class MediaConfig(_Settings):
     limits: MediaLimits = Field(default_factory=MediaLimits)
     remote: RemotePolicy = Field(default_factory=RemotePolicy)
     pdf: PdfConfig = Field(default_factory=PdfConfig)
+    video: VideoConfig = Field(default_factory=VideoConfig)
 
 
 class SmoothGuardConfig(_Settings):

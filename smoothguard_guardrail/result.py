@@ -97,7 +97,7 @@ class Medium(_Record):
     path: str
     """Where it is, such as `messages[0].content[1]`."""
     kind: str
-    """`image`, `audio`, or the kind of a block that could not be guarded (`video`, `pdf`, `unknown`, ...)."""
+    """`image`, `audio`, or the kind of a block that could not be guarded (`file`, `unknown`, ...)."""
     action: MediaAction
     """`perturbed`; or `dropped` / `passed` when `on_unsupported` says so."""
     mime_type: str | None = None
@@ -118,7 +118,8 @@ class Medium(_Record):
     noise_sd: float | None = None
     """Measured standard deviation of the change, clipping included, in units of [0, 1] pixels or of the waveform."""
     effective_sd: float | None = None
-    """What is left of it at the model's input, in the same units; None where it is unknown what the model sees."""
+    """What is left of it at the model's input, in the same units; None where it is unknown what the model sees. In
+    a new video: what its codec leaves, if no more is known."""
     notes: tuple[str, ...] = ()
     """Facts for a reader: `first frame of 12`, `alpha composited on white`, ..."""
 

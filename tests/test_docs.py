@@ -43,6 +43,7 @@ from smoothguard_guardrail import (
     PdfConfig,
     RemotePolicy,
     SmoothGuardConfig,
+    VideoConfig,
     VoteConfig,
 )
 from smoothguard_guardrail.cli import app
@@ -281,6 +282,7 @@ GROUPS: list[type[BaseModel]] = [
     MediaConfig,
     MediaLimits,
     PdfConfig,
+    VideoConfig,
     RemotePolicy,
 ]
 

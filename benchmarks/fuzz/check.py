@@ -24,14 +24,16 @@ from benchmarks.fuzz.audio import hostile_audio
 from benchmarks.fuzz.damage import Case
 from benchmarks.fuzz.images import hostile_image
 from benchmarks.fuzz.pdfs import hostile_pdf
+from benchmarks.fuzz.videos import hostile_video
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import MediaError
 from smoothguard_guardrail.media import prepare
 
-CONFIG = SmoothGuardConfig(device="cpu").override(media={"pdf": {"timeout": 5}})
-_MAKERS = {"image": hostile_image, "audio": hostile_audio, "pdf": hostile_pdf}
+_VIDEO = {"send_as": "video", "keep_sound": True, "animated_images": True}
+CONFIG = SmoothGuardConfig(device="cpu").override(media={"pdf": {"timeout": 5}, "video": _VIDEO})
+_MAKERS = {"image": hostile_image, "audio": hostile_audio, "pdf": hostile_pdf, "video": hostile_video}
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}|object at", re.IGNORECASE)
 MAX_MESSAGE = 500
 """Characters of an error's message; more is the attacker's text."""

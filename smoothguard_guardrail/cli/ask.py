@@ -28,7 +28,7 @@ _RESOLUTION_HELP = "Longest side in pixels at which noise is added, or `auto` or
 
 def ask(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="FILE... QUESTION", help="Images, audio files or PDFs, then the question.")
+        list[str], typer.Argument(metavar="FILE... QUESTION", help="Images, audio, videos or PDFs, then the question.")
     ],
     model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
     preset: Annotated[presets.Preset | None, typer.Option(help=_PRESET_HELP)] = None,
@@ -48,7 +48,7 @@ def ask(
     as_json: Annotated[bool, typer.Option("--json", help="Print answer and record as JSON.")] = False,
     unguarded: Annotated[bool, typer.Option("--unguarded", help="Ask the model once, without the guard.")] = False,
 ) -> None:
-    """Ask a model about images or audio, through the guard.
+    """Ask a model about images, audio, videos or PDFs, through the guard.
 
     The answer goes to stdout, then the verdict to stderr. Exit codes: 2 bad input, 3 too few answers, 1 any other
     failure.

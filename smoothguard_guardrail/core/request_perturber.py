@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import ModelInput
-from smoothguard_guardrail.errors import AdapterError, MediaLimitError
+from smoothguard_guardrail.errors import AdapterError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media import (
     DecodedMedium,
+    Encoded,
     PreparedRequest,
     RenderedMedium,
     choose_encoding,
@@ -30,6 +31,8 @@ from smoothguard_guardrail.result import Medium
 # Values that are perturbed at once: larger media are perturbed a few copies at a time.
 _CHUNK_VALUES = 6_000_000
 _PART = 2**20
+# Share of the noise that must be left after the codec of a new video.
+_LEAST_KEPT = 0.5
 # Bytes of the encoded copies that are held at once; see `RequestPerturber.max_wave`.
 _BYTES_IN_FLIGHT = 48 * 2**20
 _BYTES_PER_PIXEL = 4.0
@@ -68,6 +71,7 @@ class RequestPerturber:
             self._bands_of(medium, values) for medium, values in zip(prepared.media, self._originals, strict=True)
         ]
         self._noise_sd: list[float | None] = [None] * len(prepared.media)
+        self._kept: dict[int, float] = {}
 
     @property
     def max_wave(self) -> int:
@@ -88,6 +92,7 @@ class RequestPerturber:
         if not num_noisy:
             return clean
         copies = [self._perturbed(index, first_index, num_noisy) for index in range(len(self._originals))]
+        self._measure_codecs(copies)
         requests = clean
         for _ in range(num_noisy):  # what is written into its request is let go of
             requests.append(self._prepared.render([rendered.pop(0) for rendered in copies]))
@@ -119,6 +124,8 @@ class RequestPerturber:
             gain = self._input.image_gain(height, width)
         elif self._input.model_info.sampling_rate is None:
             gain = None
+        if index in self._kept:
+            gain = (gain or 1.0) * self._kept[index]
         if gain is not None and noise_sd is not None:
             facts["effective_sd"] = noise_sd * gain
         if len(self._bands[index]) > 1:
@@ -187,13 +194,39 @@ class RequestPerturber:
             changes += found
             yield from copies.cpu()
 
+    def _measure_codecs(self, copies: Sequence[Sequence[RenderedMedium]]) -> None:
+        """Measure, once, what the codec of a new file leaves of the noise on its parts.
+
+        Raises:
+            UnsupportedMediaError: It is less than half.
+        """
+        for _, group in groupby(enumerate(self._prepared.media), key=lambda pair: id(pair[1].container)):
+            indices, media = zip(*group, strict=True)
+            kept_noise = media[0].container and media[0].container.kept_noise
+            if kept_noise is None or indices[0] in self._kept or not isinstance(copies[indices[0]][0], Encoded):
+                continue
+            clean, sds = ([self._unit(index) for index in indices], [self._noise_sd[index] or 0.0 for index in indices])
+            self._kept |= zip(indices, kept_noise(clean, sds), strict=True)
+            least = min(self._kept[index] for index in indices)
+            if least < _LEAST_KEPT:
+                raise UnsupportedMediaError(
+                    f"a new video leaves only {least:.0%} of the noise: set `media.video.send_as` to `frames`",
+                    path=media[0].found.path,
+                )
+
     def _encoding(self, index: int, noisy: torch.Tensor) -> str:
         """Return how the copies of a wave are encoded, tried on its first one."""
         medium = self._prepared.media[index]
-        encoded = (
-            medium.kind == "image" and medium.found.form != "object" and not self._input.model_info.accepts_tensors
-        )
-        return choose_encoding(noisy, self._unit(index)) if encoded else "PNG"
+        file = medium.container
+        in_video = file is not None and file.kept_noise is not None and not file.as_blocks
+        if (
+            medium.kind != "image"
+            or medium.found.form == "object"
+            or in_video
+            or self._input.model_info.accepts_tensors
+        ):
+            return "PNG"
+        return choose_encoding(noisy, self._unit(index))
 
     def _rendered(self, index: int, copies: Iterable[torch.Tensor], encoding: str = "PNG") -> list[RenderedMedium]:
         """Return copies as they stand in requests; they are encoded while the next ones are made."""

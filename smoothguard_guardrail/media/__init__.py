@@ -1,4 +1,4 @@
-"""The only decoder of images and audio: from messages to tensors and back. Importing it loads torch."""
+"""The only decoder of media: from messages to tensors and back. Importing it loads torch."""
 
 from smoothguard_guardrail.media.audio import resample
 from smoothguard_guardrail.media.decoded_medium import DecodedMedium

@@ -66,22 +66,55 @@ def decode_audio(
             if sound.format not in AUDIO_FORMATS[mime_type]:
                 raise MediaError(f"expected {mime_type} by its first bytes, got {sound.format}", path=path)
             rate, channels = int(sound.samplerate), int(sound.channels)
-            _check(rate, channels, path)
-            most = int(min(max_seconds * rate, max_seconds * _VALUES_PER_SECOND / channels))
-            new_rate = None if wanted is None else wanted(rate)
             sound.seekable = lambda: False  # soundfile seeks after every block, which fails where no length is stated
-            blocks = _blocks(sound, most, max_seconds, path)
-            if new_rate is None:
-                found = [torch.from_numpy(block.T) for block in blocks]
-                waveform = torch.cat(found, dim=1) if found else torch.zeros(channels, 0)
-            else:
-                waveform = _resampled((block.mean(axis=1) for block in blocks), rate, new_rate)[None]
+            stated = sound.frames / max(1, rate) if 0 <= sound.frames < _UNKNOWN_FRAMES else 0.0
+            return join_blocks(
+                _blocks(sound), rate, channels, stated=stated, max_seconds=max_seconds, path=path, wanted=wanted
+            )
     except MediaError:
         raise
     except Exception as error:  # libsndfile's errors, and what its bindings raise on hostile headers
         raise MediaError(
             f"the audio cannot be decoded: it begins like {mime_type}, but is damaged", path=path
         ) from error
+
+
+def join_blocks(
+    blocks: Iterable[NDArray[np.float32]],
+    rate: int,
+    channels: int,
+    *,
+    stated: float,
+    max_seconds: float,
+    path: str,
+    wanted: RateRule | None,
+) -> DecodedAudio:
+    """Join decoded blocks under the limits.
+
+    Args:
+        blocks: Each (samples, channels); decoded one by one, since the length in a header may be wrong or missing.
+        rate: Sampling rate in Hz.
+        channels: Number of channels.
+        stated: Seconds that the header states; 0 if it does not.
+        max_seconds: Longest duration.
+        path: Path of the block, for the error.
+        wanted: See `decode_audio`.
+
+    Raises:
+        MediaLimitError: It is too long, or has too many channels or samples per second.
+        MediaError: It is empty.
+    """
+    _check(rate, channels, path)
+    most = int(min(max_seconds * rate, max_seconds * _VALUES_PER_SECOND / channels))
+    if stated * rate > most:
+        raise MediaLimitError(f"is longer than {max_seconds:g} s", path=path)
+    new_rate = None if wanted is None else wanted(rate)
+    counted = _counted(blocks, most, max_seconds, path)
+    if new_rate is None:
+        found = [torch.from_numpy(block.T) for block in counted]
+        waveform = torch.cat(found, dim=1) if found else torch.zeros(channels, 0)
+    else:
+        waveform = _resampled((block.mean(axis=1) for block in counted), rate, new_rate)[None]
     if not waveform.numel():
         raise MediaError("the audio is empty", path=path)
     rate = rate if new_rate is None else new_rate
@@ -115,17 +148,22 @@ def _check(rate: int, channels: int, path: str) -> None:
         raise MediaLimitError(f"has {rate:,} samples per second; at most {MAX_RATE:,} are allowed", path=path)
 
 
-def _blocks(sound: Any, most: int, max_seconds: float, path: str) -> Iterator[NDArray[np.float32]]:
-    """Read to the end block by block, (samples, channels): the length in a header may be wrong or missing."""
+def _blocks(sound: Any) -> Iterator[NDArray[np.float32]]:
+    """Read to the end block by block, (samples, channels)."""
+    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+        yield block
+
+
+def _counted(
+    blocks: Iterable[NDArray[np.float32]], most: int, max_seconds: float, path: str
+) -> Iterator[NDArray[np.float32]]:
+    """Yield blocks, without what is not a number, until there are too many samples."""
     total = 0
-    known = sound.frames if 0 <= sound.frames < _UNKNOWN_FRAMES else 0
-    while known <= most and total <= most:
-        block = sound.read(_BLOCK, dtype="float32", always_2d=True)
-        if not len(block):
-            return
+    for block in blocks:
         total += len(block)
+        if total > most:
+            raise MediaLimitError(f"is longer than {max_seconds:g} s", path=path)
         yield np.nan_to_num(block, copy=False, posinf=1.0, neginf=-1.0)
-    raise MediaLimitError(f"is longer than {max_seconds:g} s", path=path)
 
 
 def resample(waveform: torch.Tensor, rate: int, new_rate: int) -> torch.Tensor:

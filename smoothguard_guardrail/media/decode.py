@@ -6,10 +6,10 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media import audio, dialects, image, pdf
-from smoothguard_guardrail.media.containers import pdf_parts
+from smoothguard_guardrail.media import audio, dialects, image, pdf, video
+from smoothguard_guardrail.media.containers import own_block, pdf_parts, video_parts
 from smoothguard_guardrail.media.decoded_medium import DecodedMedium, audio_medium, image_medium
-from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, is_text, sniff
+from smoothguard_guardrail.media.formats import AUDIO_FORMATS, CONTAINER_FORMATS, IMAGE_FORMATS, is_text, sniff
 from smoothguard_guardrail.media.local_files import read_local
 from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.media.sizing import Sizing
 
 _ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
-_DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys() | {pdf.PDF}
+_DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys() | CONTAINER_FORMATS.keys() | {pdf.PDF}
 
 
 class UnguardedError(Exception):
@@ -57,8 +57,8 @@ def decode(
     """Decode a medium, at the size that is wanted or at its own.
 
     Returns:
-        The medium; the parts of one that holds several, such as the pages of a PDF, in order; nothing if it turns out
-        to be text.
+        The medium; the parts of one that holds several, such as the pages of a PDF or the frames of a video, in order;
+        nothing if it turns out to be text.
 
     Raises:
         UnguardedError: The policy must decide.
@@ -82,11 +82,9 @@ def decode(
 def _decode(
     found: Found, messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None
 ) -> tuple[DecodedMedium, ...]:
-    hints = _size_hints(messages, found)
-    wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
     limits = config.limits
     if found.form == "object":
-        return (_decode_object(found, messages, limits, hints, wanted),)
+        return (_decode_object(found, messages, limits, sizing),)
     data = _read(found, limits, config.remote)
     facts: dict[str, Any] = {"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     sniffed = sniff(data)
@@ -97,25 +95,54 @@ def _decode(
     if sniffed is None or sniffed.mime_type not in _DECODED:
         what = sniffed.mime_type if sniffed else "bytes of an unknown format"
         unsupported = UnsupportedMediaError(
-            f"expected an image, audio or PDF of a known format, got {what}", path=found.path
+            f"expected an image, audio, video or PDF of a known format, got {what}", path=found.path
         )
         raise UnguardedError(unsupported, found, **facts)
-    if sniffed.mime_type == pdf.PDF:
-        try:
-            return pdf_parts(data, found, messages, config, wanted, hints, facts)
-        except UnsupportedMediaError as error:
-            raise UnguardedError(error, found, **facts) from error
-    if sniffed.mime_type in IMAGE_FORMATS:
-        decoded = image.decode_image(data, mime_type=sniffed.mime_type, limits=limits, path=found.path, wanted=wanted)
-        return (image_medium(found, decoded, hints, facts),)
-    heard = audio.decode_audio(
-        data,
-        mime_type=sniffed.mime_type,
-        max_seconds=limits.max_seconds,
-        path=found.path,
-        wanted=None if sizing is None else sizing.sampling_rate,
-    )
-    return (audio_medium(found, heard, facts),)
+    try:
+        return _decode_known(data, found, messages, config, sizing, facts)
+    except UnsupportedMediaError as error:
+        raise UnguardedError(error, found, **facts) from error
+
+
+def _decode_known(
+    data: bytes,
+    found: Found,
+    messages: Sequence[BaseMessage],
+    config: MediaConfig,
+    sizing: Sizing | None,
+    facts: dict[str, Any],
+) -> tuple[DecodedMedium, ...]:
+    """Decode bytes of a format that is decoded."""
+    mime_type, limits, path = facts["mime_type"], config.limits, found.path
+    hints = _size_hints(messages, found)
+    wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
+    wanted_rate = None if sizing is None else sizing.sampling_rate
+    if mime_type == pdf.PDF:
+        return pdf_parts(data, found, messages, config, wanted, hints, facts)
+    if mime_type in CONTAINER_FORMATS:
+        film = video.decode_video(
+            data,
+            mime_type=mime_type,
+            config=config.video,
+            limits=limits,
+            path=path,
+            wanted=wanted,
+            wanted_rate=wanted_rate,
+        )
+        return video_parts(film, found, messages, config, hints, facts)
+    if mime_type in AUDIO_FORMATS:
+        heard = audio.decode_audio(
+            data, mime_type=mime_type, max_seconds=limits.max_seconds, path=path, wanted=wanted_rate
+        )
+        return (audio_medium(found, heard, facts),)
+    still = image.decode_image(data, mime_type=mime_type, limits=limits, path=path, wanted=wanted)
+    if config.video.animated_images and mime_type in video.ANIMATED and own_block(messages, found) is not None:
+        film = video.decode_animation(
+            data, mime_type=mime_type, config=config.video, limits=limits, path=path, wanted=wanted
+        )
+        if len(film.frames) > 1:
+            return video_parts(film, found, messages, config, hints, facts)
+    return (image_medium(found, still, hints, facts),)
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
@@ -155,12 +182,14 @@ def _bytes(found: Found) -> bytes:
 
 
 def _decode_object(
-    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, hints: dict[str, Any], wanted: Any
+    found: Found, messages: Sequence[BaseMessage], limits: MediaLimits, sizing: Sizing | None
 ) -> DecodedMedium:
     if found.kind == "audio":
         rate = _sibling(messages, found.leaf, "sampling_rate")
         heard = audio.decode_waveform(found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path)
         return audio_medium(found, heard, {"kind": "audio"})
+    hints = _size_hints(messages, found)
+    wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
     decoded = image.decode_object(found.value, max_pixels=limits.max_pixels, path=found.path, wanted=wanted)
     return image_medium(found, decoded, hints, {"kind": "image"})
 
@@ -168,7 +197,7 @@ def _decode_object(
 def _size_hints(messages: Sequence[BaseMessage], found: Found) -> dict[str, Any]:
     """Return what the dicts of a block, from the outermost to the one that holds the medium, say about its size."""
     hints: dict[str, Any] = {}
-    if found.kind not in ("image", "file") or found.span is not None:
+    if found.kind not in ("image", "video", "file") or found.span is not None:
         return hints
     index, name, *keys = found.leaf
     node: Any = getattr(messages[index], name)

@@ -27,6 +27,9 @@ class Container:
     """Whether a block for each part may stand for the file; otherwise a new file of the perturbed parts does."""
     write: Callable[[Sequence[Encoded]], Encoded]
     """Makes that new file from the encoded parts, in order."""
+    kept_noise: Callable[[Sequence[torch.Tensor], Sequence[float]], list[float]] | None = None
+    """Returns which share such a file keeps of the noise on each part, given the clean parts and the standard
+    deviations; None: all of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,8 @@ class DecodedMedium:
     @property
     def can_be_several(self) -> bool:
         """Whether the bands of an image may stand for it: as blocks of a list, or as parts of a new file."""
+        if self.container is not None and self.container.kept_noise is not None:  # a video has one frame at a time
+            return self.container.as_blocks
         return self.container is not None or self.found.can_be_several
 
     def becomes_blocks(self, *, as_tensors: bool) -> bool:
@@ -87,9 +92,9 @@ def image_medium(
     )
 
 
-def audio_medium(found: Found, heard: DecodedAudio, facts: dict[str, Any]) -> DecodedMedium:
-    """Return decoded audio with its record."""
-    record = Medium(path=found.path, action="perturbed", duration=heard.duration, **facts)
+def audio_medium(found: Found, heard: DecodedAudio, facts: dict[str, Any], *, part: str = "") -> DecodedMedium:
+    """Return decoded audio with its record; see `image_medium`."""
+    record = Medium(path=found.path + part, action="perturbed", duration=heard.duration, **facts)
     return DecodedMedium(
         kind="audio", values=heard.waveform, sampling_rate=heard.sampling_rate, record=record, found=found
     )

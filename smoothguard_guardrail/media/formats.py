@@ -1,7 +1,7 @@
 """The formats of media: how their bytes begin, and which of them are decoded.
 
-To add an image or audio format, let `sniff` recognise its first bytes and name its decoder in `IMAGE_FORMATS` or
-`AUDIO_FORMATS`. A declared media type is never trusted.
+To add a format, let `sniff` recognise its first bytes and name its decoder in `IMAGE_FORMATS`, `AUDIO_FORMATS` or
+`CONTAINER_FORMATS`. A declared media type is never trusted.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ IMAGE_FORMATS = {
     "image/bmp": "BMP",
     "image/gif": "GIF",
     "image/tiff": "TIFF",
+    "image/avif": "AVIF",
+    "image/heic": "HEIF",
 }
-"""Pillow's name of every image format that is decoded, by media type as sniffed."""
+"""Pillow's name of every image format that is decoded, by media type as sniffed; pillow-heif decodes HEIF."""
 AUDIO_FORMATS = {
     "audio/wav": ("WAV", "WAVEX", "RF64"),
     "audio/flac": ("FLAC",),
@@ -26,6 +28,21 @@ AUDIO_FORMATS = {
     "audio/mpeg": ("MP3",),
 }
 """libsndfile's names of every audio format that is decoded, by media type as sniffed."""
+CONTAINER_FORMATS = {
+    "audio/aac": "aac",
+    "audio/amr": "amr",
+    "audio/mp4": "mov",
+    "video/mp4": "mov",
+    "video/quicktime": "mov",
+    "video/webm": "matroska",
+    "video/x-msvideo": "avi",
+    "video/x-flv": "flv",
+    "video/mpeg": "mpeg",
+    "video/x-ms-asf": "asf",
+    "video/ogg": "ogg",
+}
+"""FFmpeg's name of every container that PyAV opens, by media type as sniffed: whether there is video in it shows
+only then."""
 
 HEAD = 2048
 """`sniff` looks at this many bytes at most."""
@@ -103,7 +120,12 @@ _BRANDS = {
     b"heic": Sniffed("image", "image/heic"),
     b"heix": Sniffed("image", "image/heic"),
     b"mif1": Sniffed("image", "image/heic"),
-    b"msf1": Sniffed("image", "image/heic"),
+    b"miaf": Sniffed("image", "image/heic"),
+    b"heim": Sniffed("image", "image/heic"),
+    b"heis": Sniffed("image", "image/heic"),
+    b"msf1": Sniffed("image", "image/heic-sequence"),
+    b"hevc": Sniffed("image", "image/heic-sequence"),
+    b"qt  ": Sniffed("video", "video/quicktime"),
     b"M4A ": Sniffed("audio", "audio/mp4"),
     b"M4B ": Sniffed("audio", "audio/mp4"),
 }
@@ -138,10 +160,13 @@ def _sniff_container(head: bytes) -> Sniffed | None:
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return Sniffed("audio", "audio/aiff")
     if head[:4] == b"OggS":
-        is_video = b"\x80theora" in head[:128]
+        is_video = b"\x80theora" in head or b"OVP80" in head
         return Sniffed("video", "video/ogg") if is_video else Sniffed("audio", "audio/ogg")
     if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], Sniffed("video", "video/mp4"))
+        brand = head[8:12]
+        if brand in (b"mif1", b"miaf") and b"avif" in head[16 : int.from_bytes(head[:4], "big")]:
+            brand = b"avif"
+        return _BRANDS.get(brand, Sniffed("video", "video/mp4"))
     return None
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, features
 from torch.nn import functional
 
 from smoothguard_guardrail.errors import MediaError, MediaLimitError, UnsupportedMediaError
+from smoothguard_guardrail.media.extra import import_decoder
 from smoothguard_guardrail.media.formats import IMAGE_FORMATS, Encoded
 
 if TYPE_CHECKING:
@@ -73,10 +74,14 @@ def decode_image(
         MediaError: It is damaged.
     """
     kind = IMAGE_FORMATS[mime_type]
+    if kind == "AVIF" and not features.check("avif"):
+        raise UnsupportedMediaError("image/avif cannot be decoded: pip install 'pillow>=11.3'", path=path)
+    if kind == "HEIF":
+        return _decode_heif(data, limits, path, wanted)
     try:
         with Image.open(io.BytesIO(without_metadata(data) if kind == "PNG" else data), formats=[kind]) as image:
-            _check_pixels(image.size, limits.max_pixels, path)
-            _check_memory(image, limits.max_decoding_mib, path)
+            check_pixels(image.size, limits.max_pixels, path)
+            _check_memory(kind, image.size, image.mode, image.has_transparency_data, limits.max_decoding_mib, path)
             image.decodermaxblock = _DECODED_AT_ONCE
             if kind == "JPEG" and data.count(_JPEG_SCAN) > _MAX_SCANS:
                 raise MediaLimitError(f"has more than {_MAX_SCANS} scans", path=path)
@@ -87,6 +92,22 @@ def decode_image(
         raise MediaLimitError(f"has more than {limits.max_pixels:,} pixels", path=path) from error
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         raise MediaError(f"the image cannot be decoded: it begins like {kind}, but is damaged", path=path) from error
+
+
+def _decode_heif(data: bytes, limits: MediaLimits, path: str, wanted: SizeRule | None) -> DecodedImage:
+    """Decode the primary image of a HEIC file; libheif turns it upright. Thumbnails and depth are left out."""
+    pillow_heif = import_decoder("pillow_heif", "pillow-heif", mime_type="image/heic", path=path)
+    try:
+        file = pillow_heif.HeifFile(io.BytesIO(data))
+        check_pixels(file.size, limits.max_pixels, path)
+        _check_memory("HEIF", file.size, file.mode, file.has_alpha, limits.max_decoding_mib, path)
+        decoded = decode_pillow(file[file.primary_index].to_pillow(), wanted)
+    except MediaError:
+        raise
+    except Exception as error:  # libheif's errors
+        raise MediaError("the image cannot be decoded: it begins like HEIF, but is damaged", path=path) from error
+    several = (f"main image of {len(file)}",) if len(file) > 1 else ()
+    return decoded._replace(notes=several + decoded.notes)
 
 
 def without_metadata(data: bytes) -> bytes:
@@ -167,7 +188,13 @@ def to_unit(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.to(torch.float32).div_(255).contiguous() if pixels.dtype == torch.uint8 else pixels
 
 
-def _check_pixels(size: tuple[int, int], max_pixels: int, path: str) -> None:
+def check_pixels(size: tuple[int, int], max_pixels: int, path: str) -> None:
+    """Check the width and height of an image.
+
+    Raises:
+        MediaLimitError: It has more than `max_pixels`.
+        MediaError: It has none.
+    """
     width, height = size
     if width * height > max_pixels:
         raise MediaLimitError(f"has {width} x {height} pixels; at most {max_pixels:,} are allowed", path=path)
@@ -175,18 +202,22 @@ def _check_pixels(size: tuple[int, int], max_pixels: int, path: str) -> None:
         raise MediaError("has no pixels", path=path)
 
 
-def _check_memory(image: Image.Image, max_mib: int, path: str) -> None:
-    if image.format == "WEBP":
+def _check_memory(kind: str, size: tuple[int, int], mode: str, has_alpha: bool, max_mib: int, path: str) -> None:
+    width, height = size
+    if kind == "WEBP":
         bytes_per_pixel = 20  # its decoder keeps two canvases
-    elif image.mode.startswith(("I", "F")):
+    elif kind in ("AVIF", "HEIF"):
+        bytes_per_pixel = 18 if has_alpha else 14
+    elif mode.startswith(("I", "F")):
         bytes_per_pixel = 16
     else:
-        bytes_per_pixel = 12 if image.has_transparency_data or image.mode == "CMYK" else 8
-    mib = image.width * image.height * bytes_per_pixel / 2**20
+        bytes_per_pixel = 12 if has_alpha or mode == "CMYK" else 8
+    mib = width * height * bytes_per_pixel / 2**20
     if mib > max_mib:
-        size = f"{image.width} x {image.height} {image.format} of mode {image.mode}"
         raise MediaLimitError(
-            f"is a {size}: decoding takes about {mib:.0f} MiB, at most {max_mib} are allowed", path=path
+            f"is a {width} x {height} {kind} of mode {mode}: decoding takes about {mib:.0f} MiB, at most {max_mib} are"
+            " allowed",
+            path=path,
         )
 
 
@@ -262,7 +293,7 @@ def decode_object(value: Any, *, max_pixels: int, path: str, wanted: SizeRule | 
         MediaError: It is damaged.
     """
     if isinstance(value, Image.Image):
-        _check_pixels(value.size, max_pixels, path)
+        check_pixels(value.size, max_pixels, path)
         try:
             decoded = decode_pillow(value.copy(), wanted)
         except Exception as error:
@@ -285,7 +316,7 @@ def decode_object(value: Any, *, max_pixels: int, path: str, wanted: SizeRule | 
     elif layout == "hwc":
         pixels = pixels.permute(2, 0, 1)
     size = (pixels.shape[2], pixels.shape[1])
-    _check_pixels(size, max_pixels, path)
+    check_pixels(size, max_pixels, path)
     unit = to_unit(pixels).to(torch.float32)
     if not bool(((unit >= 0) & (unit <= 1)).all()):
         raise UnsupportedMediaError("expected uint8 pixels, or floats in [0, 1]", path=path)

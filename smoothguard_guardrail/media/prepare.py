@@ -161,7 +161,7 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
     Args:
         messages: The request; it is only read.
         config: Which references are fetched, what happens to those that are not and to what the guard cannot perturb
-            (files, videos, unknown blocks), and limits, which are errors under every policy.
+            (file ids, other formats, unknown blocks), and limits, which are errors under every policy.
         sizing: The size and rate at which the media are wanted; None: their own.
 
     Raises:

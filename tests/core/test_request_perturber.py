@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import base64
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from smoothguard_guardrail import AdapterError, GuardComponents, ImageConfig, MediaLimitError, SmoothGuardConfig
+from smoothguard_guardrail import (
+    AdapterError,
+    GuardComponents,
+    ImageConfig,
+    MediaLimitError,
+    SmoothGuardConfig,
+    UnsupportedMediaError,
+    VideoConfig,
+)
 from smoothguard_guardrail.config import MediaConfig, MediaLimits
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView, ModelInput
 from smoothguard_guardrail.core.provider_sizes import shortest_side
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
-from smoothguard_guardrail.media import prepare, scan
+from smoothguard_guardrail.media import prepare, scan, video_file
 from smoothguard_guardrail.media.image import decode_image
+from smoothguard_guardrail.media.video import decode_video
 from smoothguard_guardrail.perturbations import CLIP_STD, GaussianNoise, LowPass, RandomShift, make_generator
 from tests.helpers import config_of, image_block, pixels, png, question
 from tests.media import corpus
+from tests.media.recorded import record_video
 
 AUDIO = {"type": "input_audio", "input_audio": {"data": corpus.WAV64, "format": "wav"}}
 
@@ -266,6 +277,43 @@ def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int
     assert torch.allclose(seen.detach(), shown, atol=0.0 if size == (96, 96) else 2.5 / 255)
     (gradient,) = torch.autograd.grad(seen.square().sum(), batch)
     assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()
+
+
+def film(**encoder: Any) -> dict[str, Any]:
+    """Return a block with a video of four equal frames of medium grey."""
+    frames = [np.full((96, 128, 3), 128, np.uint8)] * 4
+    return {"type": "video", "base64": base64.b64encode(record_video(frames, **encoder)).decode()}
+
+
+def test_every_frame_of_a_video_has_noise_of_its_own() -> None:
+    made = perturber(film(), sigma=0.1)
+    frames = pictures(made, 2)
+    assert len({frame.tobytes() for frame in frames}) == 8
+    for first, second in pairwise(frames):
+        noise = np.stack([first - first.mean(), second - second.mean()]).reshape(2, -1)
+        assert abs(np.corrcoef(noise)[0, 1]) < 0.03
+    assert [record.noise_sd for record in made.records()] == pytest.approx([0.1] * 4, rel=0.03)
+
+
+def test_the_noise_that_a_new_video_keeps_is_recorded() -> None:
+    made = perturber(film(), sigma=0.1, video=VideoConfig(send_as="video"))
+    [request] = made.render(0, 1)
+    [found] = scan(request)
+    video = decode_video(
+        base64.b64decode(found.value), mime_type="video/mp4", config=VideoConfig(), limits=MediaLimits(), path=""
+    )
+    arrived = [float(frame.image.unit.std()) for frame in video.frames]
+    assert [record.effective_sd for record in made.records()] == pytest.approx(arrived, rel=0.05)
+    assert made.render(1, 1) == perturber(film(), sigma=0.1, video=VideoConfig(send_as="video")).render(1, 1)
+
+
+def test_a_new_video_that_keeps_too_little_of_the_noise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_file, "_QUALITY", {"crf": "51"})
+    made = perturber(film(), sigma=0.1, video=VideoConfig(send_as="video"))
+    with pytest.raises(
+        UnsupportedMediaError, match=r"^messages\[0\]\.content\[1\]: a new video leaves only \d+% of the"
+    ):
+        made.render(0, 1)
 
 
 def paper(data: bytes = corpus.PDF) -> dict[str, Any]:

@@ -20,9 +20,11 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 
 from smoothguard_guardrail import GuardComponents, ImageConfig, SmoothGuardChatModel, SmoothGuardConfig, VoteConfig
+from smoothguard_guardrail.config import MediaLimits, VideoConfig
 from smoothguard_guardrail.errors import QuorumError
 from smoothguard_guardrail.media import resize
 from smoothguard_guardrail.media.formats import sniff
+from smoothguard_guardrail.media.video import decode_video
 from smoothguard_guardrail.testing import WordEmbeddings
 from tests.helpers import guarded, pixels
 from tests.integration.payloads import MASK, contains_original, media_in, values, without_media
@@ -270,3 +272,41 @@ def test_what_names_a_medium_or_shrinks_it_by_an_unknown_rule_does_not(
     guard(models[provider]).invoke([message])
     check_requests(wire, ("image",))
     assert not any(extra in json.dumps(body) for body in wire)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_video_arrives_as_noisy_frames(models: dict[str, BaseChatModel], wire: list[Any], provider: str) -> None:
+    result = guard(models[provider]).guard(CASES["v1 video"].messages)
+    assert result.answer.text == TEXT
+    assert [record.path for record in result.media] == [f"messages[0].content[1].frames[{index}]" for index in (0, 1)]
+    assert len(wire) == NUM_SAMPLES
+    every = [medium for body in wire for medium in media_in(body)]
+    assert len(set(every)) == 2 * NUM_SAMPLES  # each frame has noise of its own
+    decoded = [frame.image.unit for frame in decode_mp4(corpus.MP4)]
+    for index, medium in enumerate(every):
+        arrived = values(medium)
+        original = resized(decoded[index % 2].permute(1, 2, 0).numpy(), arrived.shape)
+        assert np.std(arrived - original) == pytest.approx(SIGMA, rel=0.08)
+    assert not any(map(contains_original, wire))
+
+
+def test_a_provider_of_videos_gets_a_video_with_the_noise_that_is_recorded(
+    models: dict[str, BaseChatModel], wire: list[Any]
+) -> None:
+    noise = {"num_samples": NUM_SAMPLES, "sigma": SIGMA, "low_pass": 0.0, "max_shift": 0}
+    sends_video = guarded(models["google"], video=VideoConfig(send_as="video"), **noise)
+    result = sends_video.guard(CASES["google media video"].messages)
+    assert len(wire) == NUM_SAMPLES
+    originals = decode_mp4(corpus.MP4)
+    for body in wire:
+        [video] = media_in(body)
+        assert "video/mp4" in json.dumps(body)
+        for record, after, before in zip(result.media, decode_mp4(video), originals, strict=True):
+            sd = float((after.image.unit - before.image.unit).std())
+            assert record.effective_sd == pytest.approx(sd, rel=0.1)
+            assert 0.6 * SIGMA < sd < 0.8 * SIGMA
+    assert not any(map(contains_original, wire))
+
+
+def decode_mp4(data: bytes) -> Any:
+    return decode_video(data, mime_type="video/mp4", config=VideoConfig(), limits=MediaLimits(), path="").frames

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+from PIL import Image
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.media import Encoded
@@ -20,6 +21,7 @@ from smoothguard_guardrail.models.reference import REFERENCE_DIR, reference_path
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.models.reference.questions import ask, is_correct
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
+from tests.media.recorded import record_video
 
 pytestmark = pytest.mark.skipif(
     not (REFERENCE_DIR / "model.safetensors").is_file(), reason="the reference model's weights are missing"
@@ -94,3 +96,35 @@ async def test_a_guarded_answer_has_record_and_metadata(chat: Any, questions: An
     assert guard.invoke(messages).content == answer.content
     assert chat.invoke(messages, stop=[" "]).content != ""
     assert guard.invoke(messages, stop=[" "]).content != ""
+
+
+def about_video(data: bytes, question: str) -> list[BaseMessage]:
+    block = {"type": "video", "base64": base64.b64encode(data).decode()}
+    return [HumanMessage([block, {"type": "text", "text": question}])]
+
+
+def test_questions_about_a_video_are_answered(chat: Any, questions: Any) -> None:
+    config = SmoothGuardConfig.reference(seed=1).override(media={"video": {"max_frames": 2}})
+    guard = SmoothGuardRunnable(chat, config=config)
+    right = 0
+    for scene, qa, _ in questions[:6]:
+        video = record_video([np.array(draw(scene).convert("RGB"))] * 5, crf="10")
+        result = guard.guard(about_video(video, qa.question))
+        right += is_correct(scene, qa, str(result.answer.content))
+        assert [record.path[-10:] for record in result.media] == [".frames[0]", ".frames[1]"]
+    assert right >= 5
+
+
+@pytest.mark.parametrize("name", ["01_attack_16_secret", "04_attack_32_secret", "06_attack_32_colour"])
+def test_an_attack_that_a_lossless_video_carries_is_overruled(chat: Any, name: str) -> None:
+    [picture] = [picture for picture in load_demo().pictures if picture.name == name]
+    with Image.open(DEMO_DIR / picture.file) as image:
+        frame = np.array(image.convert("RGB"))
+    lossless = {"container": "matroska", "codec": "ffv1", "pix_fmt": "bgr0"}
+    unguarded = str(chat.invoke(about_video(record_video([frame], **lossless), picture.question)).content)
+    config = SmoothGuardConfig.reference(seed=1, include_clean=True).override(media={"video": {"max_frames": 1}})
+    messages = about_video(record_video([frame] * 5, **lossless), picture.question)
+    result = SmoothGuardRunnable(chat, config=config).guard(messages)
+    assert picture.is_hit(unguarded)
+    assert picture.is_right(str(result.answer.content))
+    assert result.clean_overruled

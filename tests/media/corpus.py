@@ -19,6 +19,8 @@ import torch
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from PIL import Image
 
+from tests.media.recorded import record_sound, record_video
+
 PIXELS = np.random.default_rng(0).integers(60, 200, (24, 32, 3), dtype=np.uint8)
 WAVEFORM = (0.3 * np.sin(np.arange(1600) / 9)).astype(np.float32)
 SAMPLING_RATE = 16_000
@@ -80,11 +82,16 @@ JPEG = encode("JPEG")
 WAV = record()
 PDF = pdf()
 BROKEN_PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
-MP4 = b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + b"\0" * 64
+MP4 = record_video([PIXELS, PIXELS // 2], sound=WAVEFORM)
+M4A = record_sound(WAVEFORM, "ipod")
+MIDI = b"MThd" + bytes(60)
+"""A format that is known, and not decoded."""
 PNG64 = base64.b64encode(PNG).decode()
 WAV64 = base64.b64encode(WAV).decode()
 PDF64 = base64.b64encode(PDF).decode()
 MP464 = base64.b64encode(MP4).decode()
+M4A64 = base64.b64encode(M4A).decode()
+MIDI64 = base64.b64encode(MIDI).decode()
 PDF_URI = f"data:application/pdf;base64,{PDF64}"
 PNG_URI = f"data:image/png;base64,{PNG64}"
 WAV_URI = f"data:audio/wav;base64,{WAV64}"
@@ -105,8 +112,9 @@ class Case:
 
 def originals() -> tuple[bytes, ...]:
     """Return every encoding of the image and the audio that a guarded model must not see."""
-    halves = [text[40:-40].encode() for text in (PNG64, WAV64, PDF64)]
-    return PNG, WAV, PDF, *halves, PIXELS.tobytes(), WAVEFORM.tobytes()
+    files = (PNG, WAV, PDF, MP4, M4A)
+    halves = [base64.b64encode(file)[40:-40] for file in files]
+    return *files, *halves, PIXELS.tobytes(), WAVEFORM.tobytes()
 
 
 def flatten(node: object) -> bytes:
@@ -158,6 +166,11 @@ def _pdf(name: str, block: Any) -> Case:
     return replace(_block(name, block), media=("image", "image"))
 
 
+def _video(name: str, block: Any) -> Case:
+    """A block of a video with two frames."""
+    return replace(_block(name, block), media=("image", "image"))
+
+
 _LANGCHAIN = [
     _block("v1 base64", {"type": "image", "base64": PNG64, "mime_type": "image/png", "id": "lc_1"}),
     _block("v1 base64 without mime type", {"type": "image", "base64": PNG64}),
@@ -169,7 +182,9 @@ _LANGCHAIN = [
     _bad("v1 url", {"type": "image", "url": URL}, "image"),
     _bad("v1 audio url", {"type": "audio", "url": "https://example.com/a.wav"}, "audio"),
     _bad("v1 file id", {"type": "image", "file_id": "file-1"}, "file_id"),
-    _bad("v1 video", {"type": "video", "base64": MP464, "mime_type": "video/mp4"}, "video"),
+    _video("v1 video", {"type": "video", "base64": MP464, "mime_type": "video/mp4"}),
+    _video("v1 video that calls itself an image", {"type": "image", "base64": MP464, "mime_type": "image/png"}),
+    _block("v1 audio that calls itself a video", {"type": "video", "base64": M4A64}, "audio"),
     _pdf("v1 pdf", {"type": "file", "base64": PDF64, "mime_type": "application/pdf"}),
     _pdf("v1 pdf that calls itself an image", {"type": "image", "base64": PDF64, "mime_type": "image/png"}),
     _bad("v1 two payloads", {"type": "image", "base64": PNG64, "url": URL}, "unknown"),
@@ -201,6 +216,7 @@ _OPENAI = [
         {"image_url": {"url": "data:image/png," + "".join(f"%{byte:02x}" for byte in PNG)}},
     ),
     _block("input_audio", {"type": "input_audio", "input_audio": {"data": WAV64, "format": "wav"}}, "audio"),
+    _block("input_audio m4a", {"type": "input_audio", "input_audio": {"data": M4A64, "format": "m4a"}}, "audio"),
     _block("file_data image", {"type": "file", "file": {"filename": "a.png", "file_data": PNG_URI}}),
     _pdf("file_data pdf", {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PDF64}"}}),
     _bad("file.file_id", {"type": "file", "file": {"file_id": "file-1"}}, "file_id"),
@@ -225,9 +241,9 @@ _OPENAI = [
         {"type": "function_call_output", "call_id": "1", "output": [{"type": "input_image", "image_url": PNG_URI}]},
     ),
     _bad("item_reference", {"type": "item_reference", "id": "msg_1"}, "unknown"),
-    _bad("video_url", {"type": "video_url", "video_url": {"url": MP4_URI}}, "video"),
+    _video("video_url", {"type": "video_url", "video_url": {"url": MP4_URI}}),
     _bad("video_url remote", {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}}, "video"),
-    _bad("input_video", {"type": "input_video", "input_video": {"data": MP464, "format": "mp4"}}, "video"),
+    _video("input_video", {"type": "input_video", "input_video": {"data": MP464, "format": "mp4"}}),
     _block("audio_url", {"type": "audio_url", "audio_url": {"url": WAV_URI}}, "audio"),
     _bad("image_embeds", {"type": "image_embeds", "image_embeds": PNG64}, "embedding"),
 ]
@@ -258,6 +274,14 @@ _ANTHROPIC = [
             },
         },
     ),
+    _video(
+        "tool_result with a video",
+        {
+            "type": "tool_result",
+            "tool_use_id": "t",
+            "content": [{"type": "video", "base64": MP464, "mime_type": "video/mp4"}],
+        },
+    ),
     _block(
         "tool_result",
         {
@@ -275,6 +299,8 @@ _GOOGLE = [
     _block("google media", {"type": "media", "mime_type": "image/png", "data": PNG}),
     _block("google media base64", {"type": "media", "mime_type": "image/png", "data": PNG64}),
     _bad("google file_uri", {"type": "media", "mime_type": "image/png", "file_uri": "gs://bucket/cat.png"}, "file"),
+    _video("google media video", {"type": "media", "mime_type": "video/mp4", "data": MP4}),
+    _video("inline_data video", {"inline_data": {"mime_type": "video/mp4", "data": MP464}}),
     _block("inline_data", {"inline_data": {"mime_type": "image/png", "data": PNG64}}),
     _block("inlineData", {"inlineData": {"mimeType": "image/png", "data": PNG64}}),
     _bad("file_data uri", {"file_data": {"mime_type": "video/mp4", "file_uri": "https://youtu.be/x"}}, "file"),
@@ -289,7 +315,7 @@ _BEDROCK = [
     _block("bedrock image, bytearray", {"image": {"format": "png", "source": {"bytes": bytearray(PNG)}}}),
     _block("bedrock image, memoryview", {"image": {"format": "png", "source": {"bytes": memoryview(PNG)}}}),
     _block("bedrock audio", {"audio": {"format": "wav", "source": {"bytes": WAV}}}, "audio"),
-    _bad("bedrock video", {"video": {"format": "mp4", "source": {"bytes": MP4}}}, "video"),
+    _video("bedrock video", {"video": {"format": "mp4", "source": {"bytes": MP4}}}),
     _bad("bedrock s3", {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/k"}}}}, "image"),
     _pdf("bedrock pdf", {"document": {"format": "pdf", "name": "d", "source": {"bytes": PDF}}}),
     _good("bedrock csv", {"document": {"format": "csv", "name": "d", "source": {"bytes": b"a,b\n1,2\n"}}}),
@@ -382,6 +408,7 @@ _WHOLE_MESSAGES = [
     _messages("two data URIs in a text", HumanMessage(f"{PNG_URI}\nversus {WAV_URI}."), media=("image", "audio")),
     _messages("bare base64 in a text", HumanMessage(f"Screenshot: {PNG64}"), media=("image",)),
     _messages("text in a list", HumanMessage(["look", f"<img src='{PNG_URI}'>"]), media=("image",)),
+    _messages("video in a text", HumanMessage(f"What is ![this]({MP4_URI})?"), media=("image", "image")),
     _messages("system", SystemMessage([_IMAGE]), HumanMessage("Hello"), media=("image",)),
     _messages("history", HumanMessage([_IMAGE]), AIMessage("A cat."), HumanMessage([_IMAGE]), media=("image", "image")),
     _messages("answer", AIMessage([{"type": "text", "text": "Here:"}, _IMAGE]), media=("image",)),

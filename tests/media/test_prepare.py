@@ -189,14 +189,14 @@ def test_text_around_a_data_uri_is_kept() -> None:
 
 
 def test_dropped_blocks_leave_valid_content() -> None:
-    video = {"type": "video", "base64": corpus.MP464}
-    [message] = ready(one(video), "drop").unchanged()
+    notes = {"type": "audio", "base64": corpus.MIDI64}
+    [message] = ready(one(notes), "drop").unchanged()
     assert message.content == [{"type": "text", "text": "[attachment removed]"}]
-    [message] = ready(one({"video": {"format": "mp4", "source": {"bytes": corpus.MP4}}}), "drop").unchanged()
+    [message] = ready(one({"audio": {"format": "mp3", "source": {"bytes": corpus.MIDI}}}), "drop").unchanged()
     assert message.content == [{"text": "[attachment removed]"}]
-    [message] = ready([HumanMessage([{"type": "text", "text": "x"}, video])], "drop").unchanged()
+    [message] = ready([HumanMessage([{"type": "text", "text": "x"}, notes])], "drop").unchanged()
     assert message.content == [{"type": "text", "text": "x"}]
-    [message] = ready([HumanMessage(f"see {corpus.MP4_URI} there")], "drop").unchanged()
+    [message] = ready([HumanMessage(f"see data:audio/midi;base64,{corpus.MIDI64} there")], "drop").unchanged()
     assert message.content == "see [attachment removed] there"
     call = ToolMessage(corpus.URL, tool_call_id="1", additional_kwargs={"type": "computer_call_output"})
     [message] = ready([call], "drop").unchanged()
@@ -211,8 +211,8 @@ def test_records_describe_each_medium() -> None:
     assert len(record.sha256) == 64
     [record] = ready(one({"type": "audio", "base64": corpus.WAV64})).records
     assert record.duration == pytest.approx(0.1)
-    [record] = ready(one({"type": "file", "base64": corpus.MP464}), "drop").records
-    assert (record.kind, record.action, record.mime_type) == ("video", "dropped", "video/mp4")
+    [record] = ready(one({"type": "file", "base64": corpus.MIDI64}), "drop").records
+    assert (record.kind, record.action, record.mime_type) == ("audio", "dropped", "audio/midi")
     nested = [{"type": "tool_result", "content": ["x", {"type": "image", "base64": corpus.PNG64}]}]
     [record] = ready([AIMessage("x"), HumanMessage(nested)]).records
     assert record.path == "messages[1].content[0].content[1]"
