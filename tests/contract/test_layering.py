@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "attacks": BASE | {"models"},
     "evaluation": PRODUCT | {"hosts", "models", "attacks"},
     "serving": PRODUCT | {"hosts", "observability"},
-    "cli": PRODUCT | {"hosts", "models", "attacks", "evaluation", "observability", "serving"},
+    "inspector": PRODUCT | {"models", "attacks", "evaluation"},
+    "cli": PRODUCT | {"hosts", "models", "attacks", "evaluation", "inspector", "observability", "serving"},
 }
 
 

@@ -71,7 +71,7 @@ def render_html(report: Report) -> str:
 
     style = resources.files(__package__).joinpath("templates/report.css").read_text(encoding="utf-8")
     return (
-        _environment()
+        template_environment(__package__)
         .get_template("report.html.jinja")
         .render(
             report=report,
@@ -83,12 +83,13 @@ def render_html(report: Report) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+@lru_cache(maxsize=4)
+def template_environment(package: str) -> Environment:
+    """Return the environment for the templates of a package: all texts are escaped, invisible characters are shown."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader(__package__),
+        loader=PackageLoader(package),
         autoescape=True,
         finalize=_finalize,
         undefined=StrictUndefined,
