@@ -111,20 +111,24 @@ class Actions:
         files: Sequence[str] | None,
         question: str,
         settings: PageSettings,
+        start: str | None,
         target: str,
         epsilon: float,
         num_steps: float,
         knows_guard: bool,
     ) -> Iterator[Update]:
-        """Attack the reference model, and compare its answers without and with the guard."""
-        if not files or len(files) != 1:
+        """Attack the reference model, and compare its answers without and with the guard.
+
+        It starts at `start`, the clean image of an attacked example, or at the one file.
+        """
+        if start is None and len(files or ()) != 1:
             raise InputError("an attack needs exactly one image")
         model = self.model if self.name == "reference" else resolve_model("reference")
         if not isinstance(model, ChatTransformersMultimodal):
             raise InputError("an attack needs a local model")
         config = settings.apply(self.config) if model is self.model else SmoothGuardConfig.reference()
         plan = AttackPlan(
-            image=read_image(Path(files[0])),
+            image=read_image(Path(start or (files or [""])[0])),
             question=question,
             target=target,
             epsilon=int(epsilon),

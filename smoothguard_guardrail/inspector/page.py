@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smoothguard_guardrail.errors import MissingDependencyError
+import gradio as gr
+
 from smoothguard_guardrail.inspector.actions import Actions, Shown, Update, failure_message
 from smoothguard_guardrail.inspector.settings import PageSettings
 from smoothguard_guardrail.inspector.views import render_macro, render_message
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
-
-try:
-    import gradio as gr
-except ImportError as error:
-    raise MissingDependencyError("gradio", "ui") from error
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.demo import DemoPicture
@@ -23,21 +18,22 @@ if TYPE_CHECKING:
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_page(actions: Actions) -> gr.Blocks:
-    """Return the page for one model."""
+def build_page(actions: Actions) -> Any:
+    """Return the page for one model, a `gradio.Blocks`."""
     with gr.Blocks(title="SmoothGuard inspector", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        shown = gr.State(Shown())
+        shown, start = gr.State(Shown()), gr.State(None)
         gr.HTML(render_macro("header", model=actions.name), apply_default_css=False, elem_id="header")
         with gr.Row(equal_height=False):
-            with gr.Column(scale=2, min_width=300):
+            with gr.Column(scale=2, min_width=300, elem_id="inputs"):
                 gallery = _examples()
                 files = gr.File(label="Image, audio or PDF", file_count="multiple", height=120, elem_id="files")
                 question = gr.Textbox(label="Question", lines=1, max_lines=4, max_length=4000, elem_id="question")
                 ask = gr.Button("Ask", variant="primary", elem_id="ask")
-                settings = _settings(actions)
-                export = gr.Button("Export what is shown", size="sm", elem_id="export")
-                exported = gr.File(label="HTML page and JSON record", visible=False, interactive=False)
-            with gr.Column(scale=5, min_width=320), gr.Tabs() as tabs:
+                with gr.Column(elem_id="settings"):
+                    settings = _settings(actions)
+                    export = gr.Button("Export what is shown", size="sm", elem_id="export")
+                    exported = gr.File(label="HTML page and JSON record", visible=False, interactive=False)
+            with gr.Column(scale=5, min_width=320, elem_id="results"), gr.Tabs() as tabs:
                 with gr.Tab("Ask", id="ask"):
                     answer = gr.HTML(render_macro("welcome"), apply_default_css=False, elem_id="answer")
                 with gr.Tab("Attack", id="attack"):
@@ -47,16 +43,19 @@ def build_page(actions: Actions) -> gr.Blocks:
 
         asked = [shown, files, question, *settings]
         run = _handler(lambda *given: actions.ask(*_read(given)))
-        for start in (ask.click, question.submit):
-            start(lambda: gr.Tabs(selected="ask"), None, tabs, **_HIDDEN).then(run, asked, [answer, shown], **_HIDDEN)
+        for event in (ask.click, question.submit):
+            event(lambda: gr.Tabs(selected="ask"), None, tabs, **_HIDDEN).then(
+                run, asked, [answer, shown], scroll_to_output=True, **_HIDDEN
+            )
         again = _handler(lambda shown, *values: actions.vote_again(shown, PageSettings.read(values)))
         for setting in settings:
             setting.input(again, [shown, *settings], [answer, shown], trigger_mode="always_last", **_HIDDEN)
-        start_attack = _handler(lambda *given: actions.attack(*_read(given[:-4]), *given[-4:]))
-        attack.click(start_attack, [*asked, target, *attack_inputs], [attacked, shown], **_HIDDEN)
+        start_attack = _handler(lambda *given: actions.attack(*_read(given[:-5]), *given[-5:]))
+        attack.click(start_attack, [*asked, start, target, *attack_inputs], [attacked, shown], **_HIDDEN)
         start_hiding = _handler(lambda *given: actions.hide_patches(*_read(given[:-2]), *given[-2:]))
         hide.click(start_hiding, [*asked, *patch_inputs], [hidden, shown], **_HIDDEN)
-        gallery.select(_chosen, None, [files, question, target], **_HIDDEN)
+        gallery.select(_chosen, None, [files, question, target, start], **_HIDDEN)
+        gr.on([files.upload, files.clear], lambda: None, None, start, **_HIDDEN)
         files.change(_shown_or_failed(actions.preview), files, answer, **_HIDDEN)
         export.click(lambda shown: gr.File(actions.export(shown), visible=True), shown, exported, **_HIDDEN)
     return page
@@ -107,12 +106,14 @@ def _examples() -> gr.Gallery:
 
 
 def _caption(picture: DemoPicture) -> str:
-    return f"attack {picture.epsilon}/255" if picture.is_attack else "clean"
+    return f"{picture.epsilon}/255" if picture.is_attack else "clean"
 
 
-def _chosen(event: gr.SelectData) -> tuple[list[str], str, str]:
+def _chosen(event: gr.SelectData) -> tuple[list[str], str, str, str]:
+    """Return an example's file, question, the answer that its attacker wanted, and the image before that attack."""
     picture = load_demo().pictures[event.index]
-    return [str(DEMO_DIR / picture.file)], picture.question, picture.target or ""
+    shown, start = DEMO_DIR / picture.file, DEMO_DIR / (picture.original or picture.file)
+    return [str(shown)], picture.question, picture.target or "", str(start)
 
 
 def _settings(actions: Actions) -> list[Any]:
@@ -126,7 +127,7 @@ def _settings(actions: Actions) -> list[Any]:
             *((0.05, 1.0) if by_stance else (0.0, 0.49)),
             now.benign_preference,
             step=0.005,
-            label="Refusals win from this share" if by_stance else "Weight of the benign score",
+            label="Refusals win from (share)" if by_stance else "Weight of the benign score",
             buttons=[],
             elem_id="preference",
         )
@@ -173,7 +174,3 @@ def _patch_tab() -> tuple[list[Any], Any, Any]:
         elem_id="hidden",
     )
     return [patch, per_axis], button, found
-
-
-EXAMPLE_FOLDER = Path(DEMO_DIR)
-"""Folder of the examples, which the page may serve."""

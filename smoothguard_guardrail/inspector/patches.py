@@ -69,7 +69,8 @@ class PatchMap:
         for (top, left, height, width), flipped in zip(self.windows, self.flipped, strict=True):
             covers[top : top + height, left : left + width] += 1
             flips[top : top + height, left : left + width] += flipped
-        return flips / covers.clamp_min(1)
+        share: torch.Tensor = flips / covers.clamp_min(1)
+        return share
 
 
 def map_patches(

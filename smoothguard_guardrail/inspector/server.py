@@ -9,9 +9,10 @@ import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyError
 from smoothguard_guardrail.inspector.actions import Actions
 from smoothguard_guardrail.inspector.export import page_style
+from smoothguard_guardrail.models.reference.demo import DEMO_DIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,12 +31,16 @@ _PAGE_STYLE = """
 footer { display: none !important }
 .gradio-container { max-width: 92rem !important }
 #examples .grid-wrap { height: auto; max-height: none; min-height: 0; overflow: visible }
-#examples .grid-container { grid-template-columns: repeat(5, minmax(0, 1fr)); gap: .35rem }
+#examples .grid-container { grid-template: none / repeat(5, minmax(0, 1fr)); grid-auto-rows: auto; gap: .35rem; padding-top: 1.5rem }
+#examples .gallery-item { height: auto }
 #examples .thumbnail-lg { width: 100%; height: auto; aspect-ratio: 1 }
-#examples .caption-label { left: 0; right: 0; bottom: 0; max-width: none; padding: 0; font-size: .62rem; text-align: center }
-@media (max-width: 40rem) { .gradio-container main { padding: .6rem } }
+#examples .caption-label { inset: auto 0 0; max-width: none; padding: 0; font-size: .64rem; text-align: center }
+@media (max-width: 40rem) {
+  .gradio-container main { padding: .6rem }
+  #inputs { display: contents } #results { order: 2 } #settings { order: 3 }
+}
 """
-"""Gradio's gallery would scroll sideways and leave room for ten rows."""
+"""Gradio's gallery would scroll sideways and leave room for ten rows; a phone shows the results before the settings."""
 
 
 class OwnPagesOnly:
@@ -68,10 +73,14 @@ def create_app(actions: Actions) -> FastAPI:
     Raises:
         MissingDependencyError: Gradio is not installed.
     """
-    from smoothguard_guardrail.inspector.page import EXAMPLE_FOLDER, build_page, gr
-
+    try:
+        import gradio as gr
+    except ImportError as error:
+        raise MissingDependencyError("gradio", "ui") from error
     from fastapi import FastAPI
     from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from smoothguard_guardrail.inspector.page import build_page
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(OwnPagesOnly)
@@ -81,7 +90,7 @@ def create_app(actions: Actions) -> FastAPI:
         app,
         build_page(actions),
         path="/",
-        allowed_paths=[str(EXAMPLE_FOLDER)],
+        allowed_paths=[str(DEMO_DIR)],
         max_file_size=actions.config.media.limits.max_bytes,
         show_error=False,
         footer_links=[],
