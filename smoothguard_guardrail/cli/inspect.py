@@ -27,9 +27,10 @@ def inspect(
     with exit_codes():
         loading.quiet_libraries()
         config = presets.chosen_config(model, preset, config_file, seed=seed)
-        typer.echo("loading ...", err=True)
-        from smoothguard_guardrail.inspector.actions import Actions
+        typer.echo("loading the page and the model", err=True)
         from smoothguard_guardrail.inspector.server import serve
 
-        actions = Actions(loading.load_model(model), model, config)
-        serve(actions, port=port, on_start=lambda url: typer.echo(f"open {url} in a browser; Ctrl-C ends it"))
+        def announce(url: str) -> None:
+            typer.echo(f"open {url} in a browser; Ctrl-C ends it")
+
+        serve(loading.load_model(model), model, config, port=port, on_start=announce)

@@ -64,12 +64,14 @@ class Actions:
         model: The model.
         name: Its name.
         config: The guard's configuration before anything is changed on the page.
+        folder: For exported files; None: the system's, for temporary files.
     """
 
-    def __init__(self, model: BaseChatModel, name: str, config: SmoothGuardConfig) -> None:
+    def __init__(self, model: BaseChatModel, name: str, config: SmoothGuardConfig, folder: Path | None = None) -> None:
         self.model = model
         self.name = name
         self.config = config
+        self._folder = folder
 
     def preview(self, files: Sequence[str] | None) -> str:
         """Return what was uploaded, as the guard decodes it, or why it cannot be guarded."""
@@ -167,7 +169,7 @@ class Actions:
             raise InputError("there is nothing to export yet: ask a question first")
         known = shown.run and shown.result and shown.config
         values = run_record(self.name, shown.run, shown.result, shown.config) if known else {"model": self.name}  # type: ignore[arg-type]
-        folder = Path(tempfile.mkdtemp())
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
         html, data = folder / "smoothguard.html", folder / "smoothguard.json"
         html.write_text(render_page(f"SmoothGuard: {self.name}", shown.sections, values), encoding="utf-8")
         data.write_text(json.dumps(values, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -32,7 +32,9 @@ def build_page(actions: Actions) -> Any:
                 with gr.Column(elem_id="settings"):
                     settings = _settings(actions)
                     export = gr.Button("Export what is shown", size="sm", elem_id="export")
-                    exported = gr.File(label="HTML page and JSON record", visible=False, interactive=False)
+                    exported = gr.File(
+                        label="HTML page and JSON record", visible=False, interactive=False, elem_id="exported"
+                    )
             with gr.Column(scale=5, min_width=320, elem_id="results"), gr.Tabs() as tabs:
                 with gr.Tab("Ask", id="ask"):
                     answer = gr.HTML(render_macro("welcome"), apply_default_css=False, elem_id="answer")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import tempfile
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastapi import FastAPI
+    from langchain_core.language_models import BaseChatModel
+
+    from smoothguard_guardrail.config import SmoothGuardConfig
 
 HOST = "127.0.0.1"
 _NAMES = ("127.0.0.1", "localhost")
@@ -31,7 +37,7 @@ _PAGE_STYLE = """
 footer { display: none !important }
 .gradio-container { max-width: 92rem !important }
 #examples .grid-wrap { height: auto; max-height: none; min-height: 0; overflow: visible }
-#examples .grid-container { grid-template: none / repeat(5, minmax(0, 1fr)); grid-auto-rows: auto; gap: .35rem; padding-top: 1.5rem }
+#examples .grid-container { grid: auto-flow auto / repeat(5, minmax(0, 1fr)); gap: .35rem; padding-top: 1.5rem }
 #examples .gallery-item { height: auto }
 #examples .thumbnail-lg { width: 100%; height: auto; aspect-ratio: 1 }
 #examples .caption-label { inset: auto 0 0; max-width: none; padding: 0; font-size: .64rem; text-align: center }
@@ -105,30 +111,36 @@ def create_app(actions: Actions) -> FastAPI:
     return app
 
 
-def serve(actions: Actions, *, port: int, on_start: Callable[[str], None]) -> None:
+def serve(
+    model: BaseChatModel, name: str, config: SmoothGuardConfig, *, port: int, on_start: Callable[[str], None]
+) -> None:
     """Serve the page until the process is interrupted. Uploads are kept in a folder that is deleted at the end.
 
     Args:
-        actions: What the page can do.
+        model: The model.
+        name: Its name.
+        config: The guard's configuration before anything is changed on the page.
         port: On loopback; 0: a free one.
         on_start: Called with the address.
 
     Raises:
-        ConfigurationError: The port is in use.
+        ConfigurationError: The port cannot be used.
         MissingDependencyError: Gradio is not installed.
     """
-    with tempfile.TemporaryDirectory(prefix="smoothguard-") as folder:
+    try:
+        listener = socket.create_server((HOST, port))
+    except OSError as error:
+        raise ConfigurationError(f"port {port} cannot be used ({error.strerror}): choose another") from error
+    with listener, tempfile.TemporaryDirectory(prefix="smoothguard-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        app = create_app(actions)
+        app = create_app(Actions(model, name, config, Path(folder)))
         import uvicorn
 
         from smoothguard_guardrail.voting import default_embedder
 
-        try:
-            listener = socket.create_server((HOST, port))
-        except OSError as error:
-            raise ConfigurationError(f"port {port} cannot be used ({error.strerror}): choose another") from error
         threading.Thread(target=default_embedder, daemon=True).start()  # it takes seconds, and the first map needs it
         on_start(f"http://{HOST}:{listener.getsockname()[1]}")
-        config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
-        uvicorn.Server(config).run(sockets=[listener])
+        options = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=1)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again: uploads must be deleted
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(options).run(sockets=[listener])

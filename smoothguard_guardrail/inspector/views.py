@@ -94,10 +94,13 @@ def headline(result: GuardResult) -> tuple[str, str]:
     """Return what the guard did in a few words, and the kind of it: good, stopped or plain."""
     if result.verdict == "skipped":
         return "Nothing to guard: the request has no media", "plain"
+    refuses = any(each.label == result.winner and each.stance == "refuses" for each in result.clusters)
+    if refuses:
+        return "Refused by the vote", "stopped"
     if result.verdict == "abstained":
         withheld = result.action == "refused"
         return ("Withheld: the answers disagree" if withheld else "Answered, though the answers disagree"), "stopped"
-    return ("Refused by the vote", "stopped") if result.action == "refused" else ("Passed", "good")
+    return "Passed", "good"
 
 
 def figures_of(run: GuardedRun, result: GuardResult, *, early_calls: int | None = None) -> list[tuple[str, str, str]]:
@@ -181,6 +184,7 @@ def render_run(
         "run",
         run=run,
         result=result,
+        answer=str(result.answer.text) if result else "",
         config=config,
         notice=notice,
         samples=_samples(run, result),
