@@ -42,7 +42,7 @@ footer { display: none !important }
 #examples .thumbnail-lg { width: 100%; height: auto; aspect-ratio: 1 }
 #examples .caption-label { inset: auto 0 0; max-width: none; padding: 0; font-size: .64rem; text-align: center }
 @media (max-width: 40rem) {
-  .gradio-container main { padding: .6rem }
+  .gradio-container, .gradio-container > main { padding: .4rem !important }
   #inputs { display: contents } #results { order: 2 } #settings { order: 3 }
 }
 """

@@ -121,7 +121,7 @@ def screenshot(page: Any, name: str) -> None:
     if folder := os.environ.get("SMOOTHGUARD_SCREENSHOTS"):
         page.mouse.move(0, 0)
         page.evaluate("window.scrollTo(0, 0)")
-        page.screenshot(path=str(Path(folder) / f"inspector-{name}.png"), full_page=name == "desktop")
+        page.screenshot(path=str(Path(folder) / f"inspector-{name}.png"), full_page=name != "phone")
 
 
 needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
