@@ -166,6 +166,7 @@ def render_run(
     notice: str = "",
     early_calls: int | None = None,
     key: str = "run",
+    with_map: bool = True,
     embedder: Embedder | None = None,
 ) -> Markup:
     """Return a run as HTML.
@@ -177,6 +178,7 @@ def render_run(
         notice: A sentence about it.
         early_calls: Calls with early stopping; see `figures_of`.
         key: Prefix of ids, unique within the page.
+        with_map: Whether to draw the answers' embeddings, which needs matplotlib.
         embedder: Of the answers; see `draw_answers`.
     """
     result, config = result or run.result, config or run.config
@@ -191,7 +193,8 @@ def render_run(
         headline=headline(result) if result else None,
         figures=figures_of(run, result, early_calls=early_calls) if result else (),
         groups=groups_of(result, config) if result else (),
-        map=draw_answers(result, key, embedder) if result else None,
+        map=draw_answers(result, key, embedder) if result and with_map else None,
+        with_map=with_map,
     )
 
 
