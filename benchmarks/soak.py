@@ -3,8 +3,8 @@
 `python -m benchmarks.soak [--seconds 60] [--clients 64]` starts the server in its own process, with a scripted model
 behind the guard and everything else real: perturbing, encoding, the sentence embedder, the vote. Every request has its
 own token and an image in its own shade of grey. The model answers with the token and the shade that it sees, which
-reveals an answer to another request or a vote over copies of another request's image. One third of the requests each
-goes to chat completions, to their stream, and to LangServe. Linux only.
+reveals an answer to another request or a vote over copies of another request's image. The requests take turns at the
+doors of `benchmarks.clients`. Linux only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import base64
 import io
-import json
 import os
 import re
 import subprocess
@@ -34,6 +33,9 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from PIL import Image
 
+from benchmarks.clients import CLIENTS
+
+DOORS = tuple(CLIENTS)
 STEP = 16
 """Distance of two shades, in levels of 256: noise changes the mean of an image by less."""
 SIDE = 48
@@ -83,38 +85,19 @@ class Tally:
     """The clients' counts."""
 
     seconds: list[float] = field(default_factory=list)
+    doors: Counter[str] = field(default_factory=Counter)
     calls: int = 0
     mixed: int = 0
     lost: Counter[str] = field(default_factory=Counter)
 
 
-async def ask(http: httpx.AsyncClient, route: int, token: str, shade: int) -> tuple[str, dict[str, Any]]:
+async def ask(http: httpx.AsyncClient, door: str, token: str, shade: int) -> tuple[str, dict[str, Any]]:
     """Send one request; return the answer and the guard's record."""
     file = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE), (shade * STEP,) * 3).save(file, "PNG")
-    data = base64.b64encode(file.getvalue()).decode()
-    text = {"type": "text", "text": token}
-    if route == 2:
-        image: dict[str, Any] = {"type": "image", "base64": data, "mime_type": "image/png"}
-        body: dict[str, Any] = {"input": [{"type": "human", "content": [text, image]}]}
-        output = (await _post(http, "/guards/echo/invoke", body)).json()["output"]
-        return output["content"], output["response_metadata"]["smoothguard"]
-    image = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
-    body = {"model": "echo", "messages": [{"role": "user", "content": [text, image]}]}
-    if route == 0:
-        whole = (await _post(http, "/v1/chat/completions", body)).json()
-        return whole["choices"][0]["message"]["content"], whole["smoothguard"]
-    answer = await _post(http, "/v1/chat/completions", body | {"stream": True})
-    *events, done = answer.text.strip().split("\n\n")
-    if done != "data: [DONE]":
-        raise ValueError("the stream was cut")
-    chunks = [json.loads(event.removeprefix("data: ")) for event in events]
-    text_received = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks)
-    return text_received, chunks[-1]["smoothguard"]
-
-
-async def _post(http: httpx.AsyncClient, path: str, body: dict[str, Any]) -> httpx.Response:
-    return (await http.post(path, json=body)).raise_for_status()
+    asking = CLIENTS[door]
+    body = asking.body(token, base64.b64encode(file.getvalue()).decode())
+    return asking.read((await http.post(asking.path, json=body)).raise_for_status())
 
 
 async def client(http: httpx.AsyncClient, number: int, until: float, tally: Tally) -> None:
@@ -122,13 +105,15 @@ async def client(http: httpx.AsyncClient, number: int, until: float, tally: Tall
     turn = number
     while time.monotonic() < until:
         token, shade, turn = uuid4().hex, 3 + turn % 10, turn + 1
+        door = DOORS[turn % len(DOORS)]
         start = time.monotonic()
         try:
-            answered, record = await ask(http, turn % 3, token, shade)
+            answered, record = await ask(http, door, token, shade)
         except (httpx.HTTPError, ValueError, KeyError) as error:
             tally.lost[f"{type(error).__name__}: {error}"[:100]] += 1
             continue
         tally.seconds.append(time.monotonic() - start)
+        tally.doors[door] += 1
         tally.calls += record["num_calls"]
         tally.mixed += answered != expected(token, shade) or record["agreement"] != 1.0
 
@@ -158,7 +143,7 @@ def start_server(clients: int, log: Path) -> tuple[subprocess.Popen[bytes], str]
     command = [sys.executable, "-m", "benchmarks.soak", "--serve", "--clients", str(clients)]
     with log.open("wb") as output:
         server = subprocess.Popen(command, stderr=output, stdout=subprocess.DEVNULL)  # noqa: S603
-    while not (found := re.search(r"running on (\S+)", log.read_text())):
+    while not (found := re.search(r"listens on (\S+)", log.read_text())):
         if server.poll() is not None:
             raise SystemExit(log.read_text())
         time.sleep(0.2)
@@ -183,6 +168,7 @@ def report(tally: Tally, memory: list[float], *, before: float, seconds: float, 
     quarters = [memory[(len(memory) - 1) * quarter // 4] for quarter in (1, 2, 3, 4)]
     print(f"clients        {clients}, for {seconds:.0f} s")
     print(f"answered       {answered:,} requests, {answered / seconds:.1f} per second; {tally.calls:,} model calls")
+    print(f"by door        {', '.join(f'{door} {count:,}' for door, count in sorted(tally.doors.items()))}")
     print(f"lost           {tally.lost.total():,} {dict(tally.lost) or ''}")
     print(f"mixed          {tally.mixed:,}")
     print("latency in s   median {:.2f}, 95 % {:.2f}, 99 % {:.2f}, most {:.2f}".format(*times))

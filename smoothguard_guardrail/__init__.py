@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
     from smoothguard_guardrail.observability.safety_log.handler import SafetyLogHandler
     from smoothguard_guardrail.protocols import Clusterer, Embedder, Perturber, Scorer, Voter
-    from smoothguard_guardrail.result import Cluster, GuardResult, Medium, Sample
+    from smoothguard_guardrail.result import Cluster, GuardRecord, GuardResult, Medium, Sample, VotePolicy
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ _MODULES = {
     "ConfigurationError": "errors",
     "Embedder": "protocols",
     "GuardComponents": "core.components",
+    "GuardRecord": "result",
     "GuardResult": "result",
     "ImageConfig": "config",
     "InputError": "errors",
@@ -73,6 +74,7 @@ _MODULES = {
     "SmoothGuardRunnable": "hosts.runnable",
     "UnsupportedMediaError": "errors",
     "VoteConfig": "config",
+    "VotePolicy": "result",
     "Voter": "protocols",
 }
 
@@ -85,6 +87,7 @@ __all__ = [
     "ConfigurationError",
     "Embedder",
     "GuardComponents",
+    "GuardRecord",
     "GuardResult",
     "ImageConfig",
     "InputError",
@@ -108,6 +111,7 @@ __all__ = [
     "SmoothGuardRunnable",
     "UnsupportedMediaError",
     "VoteConfig",
+    "VotePolicy",
     "Voter",
     "__version__",
 ]

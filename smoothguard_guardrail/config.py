@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
@@ -286,6 +287,30 @@ class SmoothGuardConfig(_Settings):
                 " on its own would be unguarded"
             )
         return self
+
+    @property
+    def settings_hash(self) -> str:
+        """First 16 hexadecimal digits of a SHA-256 that names these settings in records.
+
+        Of the canonical JSON (sorted keys, no spaces) of all settings but the seed: seeds are few enough to be found by
+        trying, and who knows the seed knows the noise.
+
+        Example:
+            >>> SmoothGuardConfig(seed=1).settings_hash == SmoothGuardConfig().settings_hash
+            True
+        """
+        settings = self.model_dump(mode="json", exclude={"seed"})
+        canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def changed_settings(self) -> dict[str, Any]:
+        """Return the settings that are not the defaults of this version, as plain JSON, without the seed.
+
+        Example:
+            >>> SmoothGuardConfig(sigma=0.2, vote=VoteConfig(min_agreement=0.6), seed=1).changed_settings()
+            {'sigma': 0.2, 'vote': {'min_agreement': 0.6}}
+        """
+        return self.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True)
 
     @classmethod
     def paper(cls, **changes: Any) -> Self:

@@ -6,10 +6,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import UsageMetadata
-from pydantic import BaseModel, ConfigDict, GetPydanticSchema
+from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema
+
+from smoothguard_guardrail import __version__
+
+RECORD_VERSION: Literal[1] = 1
+"""Of the record's JSON Schema, `record.schema.json`; raised when a released field changes its name or meaning."""
 
 Verdict = Literal["passed", "abstained", "skipped"]
 Action = Literal["answered", "refused", "skipped"]
+Reason = Literal["refusals", "majority", "low_agreement", "tie", "no_media"]
+"""What decided: refusals won; the largest group of other answers did; no group was large enough; two were equally good;
+or there was nothing to vote on."""
 Stance = Literal["refuses", "unsure", "answers"]
 """What an answer does with the question: `refuses`; is `unsure`, as noise causes ("too blurry to tell"); or
 `answers`."""
@@ -20,7 +28,26 @@ Usage = Annotated[UsageMetadata, GetPydanticSchema(lambda _, handler: handler.ge
 
 
 class _Record(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class VotePolicy(_Record):
+    """The settings that the vote of a call followed."""
+
+    rule: Literal["stance", "sentiment"]
+    """As `vote.rule`; not followed where `components` names a voter."""
+    refusal_share: float | None = None
+    """As `vote.refusal_share`; None where `rule` is `sentiment`."""
+    benign_weight: float | None = None
+    """As `vote.benign_weight`; None where `rule` is `stance`."""
+    min_agreement: float
+    """As `vote.min_agreement`."""
+    on_abstain: Literal["answer", "refuse", "raise"]
+    """As `vote.on_abstain`."""
+    num_samples: int
+    """Most model calls, the clean one included."""
+    early_stop: Literal["lossless"] | float | None = None
+    """As `early_stop`; None: every sample was asked for."""
 
 
 class Sample(_Record):
@@ -95,17 +122,33 @@ class Medium(_Record):
     """Facts for a reader: `first frame of 12`, `alpha composited on white`, ..."""
 
 
-class GuardResult(_Record):
-    """The answer of one guarded call and the evidence for it."""
+class GuardRecord(_Record):
+    """The evidence for one answer, as a message carries it in `response_metadata["smoothguard"]`.
 
-    answer: AIMessage
-    """The elected message, with its tool calls and metadata."""
+    Example:
+        >>> record = {"verdict": "skipped", "action": "skipped", "reason": "no_media", "agreement": 1.0, "num_calls": 1}
+        >>> GuardRecord.model_validate(record).verdict
+        'skipped'
+    """
+
+    schema_version: Literal[1] = RECORD_VERSION
+    version: str = Field(default_factory=lambda: __version__)
+    """Of the package."""
+    settings_hash: str | None = None
+    """`SmoothGuardConfig.settings_hash` of the guard."""
+    components: dict[str, str] | None = None
+    """Parts of the user's own, as `{"voter": "module.Voter"}`; None without any."""
+    policy: VotePolicy | None = None
     verdict: Verdict
     """`passed`; `abstained`: no group has the share `min_agreement` of the answers; `skipped`: no media in the
     request."""
     action: Action
     """What the caller got: the model's answer (`answered`); a refusal, the model's own or `refusal_text` (`refused`);
     or the answer to a request without media (`skipped`)."""
+    reason: Reason | None = None
+    """What decided."""
+    withheld: bool = False
+    """Whether `vote.refusal_text` replaced the elected answer."""
     agreement: float
     """Share of the answers that are in the winning cluster, in [0, 1]."""
     suspicion: float | None = None
@@ -122,8 +165,6 @@ class GuardResult(_Record):
     sigma: float | None = None
     """As configured, in units of `noise_space`."""
     noise_space: Literal["pixel", "normalized"] | None = None
-    seed: int | None = None
-    """Seed that repeats this call's noise."""
     usage: Usage | None = None
     """Summed over the samples."""
     timings: dict[str, float] = {}
@@ -131,8 +172,17 @@ class GuardResult(_Record):
     num_calls: int
     """Number of model calls."""
 
+
+class GuardResult(GuardRecord):
+    """The answer of one guarded call and the evidence for it."""
+
+    answer: AIMessage
+    """The elected message, with its tool calls and metadata."""
+    seed: int | None = None
+    """Seed that repeats this call's noise."""
+
     def to_metadata(self) -> dict[str, Any]:
-        """Return everything but the answer as plain JSON values.
+        """Return everything but the answer as plain JSON values, as `GuardRecord` describes it.
 
         The seed is left out: a reader of one answer's metadata must not learn the noise of the next one. Failures are
         reduced to their type, since parsers and providers quote answers and requests in their messages.
@@ -142,6 +192,20 @@ class GuardResult(_Record):
             if "error" in sample:
                 sample["error"] = sample["error"].partition(":")[0]
         return record
+
+
+def record_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a record, equal to the package's `record.schema.json`.
+
+    Example:
+        >>> record_schema()["properties"]["schema_version"]["const"]
+        1
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **GuardRecord.model_json_schema(),
+        "title": "The record of a call that SmoothGuard guarded",
+    }
 
 
 class NoiseCertificate(_Record):

@@ -5,22 +5,32 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
+import smoothguard_guardrail
 from smoothguard_guardrail import (
     AbstainedError,
     ConfigurationError,
+    GuardRecord,
     GuardResult,
     MediaLimitError,
     Medium,
     MissingDependencyError,
     QuorumError,
     Sample,
+    __version__,
 )
+from smoothguard_guardrail.result import record_schema
+from smoothguard_guardrail.testing import ScriptedChatModel
+from tests.helpers import guarded, question
+
+SCHEMA_FILE = Path(smoothguard_guardrail.__file__).parent / "record.schema.json"
 
 RESULT = GuardResult(
     answer=AIMessage("A cat.", id="1"),
@@ -54,6 +64,9 @@ def test_metadata_omits_the_answer_the_seed_and_unknown_values() -> None:
     metadata = RESULT.to_metadata()
     assert json.loads(json.dumps(metadata)) == metadata
     assert metadata == {
+        "schema_version": 1,
+        "version": __version__,
+        "withheld": False,
         "verdict": "passed",
         "action": "answered",
         "agreement": 0.5,
@@ -89,3 +102,19 @@ def test_usage_keeps_details_of_the_provider() -> None:
     usage: Any = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "input_token_details": {"flex": 1}}
     sample = Sample(index=0, clean=False, usage=usage)
     assert sample.usage == sample.model_dump(mode="json")["usage"] == usage
+
+
+def test_the_packaged_schema_matches_the_record() -> None:
+    assert json.loads(SCHEMA_FILE.read_text()) == record_schema(), "update the file; raise RECORD_VERSION if released"
+    Draft202012Validator.check_schema(record_schema())
+
+
+@pytest.mark.parametrize("fields", [{}, {"include_clean": True}, {"on_abstain": "answer", "min_agreement": 0.9}])
+@pytest.mark.parametrize("last", ["A cat.", "A dog.", ValueError("no")])
+def test_records_of_messages_follow_the_schema(fields: dict[str, Any], last: Any) -> None:
+    guard = guarded(ScriptedChatModel(script=["A cat.", "A cat.", "A cat.", last]), **fields)
+    for request in (question(), "Hello"):
+        record = guard.invoke(request).response_metadata["smoothguard"]
+        Draft202012Validator(json.loads(SCHEMA_FILE.read_text())).validate(record)
+        assert GuardRecord.model_validate(record).model_dump(mode="json", exclude_none=True) == record
+        assert record.keys() >= {"version", "settings_hash", "policy", "action", "reason"}

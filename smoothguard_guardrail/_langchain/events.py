@@ -15,9 +15,12 @@ from uuid import UUID, uuid4
 
 from langchain_core.callbacks import BaseCallbackManager
 from langchain_core.callbacks.manager import BaseRunManager
+from langchain_core.tracers import LangChainTracer
 from langchain_core.tracers.base import AsyncBaseTracer, BaseTracer
 
+from smoothguard_guardrail import __version__
 from smoothguard_guardrail._langchain import private_api
+from smoothguard_guardrail.core.guard_settings import GuardSettings
 from smoothguard_guardrail.errors import AbstainedError, MediaError, QuorumError, SmoothGuardError
 from smoothguard_guardrail.result import GuardResult
 
@@ -31,6 +34,8 @@ _MAX_MESSAGE_CHARS = 300
 _TRACED = (
     "verdict",
     "action",
+    "reason",
+    "withheld",
     "agreement",
     "suspicion",
     "suspicious",
@@ -39,16 +44,21 @@ _TRACED = (
     "sigma",
     "noise_space",
     "error",
+    "version",
+    "settings_hash",
 )
 
 
-def reported(manager: Manager | None, call: Callable[[], GuardResult]) -> GuardResult:
+def reported(
+    manager: Manager | None, call: Callable[[], GuardResult], settings: GuardSettings | None = None
+) -> GuardResult:
     """Make a guarded call and report its outcome to the run's handlers, once.
 
     Args:
         manager: The host's run manager, or a callback manager whose parent run is the host's; None: the callbacks
             of the current run.
         call: The guarded call.
+        settings: Of the guard; reported with its failures too.
 
     Raises:
         Exception: Whatever the call raises.
@@ -65,25 +75,27 @@ def reported(manager: Manager | None, call: Callable[[], GuardResult]) -> GuardR
     try:
         result = call()
     except Exception as error:
-        _report(manager, error, time.perf_counter() - start)
+        _report(manager, error, settings, time.perf_counter() - start)
         raise
-    _report(manager, result, time.perf_counter() - start)
+    _report(manager, result, settings, time.perf_counter() - start)
     return result
 
 
-async def areported(manager: Manager | None, call: Callable[[], Awaitable[GuardResult]]) -> GuardResult:
+async def areported(
+    manager: Manager | None, call: Callable[[], Awaitable[GuardResult]], settings: GuardSettings | None = None
+) -> GuardResult:
     """Make a guarded call and report its outcome; see `reported`."""
     start = time.perf_counter()
     try:
         result = await call()
     except Exception as error:
-        await _areport(manager, error, time.perf_counter() - start)
+        await _areport(manager, error, settings, time.perf_counter() - start)
         raise
-    await _areport(manager, result, time.perf_counter() - start)
+    await _areport(manager, result, settings, time.perf_counter() - start)
     return result
 
 
-def event_of(outcome: Outcome, *, seconds: float) -> tuple[str, dict[str, Any]]:
+def event_of(outcome: Outcome, settings: GuardSettings | None = None, *, seconds: float) -> tuple[str, dict[str, Any]]:
     """Return the event's name and its data: plain JSON, without texts of answers.
 
     A raised abstention is a verdict, not a failure. Messages of exceptions that are not ours are left out, since
@@ -97,7 +109,10 @@ def event_of(outcome: Outcome, *, seconds: float) -> tuple[str, dict[str, Any]]:
         for sample in record["samples"]:
             sample.pop("text", None)
         return VERDICT_EVENT, identity | record
-    return FAILURE_EVENT, identity | _failure(outcome) | {"timings": {"total": seconds}}
+    named: dict[str, Any] = {"version": __version__}
+    if settings is not None:
+        named |= {"settings_hash": settings.settings_hash, "components": settings.components}
+    return FAILURE_EVENT, identity | named | _failure(outcome) | {"timings": {"total": seconds}}
 
 
 def _failure(error: Exception) -> dict[str, Any]:
@@ -115,20 +130,20 @@ def _failure(error: Exception) -> dict[str, Any]:
     return record
 
 
-def _report(manager: Manager | None, outcome: Outcome, seconds: float) -> None:
+def _report(manager: Manager | None, outcome: Outcome, settings: GuardSettings | None, seconds: float) -> None:
     manager = manager or _current_manager()
     if manager.handlers and not _is_control_flow(outcome):
-        name, data = event_of(outcome, seconds=seconds)
+        name, data = event_of(outcome, settings, seconds=seconds)
         _annotate(manager, data)
-        private_api.send_custom_event(manager.handlers, name, data, **_context(manager, outcome))
+        private_api.send_custom_event(manager.handlers, name, data, **_context(manager, outcome, settings))
 
 
-async def _areport(manager: Manager | None, outcome: Outcome, seconds: float) -> None:
+async def _areport(manager: Manager | None, outcome: Outcome, settings: GuardSettings | None, seconds: float) -> None:
     manager = manager or _current_manager()
     if manager.handlers and not _is_control_flow(outcome):
-        name, data = event_of(outcome, seconds=seconds)
+        name, data = event_of(outcome, settings, seconds=seconds)
         _annotate(manager, data)
-        await private_api.asend_custom_event(manager.handlers, name, data, **_context(manager, outcome))
+        await private_api.asend_custom_event(manager.handlers, name, data, **_context(manager, outcome, settings))
 
 
 def _current_manager() -> Manager:
@@ -147,14 +162,26 @@ def _run_id(manager: Manager) -> UUID | None:
     return manager.run_id if isinstance(manager, BaseRunManager) else manager.parent_run_id
 
 
-def _context(manager: Manager, outcome: Outcome) -> dict[str, Any]:
-    """Return what handlers get besides the data; `outcome` is for handlers of this process that may see texts."""
+def _trace_id(manager: Manager) -> UUID | None:
+    """Return the id of the run's trace in LangSmith; None where LangSmith does not trace it."""
+    tracers = [handler for handler in manager.handlers if isinstance(handler, LangChainTracer)]
+    runs = [private_api.traced_run(tracer, _run_id(manager)) for tracer in tracers]
+    return next((run.trace_id for run in runs if run is not None), None)
+
+
+def _context(manager: Manager, outcome: Outcome, settings: GuardSettings | None) -> dict[str, Any]:
+    """Return what handlers get besides the data; `outcome` and `settings` are for handlers of this process only.
+
+    They may hold texts, and names of hosts and folders.
+    """
     return {
         "run_id": _run_id(manager) or uuid4(),
         "tags": manager.tags,
         "metadata": manager.metadata,
         "parent_run_id": manager.parent_run_id if isinstance(manager, BaseRunManager) else None,
         "outcome": outcome,
+        "settings": settings.changed if settings else None,
+        "trace_id": _trace_id(manager),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the `--settings` files of `smoothguard calibrate` and `smoothguard eval run` may contain, besides `guard`."""
+"""What the `--settings` files of `smoothguard calibrate`, `eval run` and `serve` may contain, besides `guard`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from smoothguard_guardrail.cli.presets import Preset
 from smoothguard_guardrail.evaluation.records import Record
 
 if TYPE_CHECKING:
@@ -59,3 +60,23 @@ class EvalSettings(Record):
     suffix: str | None = None
     """Appended to pope's questions: `single-word`, the published one, or a text."""
     attack: AttackOptions = AttackOptions()
+
+
+class ServedModel(Record):
+    """A table `models.NAME`: a model that clients call by this name."""
+
+    model: str
+    """As in `--model`."""
+    preset: Preset | None = None
+    config: Path | None = None
+    """A file of settings instead of a preset."""
+    temperature: float | None = Field(default=None, ge=0)
+    """Of requests that name none; None: the model's own."""
+    guard: dict[str, Any] = Field(default_factory=dict)
+    """Settings of its guard that differ from the file or the preset."""
+
+
+class ServeSettings(Record):
+    """The settings of `smoothguard serve`."""
+
+    models: dict[str, ServedModel] = Field(default_factory=dict)

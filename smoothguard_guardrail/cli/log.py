@@ -102,6 +102,8 @@ def _overview(summary: Summary) -> list[str]:
         count = summary.verdicts[verdict]
         kinds = f"   {_counted(summary.failures)}" if verdict == "failed" and count else ""
         lines.append(f"  {verdict:<10}{count:>9,}{count / summary.calls:>8.1%}{kinds}")
+    if summary.settings:
+        lines.append(f"settings     {_counted(summary.settings)}")
     if agreement := summary.agreement:
         lines.append(f"agreement    {_quantiles(agreement)}")
     if seconds := summary.seconds:

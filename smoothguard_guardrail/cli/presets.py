@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from smoothguard_guardrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from smoothguard_guardrail.config import SmoothGuardConfig
@@ -34,7 +35,7 @@ def chosen_config(
     """
     from smoothguard_guardrail.config import SmoothGuardConfig
 
-    changes = _without_none(changes)
+    changes = merged(changes)
     if file is not None:
         if preset is not None:
             raise ConfigurationError("expected --config or --preset, not both")
@@ -46,6 +47,19 @@ def chosen_config(
     return chosen
 
 
-def _without_none(changes: dict[str, Any]) -> dict[str, Any]:
-    nested = {name: _without_none(value) if isinstance(value, dict) else value for name, value in changes.items()}
-    return {name: value for name, value in nested.items() if value is not None and value != {}}
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of several origins in one; later ones win, setting by setting. None means: not given.
+
+    Example:
+        >>> merged({"seed": 1, "vote": {"rule": "mean", "min_agreement": 0.6}}, {"seed": None, "vote": {"rule": "x"}})
+        {'seed': 1, 'vote': {'rule': 'x', 'min_agreement': 0.6}}
+    """
+    found: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if isinstance(value, dict):
+                earlier = found.get(name)
+                found[name] = merged(earlier if isinstance(earlier, dict) else {}, value)
+            elif value is not None:
+                found[name] = value
+    return {name: value for name, value in found.items() if value != {}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smoothguard_guardrail.cli._numbers import parse_epsilon
 from smoothguard_guardrail.errors import ConfigurationError, InputError
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smoothguard_guardrail.evaluation.calibration import Rows
+    from smoothguard_guardrail.evaluation.identity import ModelIdentity
     from smoothguard_guardrail.evaluation.input_media import MediumKind
 
 DATA_HELP = (
@@ -72,3 +73,16 @@ def radius(epsilon: str | None, kind: MediumKind) -> float:
     from smoothguard_guardrail.cli.attack.settings import DEFAULT_EPSILON
 
     return parse_epsilon("--epsilon", epsilon or DEFAULT_EPSILON[kind])
+
+
+def provenance(identity: ModelIdentity, seed: int, **files: Path | None) -> dict[str, Any]:
+    """Return what a report says about where its figures come from: the model, the files by hash, and the versions."""
+    from smoothguard_guardrail._internal.files import file_sha256
+    from smoothguard_guardrail._internal.versions import package_versions
+
+    return {
+        "model": identity.model_dump(mode="json"),
+        "seed": seed,
+        **{name: None if path is None else f"{path.name}, SHA-256 {file_sha256(path)}" for name, path in files.items()},
+        "versions": package_versions(("smoothguard-guardrail", "torch", "transformers")),
+    }

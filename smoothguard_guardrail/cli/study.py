@@ -40,8 +40,7 @@ def study(
     """
     with exit_codes(go_on=same_command):
         loading.quiet_libraries()
-        from smoothguard_guardrail._internal.files import file_sha256, write_atomic
-        from smoothguard_guardrail._internal.versions import package_versions
+        from smoothguard_guardrail._internal.files import write_atomic
         from smoothguard_guardrail.evaluation.attackers import default_attackers
         from smoothguard_guardrail.evaluation.calibration import AnswerStore
         from smoothguard_guardrail.evaluation.guard_study import study_guard, study_report, study_summary
@@ -80,14 +79,10 @@ def study(
                 match=match,
                 progress=lambda text: typer.echo(text, err=True),
             )
-        environment = {
+        environment = rows_files.provenance(identity, seed, data=data) | {
             "command": same_command(),
-            "model": identity.model_dump(mode="json"),
-            "data": f"{data.name}, SHA-256 {file_sha256(data)}",
             "guard": guard.model_dump(mode="json"),
             "epsilon": radius,
-            "seed": seed,
-            "versions": package_versions(("smoothguard-guardrail", "torch", "transformers")),
         }
         write_atomic(out / "study.json", f"{found.model_dump_json(indent=2)}\n")
         page, _ = write_report(study_report(found, title=f"A study of {model}", environment=environment), out)

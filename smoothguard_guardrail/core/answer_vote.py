@@ -14,7 +14,7 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.components import CompleteComponents
 from smoothguard_guardrail.errors import AdapterError
 from smoothguard_guardrail.protocols import name_errors
-from smoothguard_guardrail.result import Cluster, Sample, Stance
+from smoothguard_guardrail.result import Cluster, Reason, Sample, Stance
 from smoothguard_guardrail.voting import (
     Answer,
     Election,
@@ -154,6 +154,13 @@ class AnswerVote:
         """Whether no group has the agreement that the configuration asks for, or two groups are equally good."""
         election, least = self._elected(), self._config.vote.min_agreement
         return election.agreement < least or (election.tied and least > 0)
+
+    @property
+    def reason(self) -> Reason:
+        """What decided: which part of the policy made the verdict what it is."""
+        if self.abstains:
+            return "low_agreement" if self.agreement < self._config.vote.min_agreement else "tie"
+        return "refusals" if self.winning_stance == "refuses" else "majority"
 
     @property
     def clean_overruled(self) -> bool | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -16,6 +16,7 @@ from smoothguard_guardrail.core.answer_vote import AnswerVote
 from smoothguard_guardrail.core.certify import Certifier
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.core.effects import CallModel, Compute, Effects, Request
+from smoothguard_guardrail.core.guard_settings import GuardSettings
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
@@ -45,8 +46,10 @@ class Guard:
         components: GuardComponents | None = None,
         model_info: ModelInfo | None = None,
     ) -> None:
+        components = GuardComponents() if components is None else components
         self.config = config
-        self._components = (GuardComponents() if components is None else components).complete(config)
+        self.settings: GuardSettings = GuardSettings.of(config, components)
+        self._components = components.complete(config)
         self._model_info = ModelInfo() if model_info is None else model_info
         self._rule = StoppingRule.of(config, self._components.voter)
 
@@ -142,10 +145,12 @@ class Guard:
             raise QuorumError(votes.failures, successes=successes, required=required) from votes.failures[0]
         abstained, refused = votes.abstains, votes.winning_stance == "refuses"
         withheld = abstained and not refused and self.config.vote.on_abstain == "refuse"
-        result = GuardResult(
+        result = self._result(
             answer=_refusal(self.config.vote.refusal_text, votes.winner) if withheld else votes.winner,
             verdict="abstained" if abstained else "passed",
             action="refused" if refused or withheld else "answered",
+            reason=votes.reason,
+            withheld=withheld,
             agreement=votes.agreement,
             suspicion=votes.suspicion,
             suspicious=votes.suspicious,
@@ -172,10 +177,11 @@ class Guard:
         answer = outcomes[0]
         if isinstance(answer, Exception):
             raise answer
-        return GuardResult(
+        return self._result(
             answer=answer,
             verdict="skipped",
             action="skipped",
+            reason="no_media",
             agreement=1.0,
             samples=(
                 Sample(
@@ -189,6 +195,13 @@ class Guard:
             usage=answer.usage_metadata,
             timings=clock.read(),
             num_calls=1,
+        )
+
+    def _result(self, **figures: Any) -> GuardResult:
+        """Return a result that names this guard's settings."""
+        settings = self.settings
+        return GuardResult(
+            settings_hash=settings.settings_hash, components=settings.components, policy=settings.policy, **figures
         )
 
 

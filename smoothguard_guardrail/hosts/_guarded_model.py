@@ -80,6 +80,7 @@ class GuardedModel:
             lambda: drive(
                 self._guard.flow(as_messages(input)), lambda effect: self._caller.call(effect, runs, **kwargs)
             ),
+            self._guard.settings,
         )
 
     async def arun(
@@ -96,6 +97,7 @@ class GuardedModel:
             lambda: adrive(
                 self._guard.flow(as_messages(input)), lambda effect: self._caller.acall(effect, runs, **kwargs)
             ),
+            self._guard.settings,
         )
 
     def certify(

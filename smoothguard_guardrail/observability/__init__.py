@@ -1,1 +1,1 @@
-"""Reports of guarded calls: the safety log, OpenTelemetry, Prometheus."""
+"""Reports of guarded calls: the safety log, OpenTelemetry, LangSmith, Langfuse, Prometheus."""

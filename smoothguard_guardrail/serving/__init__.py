@@ -1,4 +1,4 @@
-"""A server in front of guarded models: OpenAI-compatible chat completions, LangServe routes, health and metrics.
+"""A server in front of guarded models: the APIs of providers, LangServe routes, health and metrics.
 
 Needs the extra `serve`: `pip install 'smoothguard-guardrail[serve]'`.
 """

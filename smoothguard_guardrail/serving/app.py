@@ -1,4 +1,4 @@
-"""The application: chat completions, LangServe routes, health and metrics behind one gate."""
+"""The application: OpenAI's and Anthropic's APIs, LangServe routes, health and metrics behind one gate."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from smoothguard_guardrail import voting
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.observability.prometheus import CONTENT_TYPE, Metrics, PrometheusHandler
-from smoothguard_guardrail.serving.errors import handle_framework_errors
+from smoothguard_guardrail.serving.anthropic_messages.routes import messages_router
+from smoothguard_guardrail.serving.errors import convert_framework_errors
 from smoothguard_guardrail.serving.gate import Gate
 from smoothguard_guardrail.serving.langserve.form import form_chain
 from smoothguard_guardrail.serving.langserve.routes import chain_router
+from smoothguard_guardrail.serving.models import models_router
 from smoothguard_guardrail.serving.openai_chat.routes import chat_router
+from smoothguard_guardrail.serving.openai_responses.routes import responses_router
 from smoothguard_guardrail.serving.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -42,9 +45,9 @@ def create_app(
 ) -> FastAPI:
     """Build a server of guarded models and chains.
 
-    Every guard answers `POST /v1/chat/completions` under its name and has LangServe routes below `/guards/NAME`, and
-    as a form with a playground below `/forms/NAME`; every chain has them below `/chains/NAME`. `/healthz`, `/readyz`
-    and `/metrics` report the server's state.
+    Every guard answers `POST /v1/chat/completions`, `POST /v1/responses` and `POST /v1/messages` under its name, and
+    has LangServe routes below `/guards/NAME`, and as a form with a playground below `/forms/NAME`; every chain has
+    them below `/chains/NAME`. `/healthz`, `/readyz` and `/metrics` report the server's state.
 
     Args:
         guards: Guarded models by name.
@@ -66,7 +69,7 @@ def create_app(
     settings = settings or ServerSettings()
     _check(guards, chains)
     needs_embedder = any(guard.components.embedder is None and guard.config.vote.embeds for guard in guards.values())
-    metrics = Metrics()
+    metrics = Metrics(clients=settings.api_keys)
     handlers = [PrometheusHandler(metrics), *callbacks]
     app = FastAPI(
         title="SmoothGuard",
@@ -76,9 +79,12 @@ def create_app(
         lifespan=_lifespan(settings, needs_embedder),
     )
     app.state.ready = None
-    handle_framework_errors(app)
+    convert_framework_errors(app)
     app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.include_router(models_router(guards))
     app.include_router(chat_router(guards, settings=settings, callbacks=handlers))
+    app.include_router(responses_router(guards, settings=settings, callbacks=handlers))
+    app.include_router(messages_router(guards, settings=settings, callbacks=handlers))
     paths: dict[str, Runnable[Any, Any]] = {f"/chains/{name}": chain for name, chain in chains.items()}
     paths |= {f"/forms/{name}": form_chain(guard) for name, guard in guards.items()}
     paths |= {f"/guards/{name}": guard for name, guard in guards.items()}

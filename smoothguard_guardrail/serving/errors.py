@@ -1,4 +1,4 @@
-"""Errors for clients: a status and a JSON body in OpenAI's format, without internals.
+"""Errors for clients: a status and a JSON body without internals. The gate renders them, in the format of each door.
 
 | What happened | Status | `code` |
 |---|---|---|
@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -73,14 +73,19 @@ class ApiError(Exception):
         self.headers = headers
         self.record = record
 
+    @property
+    def message(self) -> str:
+        """The sentence for people, without the address of an object."""
+        return _OBJECT.sub("(object)", str(self))
+
     def body(self) -> dict[str, Any]:
-        """Return the JSON body."""
+        """Return the JSON body in OpenAI's format."""
         kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        error = {"message": _OBJECT.sub("(object)", str(self)), "type": kind, "param": self.param, "code": self.code}
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": error} | ({"smoothguard": self.record} if self.record else {})
 
     def response(self) -> JSONResponse:
-        """Return the HTTP response."""
+        """Return the HTTP response in OpenAI's format."""
         return SafeJSONResponse(self.body(), self.status, self.headers)
 
 
@@ -136,18 +141,17 @@ def public_text(error: Exception) -> str:
     return _OBJECT.sub("(object)", text)[:_MAX_MESSAGE] or "the request cannot be read"
 
 
-def handle_framework_errors(app: FastAPI) -> None:
-    """Convert the errors that FastAPI raises itself to the same format."""
+def convert_framework_errors(app: FastAPI) -> None:
+    """Turn the errors that FastAPI raises itself into `ApiError`s, for the gate to render."""
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+    async def _http(request: Request, error: HTTPException) -> NoReturn:
         code = _STATUS_CODES.get(error.status_code, "invalid_request")
-        headers = dict(error.headers or {}) or None
-        return ApiError(error.status_code, code, str(error.detail), headers=headers).response()
+        raise ApiError(error.status_code, code, str(error.detail), headers=dict(error.headers or {}) or None) from error
 
     @app.exception_handler(RequestValidationError)
-    async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return ApiError(422, "invalid_request", describe_problems(error.errors())).response()
+    async def _validation(request: Request, error: RequestValidationError) -> NoReturn:
+        raise ApiError(422, "invalid_request", describe_problems(error.errors())) from error
 
 
 def describe_problems(errors: Any) -> str:

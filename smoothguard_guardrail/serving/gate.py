@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import hmac
 import logging
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 
+from smoothguard_guardrail.serving.anthropic_messages import errors as anthropic_errors
+from smoothguard_guardrail.serving.clients import Clients, enter_client
 from smoothguard_guardrail.serving.errors import ApiError, to_api_error
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Gate:
         self._app = app
         self._settings = settings
         self._metrics = metrics
-        self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
+        self._clients = Clients(settings.api_keys)
         self._hosts = settings.allowed_hosts
         self._in_flight = 0
 
@@ -77,14 +78,17 @@ class Gate:
             raise ApiError(
                 403, "host_not_allowed", "this host name is not allowed; use one of the server's allowed hosts"
             )
-        if self._keys and scope["path"] not in PATHS_WITHOUT_KEY and not self._has_valid_key(headers):
+        client = self._clients.find(_given_key(headers))
+        if client is not None:
+            enter_client(client)
+        elif scope["path"] not in PATHS_WITHOUT_KEY:
             # Browsers that open a playground ask for a password; the API key is accepted as one.
             scheme = "Basic" if "text/html" in headers.get("accept", "") else "Bearer"
             challenge = {"www-authenticate": f'{scheme} realm="smoothguard"'}
             raise ApiError(
                 401,
                 "invalid_api_key",
-                "a valid API key is required: send it as `Authorization: Bearer KEY`",
+                "a valid API key is required: send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
                 headers=challenge,
             )
         if scope["method"] != "POST":
@@ -95,10 +99,6 @@ class Gate:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length[:20]) > self._settings.max_body_bytes:
             raise _too_large(self._settings.max_body_bytes)
-
-    def _has_valid_key(self, headers: Headers) -> bool:
-        given = _given_key(headers)
-        return bool(given) and any(hmac.compare_digest(given, key) for key in self._keys)
 
     async def _admit(self, scope: Scope, exchange: _Exchange) -> None:
         if self._in_flight >= self._settings.max_concurrency:
@@ -138,7 +138,9 @@ class Gate:
         if exchange.status is not None:
             raise error
         await exchange.drain()
-        await failure.response()(scope, exchange.receive, exchange.send)
+        is_anthropic = scope["path"].startswith(anthropic_errors.PATH)
+        response = anthropic_errors.response_of(failure, exchange.id) if is_anthropic else failure.response()
+        await response(scope, exchange.receive, exchange.send)
 
 
 class _Exchange:
@@ -164,7 +166,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self.id
+            headers = MutableHeaders(scope=message)
+            headers["x-request-id"] = headers["request-id"] = self.id  # the latter is what Anthropic's clients read
         elif not message.get("more_body", False):
             self.end_response()
         await self._send(message)

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
 
+from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.errors import AbstainedError
+from smoothguard_guardrail.serving.clients import client_metadata
 from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, UpstreamError, is_model_error
+from smoothguard_guardrail.serving.model_arguments import model_arguments
 from smoothguard_guardrail.serving.public_record import public_record, verdict_headers
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
     from smoothguard_guardrail.result import GuardResult
+    from smoothguard_guardrail.serving.model_parameters import ModelParameters
     from smoothguard_guardrail.serving.settings import ServerSettings
 
 
@@ -39,8 +43,9 @@ class GuardedAnswer:
 async def guarded_answer(
     guard: SmoothGuardRunnable,
     messages: Sequence[BaseMessage],
-    arguments: Mapping[str, Any],
+    parameters: ModelParameters | None = None,
     *,
+    ignored: Sequence[str] = (),
     route: str,
     settings: ServerSettings,
     callbacks: Sequence[BaseCallbackHandler],
@@ -50,16 +55,19 @@ async def guarded_answer(
     Args:
         guard: The guarded model.
         messages: The request.
-        arguments: Of the model call.
+        parameters: What the client asks of the model.
+        ignored: Parameters that the server does not know; the record names them, with those the model does not know.
         route: Names the run in traces, such as `/v1/chat/completions`.
         settings: The server's policies.
         callbacks: The server's callbacks; clients cannot add any.
 
     Raises:
-        ApiError: The guard abstained and is configured to raise then.
+        ApiError: The model does not support what the client asks for, or the guard abstained and is configured to raise
+            then.
         UpstreamError: The model failed on a request without a vote.
     """
-    config: RunnableConfig = {"callbacks": list(callbacks), "run_name": route}
+    arguments, unknown = ({}, []) if parameters is None else model_arguments(parameters, unwrap(guard.model).model)
+    config: RunnableConfig = {"callbacks": list(callbacks), "run_name": route, "metadata": client_metadata()}
     try:
         result = await guard.aguard(list(messages), config, **arguments)
     except AbstainedError as error:
@@ -70,6 +78,8 @@ async def guarded_answer(
             raise UpstreamError from error
         raise
     record = public_record(result.to_metadata(), settings.record)
+    if names := sorted({*ignored, *unknown}):
+        record["ignored_parameters"] = names
     return GuardedAnswer(result=result, record=record, headers=verdict_headers(record))
 
 

@@ -20,7 +20,7 @@ class SafeJSONResponse(JSONResponse):
 
 def json_text(data: Any) -> str:
     """Return data as JSON in valid Unicode."""
-    return json.dumps(readable(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return json.dumps(readable(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 
 
 def readable(data: Any) -> Any:

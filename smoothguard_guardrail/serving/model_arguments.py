@@ -11,12 +11,12 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableParallel
 from smoothguard_guardrail._langchain import private_api
 from smoothguard_guardrail.errors import SmoothGuardError
 from smoothguard_guardrail.serving.errors import ApiError
-from smoothguard_guardrail.serving.openai_chat.request import ChatRequest, ResponseFormat
+from smoothguard_guardrail.serving.model_parameters import ModelParameters, ResponseFormat
 
 _LENGTH_FIELDS = ("max_tokens", "max_new_tokens", "max_output_tokens")
 """Names of the answer length limit in chat models."""
 _PENALTIES = ("frequency_penalty", "presence_penalty")
-_DECLARED = (*_PENALTIES, "logit_bias", "reasoning_effort", "verbosity")
+_DECLARED = (*_PENALTIES, "top_k", "logit_bias", "reasoning_effort", "verbosity")
 """Parameters that only some providers know; their models declare these as fields."""
 _UNSUPPORTED_ERRORS = (
     NotImplementedError,
@@ -29,15 +29,15 @@ _UNSUPPORTED_ERRORS = (
 )
 
 
-def model_arguments(request: ChatRequest, model: Runnable[Any, Any]) -> tuple[dict[str, Any], list[str]]:
+def model_arguments(request: ModelParameters, model: Runnable[Any, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the keyword arguments of the model call, and the names of parameters that the model does not know.
 
     Args:
-        request: The client's request.
+        request: What the client asks of the model.
         model: The chat model inside the guard.
 
     Raises:
-        ApiError: If the request has tools or a response format and the model does not support them.
+        ApiError: If the request has tools, a response format or asks for audio, and the model does not support it.
     """
     arguments: dict[str, Any] = {}
     fields = getattr(type(model), "model_fields", {})
@@ -55,6 +55,7 @@ def model_arguments(request: ChatRequest, model: Runnable[Any, Any]) -> tuple[di
             arguments[name] = value
     if request.stop:
         arguments["stop"] = [request.stop] if isinstance(request.stop, str) else request.stop
+    arguments |= _audio_arguments(request, model)
     return arguments | _tool_arguments(request, model) | _format_arguments(request.response_format, model), ignored
 
 
@@ -64,10 +65,21 @@ def _declares(model: Runnable[Any, Any]) -> bool:
     return module.startswith(("langchain_", "smoothguard_guardrail.models")) and not module.startswith("langchain_core")
 
 
-def _tool_arguments(request: ChatRequest, model: Any) -> dict[str, Any]:
+def _audio_arguments(request: ModelParameters, model: Any) -> dict[str, Any]:
+    if not request.is_spoken or request.audio is None:
+        return {}
+    profile = getattr(model, "profile", None) or {}
+    is_openai = any(each.__module__.startswith("langchain_openai.") for each in type(model).__mro__)
+    if profile.get("audio_outputs") is False or (_declares(model) and not is_openai):
+        raise _unsupported("modalities")
+    return {"modalities": request.modalities, "audio": request.audio.model_dump()}
+
+
+def _tool_arguments(request: ModelParameters, model: Any) -> dict[str, Any]:
     if not request.tools:
         return {}
-    options: dict[str, Any] = {} if request.tool_choice is None else {"tool_choice": request.tool_choice}
+    choice = _tool_choice(request.tool_choice)
+    options: dict[str, Any] = {} if choice is None else {"tool_choice": choice}
     if request.parallel_tool_calls is not None:
         options["parallel_tool_calls"] = request.parallel_tool_calls
     try:
@@ -78,7 +90,19 @@ def _tool_arguments(request: ChatRequest, model: Any) -> dict[str, Any]:
         raise ApiError(400, "invalid_request", "tools must be a list of OpenAI function tools", param="tools") from None
     if not isinstance(bound, RunnableBinding):
         raise _unsupported("tools")
-    return dict(bound.kwargs)
+    arguments = dict(bound.kwargs)
+    if choice == "none" and arguments.get("tool_choice") == {"type": "tool", "name": "none"}:
+        arguments["tool_choice"] = {"type": "none"}  # `ChatAnthropic` takes the word for a tool's name
+    return arguments
+
+
+def _tool_choice(given: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """Return OpenAI's tool choice in the words that every `bind_tools` takes."""
+    if given == "required":
+        return "any"
+    function = given.get("function") if isinstance(given, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else given
 
 
 def _format_arguments(wanted: ResponseFormat | None, model: Any) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import re
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from smoothguard_guardrail.config import REFUSAL_TEXT
+from smoothguard_guardrail.observability.prometheus import DEFAULT_CLIENT
+
+_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class ServerSettings(BaseModel):
@@ -17,10 +21,11 @@ class ServerSettings(BaseModel):
         120.0
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    api_keys: tuple[SecretStr, ...] = ()
-    """Each opens every route; `/healthz` and `/readyz` need none. Empty: no key is required."""
+    api_keys: dict[str, tuple[SecretStr, ...]] = {}
+    """The keys of every client, by the name that its figures have in metrics and in the safety log; keys without names
+    are those of `default`. Each opens every route; `/healthz` and `/readyz` need none. Empty: no key is required."""
     allowed_hosts: tuple[str, ...] | None = None
     """Allowed host names in requests; None: any. For a server on loopback without a key this stops web pages in a
     local browser from reaching it by DNS rebinding."""
@@ -53,9 +58,20 @@ class ServerSettings(BaseModel):
     """What clients see of a guarded call: its verdict and action, or the whole record. The agreement in the whole
     record is a score that attackers by trial and error can climb: only for clients that you trust."""
 
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _by_client(cls, keys: Any) -> Any:
+        named = keys if isinstance(keys, dict) else {DEFAULT_CLIENT: keys} if keys else {}
+        return {name: (key,) if isinstance(key, str | SecretStr) else key for name, key in named.items()}
+
     @field_validator("api_keys")
     @classmethod
-    def _no_empty_key(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if not all(key.get_secret_value().strip() for key in keys):
+    def _check_keys(cls, keys: dict[str, tuple[SecretStr, ...]]) -> dict[str, tuple[SecretStr, ...]]:
+        values = [key.get_secret_value() for its in keys.values() for key in its]
+        if not all(value.strip() for value in values):
             raise ValueError("API keys must not be empty, got an empty one: remove it or set a value")
+        if len(set(values)) < len(values):
+            raise ValueError("each API key must belong to one client, got one twice")
+        if not all(_CLIENT.fullmatch(name) for name in keys):
+            raise ValueError("a client must be named with at most 64 letters, digits and ._- only")
         return keys

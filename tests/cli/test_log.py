@@ -20,6 +20,7 @@ START = datetime(2026, 11, 23, 10, tzinfo=UTC)
 def line(minutes: float = 0, *, since: datetime = START, **values: Any) -> str:
     common = {
         "schema_version": 1,
+        "version": "0.1.0",
         "id": str(uuid4()),
         "time": (since + timedelta(minutes=minutes)).isoformat(),
         "run_id": str(uuid4()),

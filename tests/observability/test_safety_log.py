@@ -220,6 +220,20 @@ def test_abstentions_are_verdicts_under_every_policy(path: Path, config: Runnabl
     assert [(line["event"], line["verdict"]) for line in read(path)] == [("verdict", "abstained")] * 3
 
 
+def test_every_line_tells_all_settings_and_never_the_seed(path: Path, config: RunnableConfig) -> None:
+    guard = guarded(ScriptedChatModel(script=["A cat."]), sigma=0.2, seed=80_537_219)
+    guard.invoke(question(), config)
+    with pytest.raises(MediaError):
+        guard.invoke(question({"type": "video", "base64": "AAAA", "mime_type": "video/mp4"}), config)
+    for line in read(path):
+        assert line["version"] == smoothguard_guardrail.__version__
+        assert line["settings_hash"] == guard.config.settings_hash
+        assert SmoothGuardConfig(**line["settings"]) == guard.config.override(seed=None)
+        assert set(line["components"]) == {"embedder", "stance_classifier"}
+    assert read(path)[0]["policy"]["on_abstain"] == "refuse"
+    assert "80537219" not in path.read_text()
+
+
 def test_failures_of_the_guard_have_their_own_lines(path: Path, config: RunnableConfig) -> None:
     guard = guarded(ScriptedChatModel(script=[TimeoutError("late"), KeyError("x")]))
     with pytest.raises(QuorumError):

@@ -96,6 +96,14 @@ def test_stream_contains_only_the_elected_answer(serve: Serve, model: AsyncScrip
     assert "password" not in raw.text
 
 
+def test_a_full_record_names_the_settings_and_no_way_to_the_seed(serve: Serve, picture: str) -> None:
+    configs = [{}, {"seed": 7}]
+    first, second = (verdict(ask(serve(record="full", config=each), about_picture(picture))) for each in configs)
+    assert first["settings_hash"] == second["settings_hash"]
+    assert first["policy"]["on_abstain"] == "refuse"
+    assert not {"seed", "settings"} & second.keys()
+
+
 async def test_async_client_and_chat_openai_work_too(serve: Serve, picture: str) -> None:
     url = serve()
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as asked:
@@ -180,8 +188,9 @@ def _tool_answer(call: str) -> dict[str, str]:
         ({"frequency_penalty": 9}, "frequency_penalty"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
-        ({"modalities": ["text", "audio"]}, "modalities"),
-        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"modalities": ["text", "audio"]}, "audio"),
+        ({"modalities": ["text", "smell"]}, "modalities"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "modalities"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"functions": [{"name": "f", "parameters": {}}]}, "functions"),
         ({"extra_body": {"smoothguard": {"num_samples": 1}}}, "smoothguard"),

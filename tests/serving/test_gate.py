@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from langchain_core.messages import AIMessage
 from pydantic import ValidationError
 
 from smoothguard_guardrail import GuardComponents, SafetyLogHandler, SmoothGuardConfig, SmoothGuardRunnable, voting
@@ -221,6 +222,43 @@ def test_safety_log_gets_every_guarded_call(serve: Serve, tmp_path: Path, pictur
     assert [json.loads(line)["verdict"] for line in log.read_text().splitlines()] == ["passed", "skipped"]
 
 
+def test_figures_and_log_name_the_client_of_a_key(
+    serve: Serve, model: AsyncScriptedChatModel, tmp_path: Path, picture: str
+) -> None:
+    model.script = [AIMessage("Hi.", usage_metadata={"input_tokens": 7, "output_tokens": 3, "total_tokens": 10})]
+    log = tmp_path / "log.jsonl"
+    keys = {"alice": "key-1", "bob": ["key-2", "key-3"], "default": "key-4"}
+    url = serve(api_keys=keys, callbacks=[SafetyLogHandler(log)], chains={"chain": SmoothGuardRunnable(model)})
+    spoof = {"metadata": {"client": "bob"}, "user": "bob", "smoothguard_client": "bob"}
+    for key, path, body in (
+        ("key-1", "/v1/chat/completions", HELLO | spoof | {"messages": about_picture(picture)}),
+        ("key-2", "/v1/messages", HELLO | {"max_tokens": 9, "metadata": {"user_id": "alice"}}),
+        ("key-3", "/guards/scripted/invoke", {"input": "Hi.", "config": {"metadata": {"client": "alice"}}}),
+        ("key-4", "/chains/chain/batch", {"inputs": ["Hi."], "config": {"metadata": {"client": "alice"}}}),
+    ):
+        assert post(url + path, json=body, headers={"x-api-key": key, "x-client": "eve"}).status_code == 200
+    assert ask(url, {**HELLO, "messages": [{"role": "user", "content": [{"type": "x"}]}]}, auth=("", "key-1")).is_error
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["metadata"]["client"] for line in lines] == ["alice", "bob", "bob", "default", "alice"]
+    figures = get(f"{url}/metrics", headers={"x-api-key": "key-4"}).text
+    counted = [
+        line for line in figures.splitlines() if line.startswith("smoothguard_client") and "_created" not in line
+    ]
+    assert sorted(counted) == [
+        'smoothguard_client_calls_total{client="alice",verdict="failed"} 1.0',
+        'smoothguard_client_calls_total{client="alice",verdict="passed"} 1.0',
+        'smoothguard_client_calls_total{client="bob",verdict="skipped"} 2.0',
+        'smoothguard_client_calls_total{client="default",verdict="skipped"} 1.0',
+        'smoothguard_client_tokens_total{client="alice",direction="input"} 28.0',
+        'smoothguard_client_tokens_total{client="alice",direction="output"} 12.0',
+        'smoothguard_client_tokens_total{client="bob",direction="input"} 14.0',
+        'smoothguard_client_tokens_total{client="bob",direction="output"} 6.0',
+        'smoothguard_client_tokens_total{client="default",direction="input"} 7.0',
+        'smoothguard_client_tokens_total{client="default",direction="output"} 3.0',
+    ]
+    assert "key-" not in figures + log.read_text()
+
+
 def test_readiness_waits_for_the_embedder(model: AsyncScriptedChatModel, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = threading.Event()
 
@@ -273,8 +311,25 @@ def test_shutdown_finishes_running_requests(model: AsyncScriptedChatModel, pictu
 
 
 def test_bad_settings_are_rejected() -> None:
-    with pytest.raises(ValidationError, match="empty"):
-        ServerSettings(api_keys=(" ",))
     with pytest.raises(ValidationError):
         ServerSettings(max_concurrency=0)
-    assert "first-key" not in repr(ServerSettings(api_keys=KEYS))
+    settings = ServerSettings(api_keys=KEYS)  # type: ignore[arg-type]
+    assert list(settings.api_keys) == ["default"]
+    assert "first-key" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ((" ",), "empty"),
+        ({"alice": "s3cret", "bob": ""}, "empty"),
+        ({"alice": "s3cret", "bob": ("x", "s3cret")}, "one client"),
+        ({'al"ice': "s3cret"}, "named with"),
+        ({"a" * 65: "s3cret"}, "named with"),
+        ({"alice": ["s3cret", 7]}, "string"),
+    ],
+)
+def test_bad_keys_are_rejected_without_showing_them(keys: Any, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem) as caught:
+        ServerSettings(api_keys=keys)
+    assert "s3cret" not in str(caught.value)

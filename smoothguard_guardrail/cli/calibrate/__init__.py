@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.evaluation.attackers import AttackSettings
     from smoothguard_guardrail.evaluation.calibration import Calibration, Rows, Sweep
-    from smoothguard_guardrail.evaluation.identity import ModelIdentity
 
 NOTHING_WITHIN_LIMITS = 4
 _SNR_DB = (30.0, 20.0, 10.0, 5.0)  # noise on audio that is tried by default
@@ -77,7 +76,9 @@ def calibrate(
         sweep.configs(base)  # refuses invalid settings before the model is loaded
         chat, identity = loading.load_model(model), identify(model)
         attack = _attack(chat, rows, planned)
-        environment = _environment(identity, seed, attack, {"data": data, "attacked": attacked})
+        environment = rows_files.provenance(identity, seed, data=data, attacked=attacked) | {
+            "attack": attack and attack.model_dump(include={"epsilon", "num_steps", "num_draws", "seed"})
+        }
         with loading.mapper_for(chat, workers) as mapper:
             store = calibration.AnswerStore(
                 loading.model_for(mapper, model, chat),
@@ -155,21 +156,6 @@ def _numbers(name: str, text: str, kind: Callable[[str], Any]) -> tuple[Any, ...
         return tuple(dict.fromkeys(kind(part) for part in text.split(",")))
     except ValueError:
         raise ConfigurationError(f"{name} expected numbers separated by commas, got {text!r}") from None
-
-
-def _environment(
-    identity: ModelIdentity, seed: int, attack: AttackSettings | None, files: dict[str, Path | None]
-) -> dict[str, Any]:
-    from smoothguard_guardrail._internal.files import file_sha256
-    from smoothguard_guardrail._internal.versions import package_versions
-
-    return {
-        "model": identity.model_dump(mode="json"),
-        "seed": seed,
-        "attack": attack and attack.model_dump(include={"epsilon", "num_steps", "num_draws", "seed"}),
-        **{name: None if path is None else f"{path.name}, SHA-256 {file_sha256(path)}" for name, path in files.items()},
-        "versions": package_versions(("smoothguard-guardrail", "torch", "transformers")),
-    }
 
 
 def _write(found: Calibration, out: Path, model: str) -> None:

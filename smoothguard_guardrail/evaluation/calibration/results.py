@@ -70,11 +70,18 @@ def describe_noise(config: SmoothGuardConfig, kinds: Iterable[MediumKind] = ("im
 
     Example:
         >>> describe_noise(SmoothGuardConfig(), ["image", "audio"])
-        'sigma 0.05, shift 5 px, low-pass 0 px, SNR 20 dB'
+        'sigma 0.05, shift 5 px, SNR 20 dB'
     """
     image, audio = config.image, config.audio
+    settings = (
+        ("shift", image.max_shift, "px"),
+        ("rotation", image.max_rotation, "degrees"),
+        ("low-pass", image.low_pass, "px"),
+    )
     parts = {
-        "image": f"sigma {config.sigma:g}, shift {image.max_shift} px, low-pass {image.low_pass:g} px",
+        "image": ", ".join(
+            [f"sigma {config.sigma:g}", *(f"{name} {value:g} {unit}" for name, value, unit in settings if value)]
+        ),
         "audio": f"SNR {audio.snr_db:g} dB" if audio.snr_db is not None else f"audio sigma {audio.sigma:g}",
     }
     return ", ".join(parts[kind] for kind in dict.fromkeys(kinds))

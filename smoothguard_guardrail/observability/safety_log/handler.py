@@ -57,6 +57,8 @@ class GuardObserver(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         parent_run_id: UUID | None = None,
         outcome: Any = None,
+        settings: Any = None,
+        trace_id: UUID | None = None,
         **kwargs: Any,
     ) -> None:
         """Handle the guard's events and ignore all others."""
@@ -65,18 +67,27 @@ class GuardObserver(BaseCallbackHandler):
         try:
             if not self._is_new(data):
                 return
-            self.observe(
-                line_from_event(
-                    name,
-                    data,
-                    run_id=run_id,
-                    parent_run_id=parent_run_id,
-                    tags=tags,
-                    metadata=metadata,
-                    outcome=outcome,
-                    include_texts=self._include_texts,
-                )
+            line = line_from_event(
+                name,
+                data,
+                run_id=run_id,
+                parent_run_id=parent_run_id,
+                tags=tags,
+                metadata=metadata,
+                outcome=outcome,
+                settings=settings,
+                trace_id=trace_id,
+                include_texts=self._include_texts,
             )
+        except Exception as error:
+            self._count_failure(error)
+        else:
+            self._deliver(line)
+
+    def _deliver(self, line: Line) -> None:
+        """Have a line observed, and count what fails."""
+        try:
+            self.observe(line)
         except Exception as error:
             self._count_failure(error)
         else:

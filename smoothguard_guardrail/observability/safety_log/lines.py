@@ -1,6 +1,7 @@
 """The lines of the safety log: `VerdictLine` if the guard decided, `FailureLine` if it could not.
 
-When you change a field, raise `SCHEMA_VERSION` and update `observability/safety_log/safety_log.schema.json`.
+When you change a field, update `observability/safety_log/safety_log.schema.json`; if the old field was released, raise
+`SCHEMA_VERSION`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
 from smoothguard_guardrail._langchain.events import FAILURE_EVENT
 from smoothguard_guardrail.errors import AbstainedError
-from smoothguard_guardrail.result import Action, Cluster, GuardResult, Medium, Usage, Verdict
+from smoothguard_guardrail.result import Action, Cluster, GuardResult, Medium, Reason, Usage, Verdict, VotePolicy
 
 SCHEMA_VERSION = 1
 
@@ -33,9 +34,20 @@ class _Line(BaseModel):
     """Of this guarded call; no two lines share it."""
     time: AwareDatetime
     """When the call ended."""
+    version: str
+    """Of the package."""
+    settings_hash: str | None = None
+    """`SmoothGuardConfig.settings_hash` of the guard."""
+    settings: dict[str, Any] = {}
+    """Settings that are not the defaults of `version`, without the seed: `SmoothGuardConfig(**settings)` is the whole
+    configuration."""
+    components: dict[str, str] | None = None
+    """Parts of the user's own, as `{"voter": "module.Voter"}`; null without any."""
     run_id: UUID
     """Of the LangChain run that the guard worked in."""
     parent_run_id: UUID | None = None
+    trace_id: UUID | None = None
+    """Of the run's trace in LangSmith; null where LangSmith does not trace it."""
     tags: tuple[str, ...] = ()
     """Of the run, inherited ones included."""
     metadata: dict[str, Any] = {}
@@ -59,6 +71,12 @@ class VerdictLine(_Line):
     verdict: Verdict
     action: Action
     """What the caller got: the model's answer, a refusal, or the answer to a request without media (`skipped`)."""
+    reason: Reason | None = None
+    """What decided."""
+    withheld: bool = False
+    """Whether `vote.refusal_text` replaced the elected answer."""
+    policy: VotePolicy | None = None
+    """The settings that the vote followed."""
     agreement: float = Field(ge=0, le=1)
     """Share of the answers that are in the winning cluster."""
     suspicion: float | None = Field(default=None, ge=0, le=1)
@@ -122,6 +140,8 @@ def line_from_event(
     tags: list[str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     outcome: GuardResult | Exception | None = None,
+    settings: Mapping[str, Any] | None = None,
+    trace_id: UUID | None = None,
     include_texts: bool = False,
 ) -> Line:
     """Return the log line for one of the guard's events.
@@ -137,6 +157,8 @@ def line_from_event(
         "time": datetime.now(UTC),
         "run_id": run_id,
         "parent_run_id": parent_run_id,
+        "trace_id": trace_id,
+        "settings": dict(settings or {}),
         "tags": [_plain(tag) for tag in tags or []],
         "metadata": _plain(dict(metadata or {})),
     }

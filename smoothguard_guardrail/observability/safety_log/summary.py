@@ -54,6 +54,8 @@ class Summary:
         """Failed guarded calls by exception."""
         self.failed_model_calls: Counter[str] = Counter()
         """Failed model calls by exception."""
+        self.settings: Counter[str] = Counter()
+        """Guarded calls by version and settings hash."""
         self.model_calls: int = 0
         self.tokens: int = 0
         self.num_suspicious: int = 0
@@ -69,6 +71,8 @@ class Summary:
         """Count one line."""
         verdict = verdict_of(line)
         self.verdicts[verdict] += 1
+        if line.settings_hash is not None:
+            self.settings[f"{line.version} {line.settings_hash}"] += 1
         self.model_calls += line.num_calls or 0
         self.failed_model_calls.update(line.failures)
         self.first = min(self.first or line.time, line.time)
@@ -127,6 +131,7 @@ class Summary:
             "last": self.last and self.last.isoformat(),
             "verdicts": {verdict: self.verdicts[verdict] for verdict in VERDICTS},
             "failures": dict(self.failures.most_common()),
+            "settings": dict(self.settings.most_common()),
             "agreement": _named(self.agreement),
             "seconds": _named(self.seconds),
             "model_calls": self.model_calls,

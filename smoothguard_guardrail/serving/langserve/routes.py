@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from fastapi import APIRouter, Request, Response
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage
 from langchain_core.prompt_values import ChatPromptValueConcrete, StringPromptValue
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import Runnable, RunnableConfig
 from langserve import APIHandler
 from pydantic import RootModel
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.serving.clients import client_metadata
 from smoothguard_guardrail.serving.errors import (
     UpstreamError,
     is_model_error,
@@ -109,7 +110,8 @@ def _served(
 
     async def answer(value: Any) -> Any:
         try:
-            output = await chain.ainvoke(value, {"callbacks": list(callbacks), "run_name": path})
+            config: RunnableConfig = {"callbacks": list(callbacks), "run_name": path, "metadata": client_metadata()}
+            output = await chain.ainvoke(value, config)
         except Exception as error:
             if refusal is not None:
                 _logger.warning("%s refused after %s", path, type(error).__name__, exc_info=error)

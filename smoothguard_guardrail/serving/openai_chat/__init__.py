@@ -1,1 +1,1 @@
-"""`POST /v1/chat/completions` and `GET /v1/models`, as OpenAI's clients know them."""
+"""`POST /v1/chat/completions`, as OpenAI's clients know it."""

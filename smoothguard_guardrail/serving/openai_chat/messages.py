@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, BaseMessage, InvalidToolCall, ToolCall, convert_to_messages
 
+from smoothguard_guardrail.media import dialects
 from smoothguard_guardrail.serving.errors import ApiError
 
 ROLES = {"system", "developer", "user", "assistant", "tool"}
@@ -17,6 +18,9 @@ _IGNORED_KEYS = {
     *("provider_specific_fields", "cache_control"),
 }
 """Keys that clients send back with earlier answers; the model does not need them."""
+_MAX_ID = 100
+"""Length of the longest text that can only be an id, a date or a name."""
+_CALL_KEYS = {"id", "type", "index", "function", "extra_content", "provider_specific_fields"}
 
 
 def request_messages(messages: list[dict[str, Any]]) -> list[BaseMessage]:
@@ -42,7 +46,9 @@ class _MessageError(Exception):
 
 def _message(message: dict[str, Any]) -> BaseMessage:
     given = {key: value for key, value in message.items() if value is not None and key not in _IGNORED_KEYS}
-    unknown = {key for key in given.keys() - _MESSAGE_KEYS if _may_hold_content(given.pop(key))}
+    unknown = {key for key in given.keys() - _MESSAGE_KEYS if may_hold_content(key, given.pop(key))}
+    if "audio" in unknown:
+        raise _MessageError("this server does not keep spoken answers, send the transcript as content instead of audio")
     if unknown:
         raise _MessageError(f"{min(unknown)[:40]} is not supported")
     if given.get("role") not in ROLES:
@@ -60,8 +66,10 @@ def _message(message: dict[str, Any]) -> BaseMessage:
     return _with_calls(converted, calls) if calls else converted
 
 
-def _may_hold_content(value: Any) -> bool:
-    """Return whether dropping a value could drop media or instructions."""
+def may_hold_content(name: str, value: Any) -> bool:
+    """Return whether dropping a field could drop media or instructions; ids, dates and switches could not."""
+    if isinstance(value, str):
+        return bool(value) and (len(value) > _MAX_ID or name in dialects.DATA_KEYS | dialects.REFERENCE_KEYS)
     return isinstance(value, dict) or (isinstance(value, list) and bool(value))
 
 
@@ -88,6 +96,8 @@ def _function(call: Any) -> tuple[str, Any]:
     function = call.get("function") if isinstance(call, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or "arguments" not in function:
         raise _MessageError("each of tool_calls must have a function with a name and arguments")
+    if any(may_hold_content(key, value) for key, value in call.items() if key not in _CALL_KEYS):
+        raise _MessageError("tool_calls must have functions only")
     arguments = function["arguments"]
     if arguments is not None and not isinstance(arguments, str | dict):
         raise _MessageError("the arguments of tool_calls must be text in JSON")

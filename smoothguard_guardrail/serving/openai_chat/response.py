@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from langchain_core.messages import ToolCall
-
-from smoothguard_guardrail.serving.json_text import json_text, readable
+from smoothguard_guardrail.serving.answer_parts import (
+    audio_of,
+    finish_reason,
+    refusal_of,
+    tool_calls,
+    written_arguments,
+)
+from smoothguard_guardrail.serving.json_text import json_text
 from smoothguard_guardrail.serving.public_record import fingerprint_of
 
 if TYPE_CHECKING:
@@ -20,14 +24,6 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
 
     from smoothguard_guardrail.result import GuardResult
-
-_FINISH_REASONS = {
-    "length": "length",
-    "max_tokens": "length",
-    "content_filter": "content_filter",
-    "refusal": "content_filter",
-    "safety": "content_filter",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +53,10 @@ class ChatResponse:
     def chunks(self, *, include_usage: bool) -> Iterator[str]:
         """Yield `chat.completion.chunk` server-sent events; the record is on the last chunk with a choice."""
         content = self._content()
-        calls = content.pop("tool_calls", None)
+        calls, audio = content.pop("tool_calls", None), content.pop("audio", None)
         yield self._chunk({"role": "assistant", **content})
+        for name in ("transcript", "data", "expires_at") if audio else ():
+            yield self._chunk({"audio": {"id": audio["id"], name: audio[name]}})
         if calls:
             yield self._chunk({"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]})
         yield self._chunk({}, finish_reason=self._finish_reason(), smoothguard=self.record)
@@ -81,19 +79,13 @@ class ChatResponse:
 
     def _content(self) -> dict[str, Any]:
         answer = self.result.answer
-        calls, refusal, text = _tool_calls(answer), _refusal(answer), str(answer.text)
-        content = text if text or not (calls or refusal) else None
-        return {"content": content, "refusal": refusal} | ({"tool_calls": calls} if calls else {})
+        calls, refusal, audio, text = _calls(answer), refusal_of(answer), audio_of(answer), str(answer.text)
+        content = text if text or not (calls or refusal or audio) else None
+        others = {"audio": audio, "tool_calls": calls}
+        return {"content": content, "refusal": refusal} | {name: value for name, value in others.items() if value}
 
     def _finish_reason(self) -> str:
-        if self.is_refusal:
-            return "content_filter"
-        answer = self.result.answer
-        metadata = answer.response_metadata
-        given = str(metadata.get("finish_reason") or metadata.get("stop_reason") or "stop").lower()
-        reason = _FINISH_REASONS.get(given, "stop")
-        is_cut_off = reason == "length" and answer.invalid_tool_calls
-        return "tool_calls" if _tool_calls(answer) and not is_cut_off else reason
+        return "content_filter" if self.is_refusal else finish_reason(self.result.answer)
 
     def _usage(self) -> dict[str, int] | None:
         usage: UsageMetadata | None = self.result.usage
@@ -106,41 +98,11 @@ class ChatResponse:
         }
 
 
-def _tool_calls(answer: AIMessage) -> list[dict[str, Any]]:
-    """Return the tool calls; those that LangChain did not read with the text that the model wrote."""
-    calls = [*answer.tool_calls, *answer.invalid_tool_calls]
-    legacy = answer.additional_kwargs.get("function_call")
-    if not calls and isinstance(legacy, dict):
-        calls = [ToolCall(name=legacy.get("name", ""), args=legacy.get("arguments", ""), id=None)]
+def _calls(answer: AIMessage) -> list[dict[str, Any]]:
     return [
-        {
-            "id": call["id"] or f"call_{uuid4().hex}",
-            "type": "function",
-            "function": {"name": call["name"] or "", "arguments": _written(call["args"])},
-        }
-        for call in calls
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": written_arguments(call)}}
+        for call in tool_calls(answer)
     ]
-
-
-def _written(arguments: Any) -> str:
-    if arguments is None:
-        return ""
-    return arguments if isinstance(arguments, str) else json.dumps(readable(arguments), ensure_ascii=False, default=str)
-
-
-def _refusal(answer: AIMessage) -> str | None:
-    """Return the provider's refusal, from a field or from blocks of the answer."""
-    field_text = answer.additional_kwargs.get("refusal")
-    if isinstance(field_text, str) and field_text:
-        return field_text
-    blocks = [block for block in answer.content if isinstance(block, dict)]
-    values = [block.get("value") if block.get("type") == "non_standard" else block for block in blocks]
-    texts = [
-        value.get("refusal") or value.get("text")
-        for value in values
-        if isinstance(value, dict) and value.get("type") == "refusal"
-    ]
-    return "".join(text for text in texts if isinstance(text, str)) or None
 
 
 def _event(data: dict[str, Any]) -> str:

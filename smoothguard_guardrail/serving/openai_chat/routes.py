@@ -1,19 +1,17 @@
-"""OpenAI-compatible routes: `POST /v1/chat/completions` and `GET /v1/models`."""
+"""The route `POST /v1/chat/completions`."""
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
-from smoothguard_guardrail.serving.model_arguments import model_arguments
 from smoothguard_guardrail.serving.openai_chat.messages import request_messages
 from smoothguard_guardrail.serving.openai_chat.request import parse_request
 from smoothguard_guardrail.serving.openai_chat.response import ChatResponse
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 def chat_router(
     guards: Mapping[str, SmoothGuardRunnable], *, settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
 ) -> APIRouter:
-    """Return the routes.
+    """Return the route.
 
     Args:
         guards: Guarded models by the name that clients use.
@@ -36,34 +34,22 @@ def chat_router(
         callbacks: The server's callbacks; clients cannot add any.
     """
     router = APIRouter(prefix="/v1", include_in_schema=False)
-    created = int(time.time())
-
-    @router.get("/models")
-    async def models() -> Response:
-        return SafeJSONResponse({"object": "list", "data": [_model(name, created) for name in guards]})
-
-    @router.get("/models/{name:path}")
-    async def model(name: str) -> Response:
-        find_guard(guards, name)
-        return SafeJSONResponse(_model(name, created))
 
     @router.post("/chat/completions")
     async def complete(request: Request) -> Response:
-        chat_request, ignored = parse_request(await read_json(request))
+        chat_request, ignored = await asyncio.to_thread(parse_request, await read_json(request))
         guard = find_guard(guards, chat_request.model)
-        arguments, unknown_to_model = model_arguments(chat_request, unwrap(guard.model).model)
         answer = await guarded_answer(
             guard,
             request_messages(chat_request.messages),
-            arguments,
+            chat_request,
+            ignored=ignored,
             route="/v1/chat/completions",
             settings=settings,
             callbacks=callbacks,
         )
-        names = sorted({*ignored, *unknown_to_model})
-        record = answer.record | ({"ignored_parameters": names} if names else {})
         response = ChatResponse(
-            model=chat_request.model, result=answer.result, record=record, is_refusal=answer.is_refusal
+            model=chat_request.model, result=answer.result, record=answer.record, is_refusal=answer.is_refusal
         )
         if not chat_request.stream:
             return SafeJSONResponse(response.completion(), headers=answer.headers)
@@ -74,7 +60,3 @@ def chat_router(
         )
 
     return router
-
-
-def _model(name: str, created: int) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": created, "owned_by": "smoothguard"}

@@ -1,10 +1,10 @@
-"""`smoothguard serve`: a guarded model as an OpenAI-compatible and LangServe server."""
+"""`smoothguard serve`: guarded models as a server for OpenAI's and Anthropic's clients, and LangServe."""
 
 from __future__ import annotations
 
 import ctypes
-import ipaddress
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,8 +17,8 @@ from smoothguard_guardrail.errors import ConfigurationError
 if TYPE_CHECKING:
     from langchain_core.callbacks import BaseCallbackHandler
 
-    from smoothguard_guardrail.serving import ServerSettings
-
+_MODEL_HELP = f"{loading.HELP} May be repeated; NAME=MODEL names it for clients. By default `reference`."
+_SETTINGS_HELP = "TOML file with a table models.NAME for each model: model, preset, config, temperature, guard."
 _PRESET_HELP = f"{presets.HELP} If not given: calibrated for `reference`, default for every other model."
 _ON_ABSTAIN_HELP = "If the answers disagree: answer anyway, answer with a refusal, or fail with 422."
 
@@ -28,12 +28,17 @@ _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def serve(
-    model: Annotated[str, typer.Option(help=loading.HELP)] = "reference",
+    model: Annotated[list[str] | None, typer.Option(help=_MODEL_HELP)] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model for clients; by default its own name.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Temperature of requests that name none; by default the model's own.")
+    ] = None,
+    settings_file: Annotated[Path | None, typer.Option("--settings", dir_okay=False, help=_SETTINGS_HELP)] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     api_key_env: Annotated[
-        str, typer.Option(help="Environment variable with the API key, or several separated by commas.")
+        str,
+        typer.Option(help="Environment variable with the API key, or several, as KEY or CLIENT:KEY, between commas."),
     ] = "SMOOTHGUARD_API_KEY",
     no_api_key: Annotated[
         bool,
@@ -74,62 +79,56 @@ def serve(
         Path | None, typer.Option(dir_okay=False, help="Append one JSON line per guarded call to this file.")
     ] = None,
 ) -> None:
-    """Serve a guarded model: OpenAI's chat completions, LangServe with a playground, health and metrics.
+    """Serve guarded models: OpenAI's and Anthropic's APIs, LangServe with a playground, health and metrics.
 
-    Any OpenAI client gets the guard by changing its base URL to http://HOST:PORT/v1.
+    An OpenAI client gets the guard by changing its base URL to http://HOST:PORT/v1, an Anthropic client by changing it
+    to http://HOST:PORT.
     """
     with exit_codes():
         loading.quiet_libraries()
+        from smoothguard_guardrail.serving import ServerSettings, create_app
+
         keys = _api_keys(api_key_env)
-        if not (keys or no_api_key or _is_loopback(host)):
+        from pydantic import ValidationError
+
+        from smoothguard_guardrail.cli._settings import load_settings
+        from smoothguard_guardrail.cli.command_settings import ServeSettings
+        from smoothguard_guardrail.cli.serve import models, start
+
+        is_local = start.is_loopback(host)
+        if not (keys or no_api_key or is_local):
             raise ConfigurationError(
                 f"an API key is required to listen on {host}, which other machines can reach: "
                 f"set ${api_key_env}, or pass --no-api-key"
             )
-        from smoothguard_guardrail.serving import ServerSettings
-
-        settings = ServerSettings(
-            api_keys=keys,
-            allowed_hosts=None if keys or not _is_loopback(host) else (*_LOOPBACK_NAMES, host),
-            max_concurrency=max_concurrency,
-            max_body_bytes=int(max_body_mb * 2**20),
-            request_timeout=request_timeout,
-            header_timeout=header_timeout,
-            body_timeout=body_timeout,
-            max_connections_per_client=max_connections_per_client,
-            on_failure=on_failure,
-            record=record,
-        )
+        try:
+            settings = ServerSettings(
+                api_keys=keys,
+                allowed_hosts=None if keys or not is_local else (*_LOOPBACK_NAMES, host),
+                max_concurrency=max_concurrency,
+                max_body_bytes=int(max_body_mb * 2**20),
+                request_timeout=request_timeout,
+                header_timeout=header_timeout,
+                body_timeout=body_timeout,
+                max_connections_per_client=max_connections_per_client,
+                on_failure=on_failure,
+                record=record,
+            )
+        except ValidationError as error:  # its own text would show the keys
+            problems = (f"{'.'.join(map(str, each['loc'][:1]))}: {each['msg']}" for each in error.errors())
+            raise ConfigurationError("; ".join(problems)) from None
         _use_one_heap()
-        config = presets.chosen_config(
-            model,
-            preset,
-            config_file,
-            num_samples=num_samples,
-            vote={"min_agreement": min_agreement, "on_abstain": on_abstain},
-            media={"remote": _remote(allow_urls, allowed_host)},
-        )
-        app = _app(model, name or served_name(model), config, settings, _callbacks(safety_log))
-        _run(app, settings, host=host, port=port, shutdown_timeout=shutdown_timeout)
-
-
-def served_name(model: str) -> str:
-    """Return a model's name for clients: the last part of its `--model` value.
-
-    Example:
-        >>> served_name("openai:gpt-4o"), served_name("hf:models/llava-1.5-7b/"), served_name("reference")
-        ('gpt-4o', 'llava-1.5-7b', 'reference')
-    """
-    kind, _, rest = model.partition(":")
-    return (rest or kind).rstrip("/").rpartition("/")[2] or kind
-
-
-def _app(model: str, name: str, config: Any, settings: ServerSettings, callbacks: list[BaseCallbackHandler]) -> Any:
-    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-    from smoothguard_guardrail.serving import create_app
-
-    guard = SmoothGuardRunnable(loading.load_model(model), config=config)
-    return create_app({name: guard}, settings=settings, callbacks=callbacks)
+        rare, for_all = load_settings(ServeSettings, settings_file, {})
+        vote = {"min_agreement": min_agreement, "on_abstain": on_abstain}
+        media = {"remote": _remote(allow_urls, allowed_host)}
+        guard = presets.merged({"num_samples": num_samples, "vote": vote, "media": media})
+        options = {"preset": preset, "config": config_file, "temperature": temperature, "guard": guard}
+        given = models.served_models(model or [], name, rare.models)
+        served = {its_name: models.with_options(each, for_all, options) for its_name, each in given.items()}
+        guards = models.build_guards(served)
+        app = create_app(guards, settings=settings, callbacks=_callbacks(safety_log))
+        announce = partial(start.start_lines, served, guards, settings, host=host, safety_log=safety_log)
+        start.run(app, settings, announce, host=host, port=port, shutdown=shutdown_timeout)
 
 
 def _use_one_heap() -> None:
@@ -141,35 +140,16 @@ def _use_one_heap() -> None:
     mallopt(_M_ARENA_MAX, 1)
 
 
-def _run(app: Any, settings: ServerSettings, *, host: str, port: int, shutdown_timeout: int) -> None:
-    import uvicorn
+def _api_keys(variable: str) -> dict[str, list[str]]:
+    """Return the keys of an environment variable by client."""
+    from smoothguard_guardrail.observability.prometheus import DEFAULT_CLIENT
 
-    from smoothguard_guardrail.serving import connection_protocol
-
-    # On SIGTERM and SIGINT uvicorn takes no new connections and finishes running requests.
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        http=connection_protocol(settings),
-        timeout_graceful_shutdown=shutdown_timeout,
-        server_header=False,
-    )
-
-
-def _api_keys(variable: str) -> tuple[Any, ...]:
-    from pydantic import SecretStr
-
-    return tuple(SecretStr(key.strip()) for key in os.environ.get(variable, "").split(",") if key.strip())
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    found: dict[str, list[str]] = {}
+    for each in os.environ.get(variable, "").split(","):
+        name, colon, key = each.strip().partition(":")
+        if name or colon:
+            found.setdefault(name if colon else DEFAULT_CLIENT, []).append(key if colon else name)
+    return found
 
 
 def _remote(allow_urls: bool, hosts: list[str] | None) -> Any:

@@ -1,0 +1,1 @@
+"""Every medium, in every shape, through every door of the server."""
