@@ -189,13 +189,13 @@ def _request(files: Sequence[str] | None, question: str) -> HumanMessage:
 
 
 def _spaced(found: Iterator[Any]) -> Iterator[Any]:
-    """Leave out what comes too soon after what was last yielded, except for the last."""
-    last, held = 0.0, None
-    for held in found:
-        if time.monotonic() - last >= _SECONDS_BETWEEN_UPDATES:
-            yield held
-            last, held = time.monotonic(), held
-    yield held
+    """Leave out what comes too soon after what was last yielded; the last always comes, even if for the second time."""
+    shown_at, latest = 0.0, None
+    for latest in found:
+        if time.monotonic() - shown_at >= _SECONDS_BETWEEN_UPDATES:
+            yield latest
+            shown_at = time.monotonic()
+    yield latest
 
 
 def _early_calls(run: GuardedRun, config: SmoothGuardConfig, base: SmoothGuardConfig) -> int | None:

@@ -96,6 +96,7 @@ def map_patches(
         ConfigurationError: The request does not have exactly one image, or a number is out of range.
         MediaError: The image cannot be decoded.
         QuorumError: Too few calls answered.
+        Exception: What the call about the uncovered image raised.
     """
     sizing = ModelInput(config=config, model_info=ModelInfo.find(model))
     media = prepare(messages, config.media, sizing).media
@@ -113,6 +114,8 @@ def map_patches(
     )
     for run in record(model, messages, covered, components=GuardComponents(image_perturber=_NextWindows(windows))):
         yield run
+    if isinstance(run.outcomes[0], Exception):
+        raise run.outcomes[0]  # there is no answer to compare with
     yield PatchMap(image=resize(media[0].tensor, size), windows=tuple(windows), run=run)
 
 

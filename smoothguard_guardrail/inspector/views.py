@@ -111,31 +111,45 @@ def figures_of(run: GuardedRun, result: GuardResult, *, early_calls: int | None 
         result: Of the vote on it.
         early_calls: Calls that the guard would have made with early stopping; None: not known.
     """
-    usage = result.usage
-    noise = [each for each in result.media if each.noise_sd is not None]
-    known = [each.effective_sd for each in noise if each.effective_sd is not None]
+    seconds = (run.result or result).timings.get("total", 0.0)
     rows = [
         ("Agreement", f"{result.agreement:.0%}", "answers in the winning group"),
-        ("Suspicion", _suspicion(result), "how much the clean copy's answer differs" if result.suspicion is not None
-         else "needs a clean copy, see the settings"),
+        ("Suspicion", *_suspicion(result)),
         ("Calls", str(result.num_calls), f"{early_calls} with early stopping" if early_calls else "of the model"),
-        ("Tokens", f"{usage['total_tokens']:,}" if usage else "–",
-         f"{usage['input_tokens']:,} in, {usage['output_tokens']:,} out" if usage else "the model reports none"),
-        ("Bytes", "–" if run.num_bytes is None else _bytes(run.num_bytes),
-         "none: the model takes tensors" if run.num_bytes is None else "of encoded copies"),
-        ("Noise", f"{sum(known) / len(known):.3f}" if known else "unknown" if noise else "–",
-         "sd at the model's input" if known else "what the model sees of it"),
-        ("Time", f"{(run.result or result).timings.get('total', 0.0):.1f} s", "for copies, model and vote"),
-    ]  # fmt: skip
+        ("Tokens", *_tokens(result)),
+        ("Bytes", *_bytes(run.num_bytes)),
+        ("Noise", *_noise(result)),
+        ("Time", f"{seconds:.1f} s", "for copies, model and vote"),
+    ]
     return [row for row in rows if result.verdict != "skipped" or row[0] in ("Calls", "Tokens", "Time")]
 
 
-def _suspicion(result: GuardResult) -> str:
-    return "–" if result.suspicion is None else f"{result.suspicion:.2f}" + (" !" if result.suspicious else "")
+def _suspicion(result: GuardResult) -> tuple[str, str]:
+    if result.suspicion is None:
+        return "–", "needs a clean copy, see the settings"
+    note = "above the threshold" if result.suspicious else "how much the clean copy's answer differs"
+    return f"{result.suspicion:.2f}", note
 
 
-def _bytes(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 1024:.0f} KiB"
+def _tokens(result: GuardResult) -> tuple[str, str]:
+    usage = result.usage
+    if usage is None:
+        return "–", "the model reports none"
+    return f"{usage['total_tokens']:,}", f"{usage['input_tokens']:,} in, {usage['output_tokens']:,} out"
+
+
+def _bytes(count: int | None) -> tuple[str, str]:
+    if count is None:
+        return "–", "none: the model takes tensors"
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 1024:.0f} KiB", "of encoded copies"
+
+
+def _noise(result: GuardResult) -> tuple[str, str]:
+    added = [each.noise_sd for each in result.media if each.noise_sd is not None]
+    left = [each.effective_sd for each in result.media if each.effective_sd is not None]
+    if left:
+        return f"{sum(left) / len(left):.3f}", "sd at the model's input"
+    return (f"{sum(added) / len(added):.3f}", "sd as added; what the model sees is unknown") if added else ("–", "none")
 
 
 def draw_answers(result: GuardResult, key: str, embedder: Embedder | None = None) -> Markup | None:

@@ -5,12 +5,18 @@ from pathlib import Path
 import pytest
 
 from smoothguard_guardrail import InputError, SmoothGuardConfig
+from smoothguard_guardrail.inspector import views
 from smoothguard_guardrail.inspector.actions import Actions, Shown, failure_message
 from smoothguard_guardrail.inspector.settings import PageSettings
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
-from smoothguard_guardrail.testing import ScriptedChatModel
+from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
 
 PICTURE = load_demo().pictures[0]
+
+
+@pytest.fixture(autouse=True)
+def _light_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "shared_embeddings", WordEmbeddings)
 
 
 def test_actions_ask_vote_again_and_export(tmp_path: Path) -> None:

@@ -113,6 +113,11 @@ def choose(page: Any, index: int) -> None:
     page.locator("#answer .original").wait_for()
 
 
+def is_dark(locator: Any) -> bool:
+    background: str = locator.evaluate("each => getComputedStyle(each).backgroundColor")
+    return sum(map(int, background.strip("rgb()").split(","))) < 3 * 80
+
+
 def question_of(page: Any) -> Any:
     return page.get_by_label("Question", exact=True)
 
@@ -130,7 +135,7 @@ needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: ap
 @needs_browser
 @pytest.mark.browser
 @pytest.mark.server
-def test_ask_and_vote_again_by_keyboard(browser: Any, served: Served) -> None:
+def test_ask_vote_again_and_export_by_keyboard(browser: Any, served: Served, tmp_path: Path) -> None:
     with visit(browser, served, width=1360) as page:
         choose(page, 4)
         before = served.num_calls
@@ -152,7 +157,13 @@ def test_ask_and_vote_again_by_keyboard(browser: Any, served: Served) -> None:
         page.get_by_role("button", name="Export what is shown").click()
         with page.expect_download() as download:
             page.locator("#exported a").first.click()
-        assert "Withheld: the answers disagree" in Path(download.value.path()).read_text()
+        download.value.save_as(tmp_path / "export.html")
+    assert "Withheld: the answers disagree" in (tmp_path / "export.html").read_text()
+    exported = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
+    exported.goto((tmp_path / "export.html").as_uri())
+    assert is_dark(exported.locator(".verdict"))
+    assert exported.evaluate(OVERFLOW) == 0
+    exported.close()
 
 
 @needs_browser
@@ -166,8 +177,7 @@ def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> 
         page.get_by_text("The attack succeeded").wait_for()
         assert page.get_by_text("The attack failed").count() == 1
         screenshot(page, "attack-dark")
-        background = page.locator("#attacked .verdict").first.evaluate("each => getComputedStyle(each).backgroundColor")
-        assert sum(map(int, background.strip("rgb()").split(","))) < 3 * 80
+        assert is_dark(page.locator("#attacked .verdict").first)
         page.get_by_role("tab", name="Hide a patch").click()
         page.get_by_role("button", name="Hide every window").click()
         page.locator("img.heat").wait_for()

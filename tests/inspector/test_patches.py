@@ -7,7 +7,7 @@ import pytest
 from langchain_core.messages import BaseMessage
 from PIL import Image
 
-from smoothguard_guardrail import ConfigurationError, SmoothGuardConfig
+from smoothguard_guardrail import ConfigurationError, QuorumError, SmoothGuardConfig
 from smoothguard_guardrail.inspector.patches import PatchMap, map_patches, render_patches
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.helpers import image_block, pixels, question
@@ -64,6 +64,18 @@ def test_refusals_in_other_words_do_not_count_as_a_change() -> None:
 def test_failed_calls_do_not_count_as_a_change() -> None:
     found = found_by(ScriptedChatModel(script=["A.", "A.", TimeoutError("late")]), per_axis=3)
     assert not any(found.flipped)
+
+
+def test_without_an_answer_about_the_uncovered_image_there_is_no_map() -> None:
+    def fails_uncovered(messages: list[BaseMessage]) -> str:
+        if sees_square(messages) == "There is a red square.":
+            raise TimeoutError("late")
+        return "There is nothing."
+
+    bright = CONFIG.override(vote={"min_successes": 1}, max_concurrency=1)
+    model = ScriptedChatModel(script=fails_uncovered)
+    with pytest.raises((TimeoutError, QuorumError)):
+        list(map_patches(model, question(image_block(with_square())), bright, patch=0.2, per_axis=3))
 
 
 @pytest.mark.parametrize("num_images", [0, 2])
