@@ -73,13 +73,15 @@ class Actions:
         self.config = config
         self._folder = folder
 
-    def preview(self, files: Sequence[str] | None) -> str:
-        """Return what was uploaded, as the guard decodes it, or why it cannot be guarded."""
-        if not files:
-            return render_macro("welcome")
-        sizing = ModelInput(config=self.config, model_info=ModelInfo.find(self.model))
-        media = prepare([_request(files, "?")], self.config.media, sizing).media
-        return render_run(GuardedRun(question="", config=self.config, originals=tuple(map(original_view, media))))
+    def preview(self, shown: Shown, files: Sequence[str] | None) -> Iterator[Update]:
+        """Show what was uploaded as the guard decodes it, in place of the last run."""
+        html = render_macro("welcome")
+        if files:
+            sizing = ModelInput(config=self.config, model_info=ModelInfo.find(self.model))
+            media = prepare([_request(files, "?")], self.config.media, sizing).media
+            html = render_run(GuardedRun(question="", config=self.config, originals=tuple(map(original_view, media))))
+        kept = {heading: html for heading, html in shown.sections.items() if heading != ASKED}
+        yield html, Shown(sections=kept)
 
     def ask(self, shown: Shown, files: Sequence[str] | None, question: str, settings: PageSettings) -> Iterator[Update]:
         """Ask through the guard, and show every copy and answer as it comes."""

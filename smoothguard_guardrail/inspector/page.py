@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from smoothguard_guardrail.errors import SmoothGuardError
 from smoothguard_guardrail.inspector.actions import Actions, Shown, Update, failure_message
 from smoothguard_guardrail.inspector.settings import PageSettings
 from smoothguard_guardrail.inspector.views import render_macro, render_message
@@ -58,8 +59,8 @@ def build_page(actions: Actions) -> Any:
         hide.click(start_hiding, [*asked, *patch_inputs], [hidden, shown], **_HIDDEN)
         gallery.select(_chosen, None, [files, question, target, start], **_HIDDEN)
         gr.on([files.upload, files.clear], lambda: None, None, start, **_HIDDEN)
-        files.change(_shown_or_failed(actions.preview), files, answer, **_HIDDEN)
-        export.click(lambda shown: gr.File(actions.export(shown), visible=True), shown, exported, **_HIDDEN)
+        files.change(_handler(actions.preview), [shown, files], [answer, shown], **_HIDDEN)
+        export.click(_exporter(actions), shown, exported, **_HIDDEN)
     return page
 
 
@@ -81,16 +82,14 @@ def _handler(action: Callable[..., Iterator[Update]]) -> Callable[..., Iterator[
     return handle
 
 
-def _shown_or_failed(view: Callable[..., str]) -> Callable[..., str]:
-    """Return an event handler that shows a failure instead of raising it."""
-
-    def handle(*given: Any) -> str:
+def _exporter(actions: Actions) -> Callable[[Shown], Any]:
+    def export(shown: Shown) -> Any:
         try:
-            return view(*given)
-        except Exception as error:
-            return failure_message(error)
+            return gr.File(actions.export(shown), visible=True)
+        except SmoothGuardError as error:
+            raise gr.Error(str(error), print_exception=False) from error
 
-    return handle
+    return export
 
 
 def _examples() -> gr.Gallery:

@@ -24,7 +24,8 @@ def test_actions_ask_vote_again_and_export(tmp_path: Path) -> None:
     config = SmoothGuardConfig(num_samples=4, seed=0, max_concurrency=1)
     actions, settings = Actions(model, "scripted", config, tmp_path), PageSettings.of(config)
     files = [str(DEMO_DIR / PICTURE.file)]
-    assert "data:image/" in actions.preview(files)
+    ((html, _),) = actions.preview(Shown(), files)
+    assert "data:image/" in html
     *_, (html, shown) = actions.ask(Shown(), files, "What is it?", settings)
     assert "It is red." in html
     assert shown.result is not None
@@ -43,8 +44,10 @@ def test_actions_ask_vote_again_and_export(tmp_path: Path) -> None:
     assert page.is_relative_to(tmp_path)
     assert "Refused by the vote" in page.read_text()
     assert '"action": "refused"' in record.read_text()
+    ((_, emptied),) = actions.preview(shown, files)
+    assert not list(actions.vote_again(emptied, settings)), "the answers of another file do not vote"
     with pytest.raises(InputError):
-        actions.export(Shown())
+        actions.export(emptied)
 
 
 def test_a_file_that_cannot_be_guarded_is_named(tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ def test_a_file_that_cannot_be_guarded_is_named(tmp_path: Path) -> None:
     file.write_bytes(b"\0\1\2")
     actions = Actions(ScriptedChatModel(script=["A."]), "scripted", SmoothGuardConfig())
     with pytest.raises(InputError, match="known format") as raised:
-        actions.preview([str(file)])
+        list(actions.preview(Shown(), [str(file)]))
     assert "known format" in failure_message(raised.value)
     assert "ValueError: &lt;b&gt;" in failure_message(ValueError("<b>"))
 

@@ -137,6 +137,8 @@ needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: ap
 @pytest.mark.server
 def test_ask_vote_again_and_export_by_keyboard(browser: Any, served: Served, tmp_path: Path) -> None:
     with visit(browser, served, width=1360) as page:
+        page.get_by_role("button", name="Export what is shown").click()
+        page.get_by_text("nothing to export yet").wait_for()
         choose(page, 4)
         before = served.num_calls
         question_of(page).focus()
