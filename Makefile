@@ -4,14 +4,14 @@ WORKERS ?= 2
 SCALE ?= standard
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
-EXTRAS := .[eval,local,ray,serve,ui]
+EXTRAS := .[eval,langserve,local,log,media,ray,serve,ui]
 FAST := not slow and not browser and not server
 # Public names must have complete types; the report is printed only where one has not.
 VERIFY_TYPES := PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes smoothguard_guardrail --ignoreexternal
 HOST_TESTS := tests/hosts tests/_langchain tests/core tests/observability
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs bench gpu study field-study reference-model clean
+.PHONY: help demo test test-fast test-lowest test-newest coverage lint docs deploy-check bench gpu study field-study reference-model clean
 
 help:  ## Show this help.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ endef
 .venv/.installed: pyproject.toml constraints.txt
 	$(call install,--constraint constraints.txt --editable "$(EXTRAS)" --group dev --group docs)
 
+.venv-litellm/.installed: constraints-litellm.txt
+	$(call install,--constraint constraints-litellm.txt "litellm[proxy]")
+
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
 	$(call install,--constraint constraints-lowest.txt --editable . --group test)
 
@@ -36,7 +39,7 @@ endef
 demo: .venv/.installed  ## Guard the shipped model against the shipped adversarial images, offline.
 	$(BIN)/smoothguard demo
 
-test: lint  ## Run lint and the whole test suite; WORKERS=4 uses four processes.
+test: lint .venv-litellm/.installed  ## Run lint and the whole test suite; WORKERS=4 uses four processes.
 	$(PYTEST)
 
 test-fast: .venv/.installed  ## Run ruff and the tests that need no browser, server, Ray or training: a minute.
@@ -46,10 +49,10 @@ test-fast: .venv/.installed  ## Run ruff and the tests that need no browser, ser
 test-lowest: .venv-lowest/.installed  ## Run the tests of the hosts on the lowest versions that pyproject.toml allows.
 	.venv-lowest/bin/pytest $(HOST_TESTS) --ignore=tests/observability/test_langfuse.py
 
-test-newest: .venv-newest/.installed  ## Run all tests on the newest versions that install together.
+test-newest: .venv-newest/.installed .venv-litellm/.installed  ## Run all tests on the newest versions that install together.
 	.venv-newest/bin/pytest -n $(WORKERS) --dist worksteal
 
-coverage: lint  ## Run `make test` with coverage; fails below the floor. The report: build/coverage/index.html.
+coverage: lint .venv-litellm/.installed  ## Run `make test` with coverage; fails below the floor. The report: build/coverage/index.html.
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 lint: .venv/.installed  ## Run ruff, mypy, basedpyright on what users write, and check that public types are complete.
@@ -61,6 +64,12 @@ lint: .venv/.installed  ## Run ruff, mypy, basedpyright on what users write, and
 
 docs: .venv/.installed  ## Build the documentation under build/docs; `.venv/bin/mkdocs serve` shows it while you write.
 	$(BIN)/mkdocs build --strict
+
+deploy-check: .venv/.installed  ## Check deploy/ with promtool, hadolint and a real Prometheus that scrapes a real server.
+	hadolint Dockerfile
+	cd deploy && promtool check rules alerts.yaml && promtool test rules alerts.test.yaml
+	cd deploy && promtool check config --syntax-only prometheus.yaml
+	$(BIN)/python -m deploy.check_live
 
 bench: .venv/.installed  ## Measure the guard's own cost: perturbing, encoding, embedding, voting.
 	$(BIN)/python -m benchmarks.speed

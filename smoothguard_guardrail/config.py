@@ -222,6 +222,31 @@ class RemotePolicy(_Settings):
     """Directories below which `file:` URLs and local paths may be read; none by default."""
 
 
+class PdfConfig(_Settings):
+    """How PDFs are read, page by page, and what the model gets in their place."""
+
+    send_as: Literal["images", "pdf"] = "images"
+    """`images`: an image block per page, where the PDF is a block of its own in a message's content, and a PDF of such
+    images elsewhere. `pdf`: always a PDF, in the block's own shape."""
+    dpi: int = Field(default=150, ge=36, le=600)
+    """Resolution at which pages are drawn. Pages over `limits.max_pixels` are drawn at a lower one."""
+    max_pages: int = Field(default=20, gt=0)
+    """Pages of one PDF."""
+    timeout: float = Field(default=20.0, gt=0)
+    """Seconds that drawing the pages of one PDF may take."""
+    keep_text: bool = False
+    """Whether the text layer of a page goes before its image, as text. An attacker writes into it what nobody sees, and
+    noise does nothing to it."""
+    on_embedded_files: Literal["error", "drop"] = "error"
+    """What happens to a PDF with files inside it, such as an electronic invoice: refused, or guarded without them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.keep_text and self.send_as == "pdf":
+            raise ValueError('keep_text: expected send_as="images", since the pages of a new PDF hold no text')
+        return self
+
+
 class MediaConfig(_Settings):
     """Which media are accepted."""
 
@@ -229,6 +254,7 @@ class MediaConfig(_Settings):
     """What happens to media and blocks that cannot be guarded: refused, removed, or passed on unguarded."""
     limits: MediaLimits = Field(default_factory=MediaLimits)
     remote: RemotePolicy = Field(default_factory=RemotePolicy)
+    pdf: PdfConfig = Field(default_factory=PdfConfig)
 
 
 class SmoothGuardConfig(_Settings):

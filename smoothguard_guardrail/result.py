@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from pydantic import BaseModel, ConfigDict, Field, GetPydanticSchema
 
@@ -206,6 +207,16 @@ def record_schema() -> dict[str, Any]:
         **GuardRecord.model_json_schema(),
         "title": "The record of a call that SmoothGuard guarded",
     }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerturbedRequest:
+    """One noisy copy of a request."""
+
+    messages: list[BaseMessage]
+    """The request with every medium perturbed, in the shape in which it came."""
+    media: tuple[Medium, ...]
+    """What was done to each medium, including those that were dropped and passed."""
 
 
 class NoiseCertificate(_Record):

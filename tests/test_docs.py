@@ -40,6 +40,7 @@ from smoothguard_guardrail import (
     ImageConfig,
     MediaConfig,
     MediaLimits,
+    PdfConfig,
     RemotePolicy,
     SmoothGuardConfig,
     VoteConfig,
@@ -52,7 +53,7 @@ from smoothguard_guardrail.observability.safety_log import FailureLine, VerdictL
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"))]
+PAGES = [*sorted(DOCS.rglob("*.md*")), *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"))]
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL)
 _CHECKER = doctest.OutputChecker()
@@ -168,7 +169,21 @@ def test_json_yaml_and_toml_blocks_parse() -> None:
 
 # `smoothguard` commands are parsed by the command itself, make targets and modules are looked up; other programs must
 # be listed here.
-_OTHERS = {"cd", "curl", "docker", "export", "kill", "echo", "cat", "jq", "tail", "vllm", "transformers", "uvicorn"}
+_OTHERS = {
+    "cd",
+    "curl",
+    "docker",
+    "export",
+    "kill",
+    "echo",
+    "cat",
+    "jq",
+    "tail",
+    "vllm",
+    "transformers",
+    "uvicorn",
+    "langgraph",
+}
 
 
 @pytest.mark.parametrize("block", found("bash"), ids=where)
@@ -265,6 +280,7 @@ GROUPS: list[type[BaseModel]] = [
     VoteConfig,
     MediaConfig,
     MediaLimits,
+    PdfConfig,
     RemotePolicy,
 ]
 

@@ -23,7 +23,7 @@ def checked(kind: str, count: int) -> list[Outcome]:
     return [check.check(key, make_case(key, 0), LIMITS, resident=resident) for key in keys]
 
 
-@pytest.mark.parametrize(("kind", "count"), [("image", 60), ("audio", 30)])
+@pytest.mark.parametrize(("kind", "count"), [("image", 60), ("audio", 30), ("pdf", 12)])
 def test_hostile_media_are_guarded_or_refused(kind: str, count: int) -> None:
     outcomes = checked(kind, count)
     failures = [(each.key, failure) for each in outcomes for failure in each.failures if not failure.startswith(KNOWN)]
@@ -31,7 +31,7 @@ def test_hostile_media_are_guarded_or_refused(kind: str, count: int) -> None:
     assert {"accepted", "MediaError"} <= {outcome.ended for outcome in outcomes}
 
 
-@pytest.mark.parametrize("key", ["image/7", "audio/7"])
+@pytest.mark.parametrize("key", ["image/7", "audio/7", "pdf/7"])
 def test_the_same_seed_makes_the_same_case(key: str) -> None:
     assert make_case(key, 0) == make_case(key, 0)
     assert make_case(key, 0) != make_case(key, 1)

@@ -37,8 +37,8 @@ class Listener:
         """Send a request, and say how it ended."""
         self.model.received.clear()
         answer = http.post(door.path, json=body)
-        seen = [*self.model.received, answer.text]
-        if holds(seen, file):
+        changed = answer.text if "action" in answer.json() else ""  # LiteLLM sends it on; others may echo a request
+        if holds([*self.model.received, changed], file):
             return "unguarded"
         if answer.status_code == 200:
             return _ending(answer.json())
@@ -52,12 +52,13 @@ def _ending(answer: dict[str, Any]) -> Ending:
     if "action" in answer:
         actions: dict[str, Ending] = {"BLOCKED": "refused", "GUARDRAIL_INTERVENED": "guarded"}
         return actions.get(answer["action"], "unguarded")
-    output = answer.get("output")
-    if isinstance(output, str):  # a form answers with text alone
-        return "guarded"
-    record = answer["smoothguard"] if output is None else output["response_metadata"]["smoothguard"]
-    actions = [medium["action"] for medium in record["media"]]
-    return "guarded" if actions and set(actions) == {"perturbed"} else "unguarded"
+    record = answer.get("smoothguard")
+    if record is None:  # LangServe's
+        if isinstance(answer["output"], str):  # a form answers with text alone
+            return "guarded"
+        record = answer["output"]["response_metadata"]["smoothguard"]
+    done = {medium["action"] for medium in record["media"]}
+    return "guarded" if done == {"perturbed"} else "unguarded"
 
 
 def holds(seen: Any, file: File) -> bool:

@@ -27,6 +27,8 @@ class File:
     name: str
     mime_type: str
     data: bytes
+    is_text_in_text: bool = False
+    """Whether its bytes, inside a text, are no more than text: markup, or a format that nothing recognises."""
 
     @property
     def base64(self) -> str:
@@ -61,7 +63,10 @@ def files() -> tuple[File, ...]:
     ]
     made += [("svg", "image/svg+xml", _svg()), ("psd", "image/vnd.adobe.photoshop", b"8BPS\0\x01" + bytes(200))]
     made += [("unknown", "application/octet-stream", bytes(range(256)) * 4)]
-    return tuple(File(name=name, mime_type=mime_type, data=data) for name, mime_type, data in made)
+    return tuple(
+        File(name=name, mime_type=mime_type, data=data, is_text_in_text=name in ("svg", "unknown"))
+        for name, mime_type, data in made
+    )
 
 
 def _pixels() -> Any:

@@ -14,6 +14,9 @@ Place = Callable[[Any], dict[str, Any]]
 
 TEXT = {"type": "text", "text": "What is it?"}
 MODEL = "listening"
+TEXT_SHAPES = {"data URI in a text", "base64 in a text"}
+TEXT_PLACES = {"tool as JSON", "arguments", "instructions", "tools", "texts alone"}
+"""Where everything that a part holds is text to the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,8 @@ class Door:
         """Yield a name and a body for every shape in every place."""
         for shape, part in self.parts.items():
             for where, place in self.places.items():
+                if file.is_text_in_text and (shape in TEXT_SHAPES or where in TEXT_PLACES):
+                    continue
                 yield f"{self.name}: {file.name}, {shape}, {where}", place(part(file))
 
 

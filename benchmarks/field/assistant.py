@@ -134,5 +134,5 @@ def _last_image(messages: Sequence[BaseMessage]) -> torch.Tensor:
     """Return the last image of a conversation at the namer's size, float32 (3, 224, 224) in [0, 1]."""
     for found in reversed(list(scan(messages))):
         if found.kind == "image":
-            return resize(MessageMedia(messages).decode(found).tensor, (INPUT_SIDE, INPUT_SIDE))
+            return resize(MessageMedia(messages).decode(found)[-1].tensor, (INPUT_SIDE, INPUT_SIDE))
     raise InputError("expected a message with an image, got none")

@@ -1,10 +1,10 @@
-"""Hostile images and audio through the guard's own path: `python -m benchmarks.fuzz --images 50000 --recordings 20000`.
+"""Hostile images, audio and PDFs through the guard's own path: `python -m benchmarks.fuzz --images 50000 --pdfs 2000`.
 
-Every case of `images.py` and `audio.py` goes through `media.prepare` under the default limits, and what is accepted is
-perturbed and encoded once. It must end in a result within bounds or in a `MediaError` with a clean message; write
-nothing to stderr and warn of nothing; and stay below `--seconds` and `--mib`. Cases run in processes of their own, so a
-crash or a hang costs one case. `--only image/17` repeats one of them, `--save FOLDER` keeps the files that failed.
-Memory is measured per case on Linux; elsewhere it is the most so far.
+Every case of `images.py`, `audio.py` and `pdfs.py` goes through `media.prepare` under the default limits, and what is
+accepted is perturbed and encoded once. It must end in a result within bounds or in a `MediaError` with a clean message;
+write nothing to stderr and warn of nothing; and stay below `--seconds` and `--mib`. Cases run in processes of their
+own, so a crash or a hang costs one case. A PDF may take 5 s instead of 20. `--only image/17` repeats one of them,
+`--save FOLDER` keeps the files that failed. Memory is measured per case on Linux; elsewhere it is the most so far.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.fuzz.workers import run
 
 def report(outcomes: Sequence[Outcome]) -> None:
     """Print the counts, the most expensive cases, and the failures by kind."""
-    for kind in ("image", "audio"):
+    for kind in ("image", "audio", "pdf"):
         ended = Counter(outcome.ended for outcome in outcomes if outcome.key.startswith(kind))
         print(f"{kind:8}{ended.total():8,}  " + ", ".join(f"{name} {count:,}" for name, count in ended.most_common()))
     for title, chosen in (("slowest", lambda one: one.seconds), ("largest", lambda one: one.mib)):
@@ -53,9 +53,10 @@ def _name(outcome: Outcome) -> str:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Hostile images and audio through the guard's own path.")
+    parser = argparse.ArgumentParser(description="Hostile images, audio and PDFs through the guard's own path.")
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--recordings", type=int, default=2_000)
+    parser.add_argument("--pdfs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=Limits().seconds, help="that one case may take")
@@ -63,7 +64,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="a case, such as image/17")
     parser.add_argument("--save", type=Path, help="folder for the files that failed, or that --only names")
     given = parser.parse_args()
-    keys = [f"image/{index}" for index in range(given.images)] + [f"audio/{index}" for index in range(given.recordings)]
+    counts = {"image": given.images, "audio": given.recordings, "pdf": given.pdfs}
+    keys = [f"{kind}/{index}" for kind, count in counts.items() for index in range(count)]
     limits = Limits(seconds=given.seconds, mib=given.mib)
     outcomes = run(given.only or keys, seed=given.seed, limits=limits, workers=given.workers)
     report(outcomes)

@@ -23,13 +23,15 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from benchmarks.fuzz.audio import hostile_audio
 from benchmarks.fuzz.damage import Case
 from benchmarks.fuzz.images import hostile_image
+from benchmarks.fuzz.pdfs import hostile_pdf
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import MediaError
 from smoothguard_guardrail.media import prepare
 
-CONFIG = SmoothGuardConfig(device="cpu")
+CONFIG = SmoothGuardConfig(device="cpu").override(media={"pdf": {"timeout": 5}})
+_MAKERS = {"image": hostile_image, "audio": hostile_audio, "pdf": hostile_pdf}
 ADDRESS = re.compile(r"0x[0-9a-f]{6,}|object at", re.IGNORECASE)
 MAX_MESSAGE = 500
 """Characters of an error's message; more is the attacker's text."""
@@ -69,7 +71,7 @@ def make_case(key: str, seed: int) -> Case:
     rng = Random(f"{seed}/{key}")  # noqa: S311
     with caught_stderr([]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return hostile_image(rng) if key.startswith("image/") else hostile_audio(rng)
+        return _MAKERS[key.partition("/")[0]](rng)
 
 
 def first_bytes(data: bytes) -> str:
@@ -88,7 +90,11 @@ def check(key: str, case: Case, limits: Limits, *, resident: float) -> Outcome:
     """
     made, data = case
     kind = key.partition("/")[0]
-    block = {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": f"{kind}/png"}
+    block = {
+        "type": "file" if kind == "pdf" else kind,
+        "base64": base64.b64encode(data).decode(),
+        "mime_type": f"{kind}/png",
+    }
     reset_peak()
     failures: list[str] = []
     start = time.process_time()

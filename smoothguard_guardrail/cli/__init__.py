@@ -22,7 +22,6 @@ app: typer.Typer = typer.Typer(
     name="smoothguard",
     help="Guard multimodal chat models against adversarial images and audio.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -26,6 +26,14 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
+def load_with_progress(name: str) -> BaseChatModel:
+    """Load a model; while it loads, a terminal shows so on stderr."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"Loading {name} ..."):
+        return load_model(name)
+
+
 @contextmanager
 def mapper_for(model: BaseChatModel, workers: int | None) -> Iterator[Mapper | None]:
     """Yield where an evaluation's work runs: threads for a remote model, processes for a local one on the CPU.
@@ -61,4 +69,4 @@ def model_for(mapper: Mapper | None, name: str, model: BaseChatModel) -> BaseCha
     return name if isinstance(mapper, InProcesses) else model
 
 
-__all__ = ["HELP", "load_model", "mapper_for", "model_for", "quiet_libraries"]
+__all__ = ["HELP", "load_model", "load_with_progress", "mapper_for", "model_for", "quiet_libraries"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
 from smoothguard_guardrail.media import PreparedRequest, prepare
 from smoothguard_guardrail.perturbations import draw_seed
-from smoothguard_guardrail.result import GuardResult, Medium, Sample
+from smoothguard_guardrail.result import GuardResult, Medium, PerturbedRequest, Sample
 from smoothguard_guardrail.voting import StoppingRule, answer_text
 
 T = TypeVar("T")
@@ -62,29 +63,59 @@ class Guard:
             AbstainedError: If the answers disagree and `on_abstain` is `raise`.
             AdapterError: If one of the user's components broke its protocol.
         """
-        config, clock = self.config, _Clock()
-        sizing = ModelInput(config=config, model_info=self._model_info)
-        prepared: PreparedRequest = yield Compute(
-            function=clock.timed("scan", lambda: prepare(messages, config.media, sizing)),
-            waits=config.media.remote.allow_urls,
-        )
+        clock = _Clock()
+        prepared = yield from self._prepare(messages, clock)
         if not prepared.media:
             return (yield from self._unguarded(prepared, clock))
-
-        seed = draw_seed() if config.seed is None else config.seed
-        perturber: RequestPerturber = yield Compute(
-            function=clock.timed(
-                "perturb",
-                lambda: RequestPerturber(
-                    prepared, config=config, model_info=self._model_info, components=self._components, seed=seed
-                ),
-            )
-        )
+        seed = self._seed()
+        perturber = yield from self._perturber(prepared, self._model_info, seed, clock)
         return (
             yield from self.vote(
                 perturber.render, media=perturber.records, max_wave=perturber.max_wave, seed=seed, clock=clock
             )
         )
+
+    def perturb(self, messages: Sequence[BaseMessage]) -> Effects[PerturbedRequest]:
+        """Make one noisy copy of a request, in the blocks' own shapes, for who asks a model without a vote.
+
+        Raises:
+            MediaError: If a medium cannot be guarded and `on_unsupported` is `error`.
+            AdapterError: If one of the user's perturbers broke its protocol.
+        """
+        clock = _Clock()
+        prepared = yield from self._prepare(messages, clock)
+        if not prepared.media:
+            return PerturbedRequest(messages=prepared.unchanged(), media=prepared.records)
+        encoded = replace(self._model_info, accepts_tensors=False)
+        perturber = yield from self._perturber(prepared, encoded, self._seed(), clock)
+        # The first sample may be the clean one; the second never is.
+        (request,) = yield Compute(function=lambda: perturber.render(1, 1))
+        return PerturbedRequest(messages=request, media=perturber.records())
+
+    def _prepare(self, messages: Sequence[BaseMessage], clock: _Clock) -> Effects[PreparedRequest]:
+        media = self.config.media
+        sizing = ModelInput(config=self.config, model_info=self._model_info)
+        prepared: PreparedRequest = yield Compute(
+            function=clock.timed("scan", lambda: prepare(messages, media, sizing)), waits=media.remote.allow_urls
+        )
+        return prepared
+
+    def _perturber(
+        self, prepared: PreparedRequest, model_info: ModelInfo, seed: int, clock: _Clock
+    ) -> Effects[RequestPerturber]:
+        make = partial(
+            RequestPerturber,
+            prepared,
+            config=self.config,
+            model_info=model_info,
+            components=self._components,
+            seed=seed,
+        )
+        perturber: RequestPerturber = yield Compute(function=clock.timed("perturb", make))
+        return perturber
+
+    def _seed(self) -> int:
+        return draw_seed() if self.config.seed is None else self.config.seed
 
     def certifier(self, messages: Sequence[BaseMessage], by: AnswerClass) -> Certifier:
         """Return what certifies answers to a request."""

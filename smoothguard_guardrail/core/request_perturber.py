@@ -108,9 +108,13 @@ class RequestPerturber:
 
     def _record(self, index: int, record: Medium) -> Medium:
         noise_sd, (height, width) = self._noise_sd[index], self._originals[index].shape[-2:]
+        medium, as_tensors = self._prepared.media[index], self._input.model_info.accepts_tensors
         facts: dict[str, Any] = {"noise_sd": noise_sd}
         gain: float | None = 1.0
-        if record.kind == "image":
+        if medium.container is not None and not medium.becomes_blocks(as_tensors=as_tensors):
+            gain = None  # nobody documents at what size the parts of a file are seen
+            facts |= {"perturbed_size": (width, height), "size_known_by": "nothing"} if record.kind == "image" else {}
+        elif record.kind == "image":
             facts |= {"perturbed_size": (width, height), "size_known_by": self._input.model_info.known_by}
             gain = self._input.image_gain(height, width)
         elif self._input.model_info.sampling_rate is None:
@@ -134,7 +138,7 @@ class RequestPerturber:
         if medium.kind != "image":
             return [(0, values.shape[-1])]
         bands = self._input.bands(values.shape[-2], values.shape[-1], medium.hints)
-        if len(bands) > 1 and not medium.found.can_be_several:
+        if len(bands) > 1 and not medium.can_be_several:
             width, height = medium.record.size or (0, 0)
             raise MediaLimitError(
                 f"is {width} x {height} pixels, which the model may shrink until it can't be read, and it can't be cut"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, convert_to_messages
@@ -17,11 +17,11 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.answer_classes import AnswerClass
 from smoothguard_guardrail.core.certify import Certifier
 from smoothguard_guardrail.core.components import GuardComponents
-from smoothguard_guardrail.core.effects import Effects, adrive, drive
+from smoothguard_guardrail.core.effects import CallModel, Effects, adrive, drive
 from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.errors import InputError
-from smoothguard_guardrail.result import GuardResult
+from smoothguard_guardrail.result import GuardResult, PerturbedRequest
 
 METADATA_KEY = "smoothguard"
 T = TypeVar("T")
@@ -100,6 +100,14 @@ class GuardedModel:
             self._guard.settings,
         )
 
+    def perturb(self, input: LanguageModelInput) -> PerturbedRequest:
+        """Make one noisy copy of a request; the model is not asked."""
+        return drive(self._guard.perturb(as_messages(input)), _no_call)
+
+    async def aperturb(self, input: LanguageModelInput) -> PerturbedRequest:
+        """Make one noisy copy of a request; see `perturb`."""
+        return await adrive(self._guard.perturb(as_messages(input)), _no_call)
+
     def certify(
         self, input: LanguageModelInput, by: AnswerClass, steps: Callable[[Certifier], Effects[T]], **kwargs: Any
     ) -> T:
@@ -115,6 +123,10 @@ class GuardedModel:
         runs = SampleRuns(None, None, traced=False)
         flow = steps(self._guard.certifier(as_messages(input), by))
         return await adrive(flow, lambda effect: self._caller.acall(effect, runs, **kwargs))
+
+
+def _no_call(effect: CallModel) -> NoReturn:
+    raise AssertionError("a copy is made without the model")
 
 
 def with_record(result: GuardResult) -> AIMessage:

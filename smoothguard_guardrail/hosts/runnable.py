@@ -17,7 +17,13 @@ from smoothguard_guardrail.core.components import GuardComponents, require_compo
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.hosts._guarded_model import GuardedModel, with_record
 from smoothguard_guardrail.models import load_model
-from smoothguard_guardrail.result import GuardResult, NoiseCertificate, PatchCertificate, PatchDecision
+from smoothguard_guardrail.result import (
+    GuardResult,
+    NoiseCertificate,
+    PatchCertificate,
+    PatchDecision,
+    PerturbedRequest,
+)
 
 
 class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
@@ -99,6 +105,23 @@ class SmoothGuardRunnable(RunnableSerializable[LanguageModelInput, AIMessage]):
     ) -> GuardResult:
         """Return the elected answer and the evidence for it; see `invoke`."""
         return await self._acall_with_config(self._aguard, input, config, **kwargs)  # type: ignore[return-value, arg-type]
+
+    def perturb(self, input: LanguageModelInput) -> PerturbedRequest:
+        """Return one noisy copy of a request, for a model that is asked elsewhere, once and without a vote.
+
+        It protects less than a vote: an attack that survives this noise is not noticed. Media stay in the shapes in
+        which they came.
+
+        Raises:
+            InputError: If the input is not text, a prompt value or messages.
+            MediaError: If a medium cannot be guarded and `config.media.on_unsupported` is `error`.
+            AdapterError: If one of your perturbers broke its protocol.
+        """
+        return self._guarded.perturb(input)
+
+    async def aperturb(self, input: LanguageModelInput) -> PerturbedRequest:
+        """Return one noisy copy of a request; see `perturb`."""
+        return await self._guarded.aperturb(input)
 
     def certify(
         self,

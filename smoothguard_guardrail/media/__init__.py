@@ -1,7 +1,7 @@
 """The only decoder of images and audio: from messages to tensors and back. Importing it loads torch."""
 
 from smoothguard_guardrail.media.audio import resample
-from smoothguard_guardrail.media.decode import DecodedMedium
+from smoothguard_guardrail.media.decoded_medium import DecodedMedium
 from smoothguard_guardrail.media.formats import Encoded
 from smoothguard_guardrail.media.image import choose_encoding, resize
 from smoothguard_guardrail.media.prepare import PreparedRequest, RenderedMedium, prepare, render_medium

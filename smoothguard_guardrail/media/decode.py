@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
-from smoothguard_guardrail.media import audio, dialects, image
-from smoothguard_guardrail.media.audio import DecodedAudio
+from smoothguard_guardrail.media import audio, dialects, image, pdf
+from smoothguard_guardrail.media.containers import pdf_parts
+from smoothguard_guardrail.media.decoded_medium import DecodedMedium, audio_medium, image_medium
 from smoothguard_guardrail.media.formats import AUDIO_FORMATS, IMAGE_FORMATS, is_text, sniff
-from smoothguard_guardrail.media.image import DecodedImage, to_unit
 from smoothguard_guardrail.media.local_files import read_local
 from smoothguard_guardrail.media.remote_urls import fetch_url
 from smoothguard_guardrail.media.strings import (
@@ -26,35 +25,14 @@ from smoothguard_guardrail.result import Medium
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
     from langchain_core.messages import BaseMessage
 
-    from smoothguard_guardrail.config import MediaLimits, RemotePolicy
+    from smoothguard_guardrail.config import MediaConfig, MediaLimits, RemotePolicy
     from smoothguard_guardrail.media.found_medium import Address, Found
     from smoothguard_guardrail.media.sizing import Sizing
 
 _ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
-_DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodedMedium:
-    """One medium to perturb."""
-
-    kind: Literal["image", "audio"]
-    values: torch.Tensor
-    """On the CPU: (3, height, width), uint8 or float32 in [0, 1]; or (channels, samples), float32 in [-1, 1]."""
-    sampling_rate: int | None
-    """In Hz; None for images."""
-    record: Medium
-    found: Found
-    hints: dict[str, Any] = field(default_factory=dict)
-    """What its block says about the size that it is wanted at."""
-
-    @property
-    def tensor(self) -> torch.Tensor:
-        """The values as float32: (3, height, width) in [0, 1], or (channels, samples) in [-1, 1]."""
-        return to_unit(self.values) if self.kind == "image" else self.values
+_DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys() | {pdf.PDF}
 
 
 class UnguardedError(Exception):
@@ -74,20 +52,20 @@ class UnguardedError(Exception):
 
 
 def decode(
-    found: Found,
-    messages: Sequence[BaseMessage],
-    limits: MediaLimits,
-    remote: RemotePolicy,
-    sizing: Sizing | None = None,
-) -> DecodedMedium | None:
-    """Decode a medium, at the size that is wanted or at its own; None if it turns out to be text.
+    found: Found, messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None = None
+) -> tuple[DecodedMedium, ...]:
+    """Decode a medium, at the size that is wanted or at its own.
+
+    Returns:
+        The medium; the parts of one that holds several, such as the pages of a PDF, in order; nothing if it turns out
+        to be text.
 
     Raises:
         UnguardedError: The policy must decide.
         MediaError: It is over a limit or damaged.
     """
     try:
-        return _decode(found, messages, limits, remote, sizing)
+        return _decode(found, messages, config, sizing)
     except MediaLimitError as error:
         raise MediaLimitError(error.reason, path=found.path) from error.__cause__
     except (UnsupportedMediaError, MediaFetchError) as error:
@@ -96,38 +74,40 @@ def decode(
         if found.span is None:
             raise
         if len(found.value) < EXAMPLE_CHARS:
-            return None
+            return ()
         in_text = UnsupportedMediaError(error.reason, path=found.path)
         raise UnguardedError(in_text, found) from error
 
 
 def _decode(
-    found: Found,
-    messages: Sequence[BaseMessage],
-    limits: MediaLimits,
-    remote: RemotePolicy,
-    sizing: Sizing | None,
-) -> DecodedMedium | None:
+    found: Found, messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None
+) -> tuple[DecodedMedium, ...]:
     hints = _size_hints(messages, found)
     wanted = None if sizing is None else lambda height, width: sizing.image_size(height, width, hints)
+    limits = config.limits
     if found.form == "object":
-        return _decode_object(found, messages, limits, hints, wanted)
-    data = _read(found, limits, remote)
+        return (_decode_object(found, messages, limits, hints, wanted),)
+    data = _read(found, limits, config.remote)
     facts: dict[str, Any] = {"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     sniffed = sniff(data)
     if sniffed is None and found.kind == "file" and is_text(data) and not find_spans(data.decode()):
-        return None
+        return ()
     if sniffed is not None:
         facts |= {"kind": sniffed.kind, "mime_type": sniffed.mime_type}
     if sniffed is None or sniffed.mime_type not in _DECODED:
         what = sniffed.mime_type if sniffed else "bytes of an unknown format"
         unsupported = UnsupportedMediaError(
-            f"expected an image or audio of a known format, got {what}", path=found.path
+            f"expected an image, audio or PDF of a known format, got {what}", path=found.path
         )
         raise UnguardedError(unsupported, found, **facts)
+    if sniffed.mime_type == pdf.PDF:
+        try:
+            return pdf_parts(data, found, messages, config, wanted, hints, facts)
+        except UnsupportedMediaError as error:
+            raise UnguardedError(error, found, **facts) from error
     if sniffed.mime_type in IMAGE_FORMATS:
         decoded = image.decode_image(data, mime_type=sniffed.mime_type, limits=limits, path=found.path, wanted=wanted)
-        return _image(found, decoded, hints, facts)
+        return (image_medium(found, decoded, hints, facts),)
     heard = audio.decode_audio(
         data,
         mime_type=sniffed.mime_type,
@@ -135,7 +115,7 @@ def _decode(
         path=found.path,
         wanted=None if sizing is None else sizing.sampling_rate,
     )
-    return _audio(found, heard, facts)
+    return (audio_medium(found, heard, facts),)
 
 
 def _read(found: Found, limits: MediaLimits, remote: RemotePolicy) -> bytes:
@@ -180,23 +160,9 @@ def _decode_object(
     if found.kind == "audio":
         rate = _sibling(messages, found.leaf, "sampling_rate")
         heard = audio.decode_waveform(found.value, sampling_rate=rate, max_seconds=limits.max_seconds, path=found.path)
-        return _audio(found, heard, {"kind": "audio"})
+        return audio_medium(found, heard, {"kind": "audio"})
     decoded = image.decode_object(found.value, max_pixels=limits.max_pixels, path=found.path, wanted=wanted)
-    return _image(found, decoded, hints, {"kind": "image"})
-
-
-def _image(found: Found, decoded: DecodedImage, hints: dict[str, Any], facts: dict[str, Any]) -> DecodedMedium:
-    record = Medium(path=found.path, action="perturbed", size=decoded.size, notes=decoded.notes, **facts)
-    return DecodedMedium(
-        kind="image", values=decoded.pixels, sampling_rate=None, record=record, found=found, hints=hints
-    )
-
-
-def _audio(found: Found, heard: DecodedAudio, facts: dict[str, Any]) -> DecodedMedium:
-    record = Medium(path=found.path, action="perturbed", duration=heard.duration, **facts)
-    return DecodedMedium(
-        kind="audio", values=heard.waveform, sampling_rate=heard.sampling_rate, record=record, found=found
-    )
+    return image_medium(found, decoded, hints, {"kind": "image"})
 
 
 def _size_hints(messages: Sequence[BaseMessage], found: Found) -> dict[str, Any]:

@@ -33,6 +33,6 @@ def _block(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     sniffed = sniff(data)
     if sniffed is None:
-        raise InputError(f"{path}: expected an image or audio file of a known format")
+        raise InputError(f"{path}: expected an image, audio file or PDF of a known format")
     kind = _BLOCK_TYPE.get(sniffed.kind, sniffed.kind)
     return {"type": kind, "base64": base64.b64encode(data).decode(), "mime_type": sniffed.mime_type}

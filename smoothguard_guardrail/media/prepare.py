@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from smoothguard_guardrail.errors import InputError, MediaLimitError
 from smoothguard_guardrail.media import audio, image
-from smoothguard_guardrail.media.decode import DecodedMedium, UnguardedError, decode
+from smoothguard_guardrail.media.decode import UnguardedError, decode
+from smoothguard_guardrail.media.decoded_medium import DecodedMedium
 from smoothguard_guardrail.media.formats import Encoded
 from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.scan import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import torch
     from langchain_core.messages import BaseMessage
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 
 RenderedMedium = Any
-"""What stands for a medium in a request: an `Encoded`, a list of them for the bands of an image, a dict as its block,
-or any other object instead of the original one."""
+"""What stands for a medium in a request: an `Encoded`, a dict as its block, a list of them for the bands of an image or
+for a captioned part of a file, or any other object instead of the original one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +62,9 @@ class PreparedRequest:
         if len(media) != len(self.media):
             raise InputError(f"expected {len(self.media)} media, got {len(media)}")
         rewriter = self._rewriter()
-        for medium, new in zip(self.media, media, strict=True):
-            if isinstance(new, Encoded):
-                rewriter.write(medium.found, new)
-            elif isinstance(new, list):
-                rewriter.write_bands(medium.found, new)
-            elif isinstance(new, dict):
-                rewriter.replace_block(medium.found, new)
-            else:
-                rewriter.write_object(medium.found, new)
+        parts = groupby(zip(self.media, media, strict=True), key=lambda pair: id(pair[0].found))
+        for _, pairs in parts:
+            _write(rewriter, *zip(*pairs, strict=True))
         return rewriter.apply(self.messages)
 
     def _rewriter(self) -> Rewriter:
@@ -76,6 +72,26 @@ class PreparedRequest:
         for found in self.dropped:
             rewriter.drop(found)
         return rewriter
+
+
+def _write(rewriter: Rewriter, media: tuple[DecodedMedium, ...], rendered: tuple[RenderedMedium, ...]) -> None:
+    """Write a medium, or all parts of one that holds several."""
+    found, container = media[0].found, media[0].container
+    new = _flat(rendered)
+    if container is not None and isinstance(new[0], Encoded):
+        new = [container.write(new)]
+    if len(new) > 1:
+        rewriter.write_several(found, new)
+    elif isinstance(new[0], Encoded):
+        rewriter.write(found, new[0])
+    elif isinstance(new[0], dict):
+        rewriter.replace_block(found, new[0])
+    else:
+        rewriter.write_object(found, new[0])
+
+
+def _flat(rendered: Iterable[RenderedMedium]) -> list[Any]:
+    return [each for new in rendered for each in (_flat(new) if isinstance(new, list) else [new])]
 
 
 class _Budget:
@@ -119,16 +135,24 @@ def render_medium(
         raise InputError(
             f"{medium.record.path}: expected shape {tuple(medium.values.shape)}, got {tuple(values.shape)}"
         )
-    if as_tensors and medium.found.replaceable:
-        if medium.kind == "image":
-            return {"type": "image", "image": values}
-        return {"type": "audio", "audio": values, "sampling_rate": medium.sampling_rate}
+    as_blocks = medium.becomes_blocks(as_tensors=as_tensors)
+    if as_blocks and as_tensors:
+        return _captioned(medium, {medium.kind: values})
     if medium.found.form == "object":
         original = medium.found.value
         return image.encode_like(values, original) if medium.kind == "image" else audio.waveform_like(values, original)
     if medium.kind == "image":
-        return image.encode_image(values, encoding)
-    return audio.encode_audio(values, medium.sampling_rate or 0)
+        encoded = image.encode_image(values, encoding)
+    else:
+        encoded = audio.encode_audio(values, medium.sampling_rate or 0)
+    return _captioned(medium, {"base64": encoded.base64, "mime_type": encoded.mime_type}) if as_blocks else encoded
+
+
+def _captioned(medium: DecodedMedium, payload: dict[str, Any]) -> RenderedMedium:
+    """Return a block of LangChain's, after one with its caption."""
+    rate = {"sampling_rate": medium.sampling_rate} if medium.kind in payload and medium.sampling_rate else {}
+    block = {"type": medium.kind} | payload | rate
+    return [{"type": "text", "text": medium.caption}, block] if medium.caption else block
 
 
 def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None = None) -> PreparedRequest:
@@ -158,7 +182,7 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
     budget = _Budget(limits)
     for found in every:
         try:
-            decoded = decode(found, copies, limits, config.remote, sizing)
+            parts = decode(found, copies, config, sizing)
         except UnguardedError as unguarded:
             if on_unsupported == "error":
                 raise unguarded.with_advice() from unguarded.__cause__
@@ -166,8 +190,8 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
             if on_unsupported == "drop":
                 dropped.append(found)
         else:
-            if decoded is not None:
-                budget.spend(decoded)
-                media.append(decoded)
-                records.append(decoded.record)
+            for part in parts:
+                budget.spend(part)
+                media.append(part)
+                records.append(part.record)
     return PreparedRequest(media=tuple(media), records=tuple(records), messages=copies, dropped=tuple(dropped))

@@ -35,7 +35,7 @@ class Rewriter:
         self._share_objects = share_objects
         self._edits: dict[Address, list[Edit]] = defaultdict(list)
         self._spans: dict[Address, list[tuple[int, int, str]]] = defaultdict(list)
-        self._bands: dict[Address, list[Rewriter]] = {}
+        self._several: dict[Address, list[Rewriter]] = {}
 
     def drop(self, found: Found) -> None:
         """Remove the block of a medium, or only the medium from a plain text."""
@@ -55,12 +55,15 @@ class Rewriter:
         self._edits[found.leaf].append(lambda _: value)
         self._forget(found)
 
-    def write_bands(self, found: Found, bands: Sequence[Encoded]) -> None:
-        """Replace a block of a list by one block for each band of its image, in order."""
-        for band in bands:
+    def write_several(self, found: Found, media: Sequence[Encoded | dict[str, Any]]) -> None:
+        """Replace a block of a list by several, in order: copies of it with other bytes, or blocks as they are."""
+        for medium in media:
             rewriter = Rewriter()
-            rewriter.write(found, band)
-            self._bands.setdefault(found.block, []).append(rewriter)
+            if isinstance(medium, dict):
+                rewriter.replace_block(found, medium)
+            else:
+                rewriter.write(found, medium)
+            self._several.setdefault(found.block, []).append(rewriter)
 
     def write(self, found: Found, medium: Encoded) -> None:
         """Replace a medium by encoded bytes, update the declared media type, and remove what names the original."""
@@ -108,6 +111,8 @@ class Rewriter:
                 return others | {"base64": encoded, "mime_type": mime_type}
             if key == "audio" and node.get("type") == "audio":
                 return others | {"base64": encoded, "mime_type": mime_type}
+            if key == "file_url":
+                return {"filename": "document.pdf"} | others | {"file_data": uri}
             if key in ("file_uri", "fileUri"):
                 name = "mimeType" if key == "fileUri" else "mime_type"
                 return others | {name: mime_type, "data": encoded}
@@ -138,8 +143,8 @@ class Rewriter:
         return message.model_copy(update=copies)
 
     def _copies(self, node: Any, at: Address) -> list[Any]:
-        """Copy an element of a list, once or, where it is cut into bands, once for each."""
-        return [rewriter._copy(node, at) for rewriter in self._bands.get(at, [self])]
+        """Copy an element of a list, once or, where several stand for it, once for each."""
+        return [rewriter._copy(node, at) for rewriter in self._several.get(at, [self])]
 
     def _copy(self, node: Any, at: Address) -> Any:
         check_depth(at)

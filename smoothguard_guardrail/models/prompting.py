@@ -92,7 +92,7 @@ class MessageReader:
         """Yield template blocks for content, for one of its blocks, or for what is inside a block."""
         found = media.at(at)
         if found is not None:
-            yield self._medium(found, media, conversation)
+            yield from self._medium(found, media, conversation)
         elif isinstance(node, str):
             yield self._text(node)
         elif isinstance(node, (list, tuple)):
@@ -115,21 +115,23 @@ class MessageReader:
                 yield self._text(value)
             elif key in dialects.STRONG_KEYS or key in dialects.WEAK_KEYS:
                 if (found := media.at(here)) is not None:
-                    yield self._medium(found, media, conversation)
+                    yield from self._medium(found, media, conversation)
             elif key in _INNER_KEYS and not (key == "source" and isinstance(value, str)):  # that is a URL
                 yield from self._blocks(value, here, media, conversation)
 
-    def _medium(self, found: Found, media: MessageMedia, conversation: Conversation) -> dict[str, Any]:
-        medium = media.decode(found)
-        if medium.kind == "image":
-            if not self._takes_images:
-                raise UnsupportedMediaError("this model takes no images: remove the block", path=found.path)
-            conversation.images.append(medium.tensor)
-            return {"type": "image"}
-        if self._sampling_rate is None:
-            raise UnsupportedMediaError("this model takes no audio: remove the block", path=found.path)
-        conversation.audio.append(mono_waveform(medium, self._sampling_rate))
-        return {"type": "audio"}
+    def _medium(self, found: Found, media: MessageMedia, conversation: Conversation) -> Iterator[dict[str, Any]]:
+        for medium in media.decode(found):
+            if medium.caption:
+                yield self._text(medium.caption)
+            if medium.kind == "image":
+                if not self._takes_images:
+                    raise UnsupportedMediaError("this model takes no images: remove the block", path=found.path)
+                conversation.images.append(medium.tensor)
+            else:
+                if self._sampling_rate is None:
+                    raise UnsupportedMediaError("this model takes no audio: remove the block", path=found.path)
+                conversation.audio.append(mono_waveform(medium, self._sampling_rate))
+            yield {"type": medium.kind}
 
     def _text(self, text: str) -> dict[str, str]:
         """Return a text block in which the model's control tokens are plain text (`< image>` for `<image>`)."""

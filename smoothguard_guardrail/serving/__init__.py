@@ -1,6 +1,7 @@
-"""A server in front of guarded models: the APIs of providers, LangServe routes, health and metrics.
+"""A server in front of guarded models: one gate before the APIs that clients already speak, health and metrics.
 
-Needs the extra `serve`: `pip install 'smoothguard-guardrail[serve]'`.
+Needs the extra `serve`: `pip install 'smoothguard-guardrail[serve]'`. LangServe's routes and its playground need the
+extra `langserve` as well.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ from smoothguard_guardrail.errors import MissingDependencyError
 
 try:
     import fastapi  # noqa: F401
-    import langserve  # noqa: F401
     import prometheus_client  # noqa: F401
-    import sse_starlette  # noqa: F401
     import uvicorn  # noqa: F401
 except ImportError as _error:
     raise MissingDependencyError(_error.name or "fastapi", "serve") from _error

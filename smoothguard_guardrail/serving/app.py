@@ -11,17 +11,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 
 from smoothguard_guardrail import voting
-from smoothguard_guardrail.errors import ConfigurationError
+from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyError
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.observability.prometheus import CONTENT_TYPE, Metrics, PrometheusHandler
 from smoothguard_guardrail.serving.anthropic_messages.routes import messages_router
 from smoothguard_guardrail.serving.errors import convert_framework_errors
 from smoothguard_guardrail.serving.gate import Gate
-from smoothguard_guardrail.serving.langserve.form import form_chain
-from smoothguard_guardrail.serving.langserve.routes import chain_router
+from smoothguard_guardrail.serving.litellm_guardrail.routes import guardrail_router
 from smoothguard_guardrail.serving.models import models_router
 from smoothguard_guardrail.serving.openai_chat.routes import chat_router
 from smoothguard_guardrail.serving.openai_responses.routes import responses_router
@@ -33,6 +32,10 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_INDEX = """SmoothGuard guards models here: GET /v1/models lists them.
+
+For a form to try them in: pip install 'smoothguard-guardrail[langserve]'
+"""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
 
 
@@ -46,8 +49,9 @@ def create_app(
     """Build a server of guarded models and chains.
 
     Every guard answers `POST /v1/chat/completions`, `POST /v1/responses` and `POST /v1/messages` under its name, and
-    has LangServe routes below `/guards/NAME`, and as a form with a playground below `/forms/NAME`; every chain has
-    them below `/chains/NAME`. `/healthz`, `/readyz` and `/metrics` report the server's state.
+    LiteLLM's guardrail API. With the extra `langserve` it has LangServe routes below `/guards/NAME`, and as a form with
+    a playground below `/forms/NAME`; every chain has them below `/chains/NAME`. `/healthz`, `/readyz` and `/metrics`
+    report the server's state.
 
     Args:
         guards: Guarded models by name.
@@ -57,6 +61,7 @@ def create_app(
 
     Raises:
         ConfigurationError: If a name does not fit into a URL, or a guard is not a `SmoothGuardRunnable`.
+        MissingDependencyError: If there are chains and LangServe is not installed.
 
     Example:
         >>> from smoothguard_guardrail import SmoothGuardRunnable
@@ -85,12 +90,10 @@ def create_app(
     app.include_router(chat_router(guards, settings=settings, callbacks=handlers))
     app.include_router(responses_router(guards, settings=settings, callbacks=handlers))
     app.include_router(messages_router(guards, settings=settings, callbacks=handlers))
-    paths: dict[str, Runnable[Any, Any]] = {f"/chains/{name}": chain for name, chain in chains.items()}
-    paths |= {f"/forms/{name}": form_chain(guard) for name, guard in guards.items()}
-    paths |= {f"/guards/{name}": guard for name, guard in guards.items()}
-    for path, chain in paths.items():
-        app.include_router(chain_router(path, chain, settings=settings, callbacks=handlers))
-    _add_status_routes(app, metrics, playground=next(iter(paths), None))
+    if guards:
+        app.include_router(guardrail_router(guards, settings=settings, callbacks=handlers))
+    playground = _add_langserve(app, guards, chains, settings=settings, callbacks=handlers)
+    _add_status_routes(app, metrics, playground=playground)
     return app
 
 
@@ -101,6 +104,34 @@ def _check(guards: Mapping[str, SmoothGuardRunnable], chains: Mapping[str, Any])
     for name, guard in guards.items():
         if not isinstance(guard, SmoothGuardRunnable):
             raise ConfigurationError(f"{name} must be a SmoothGuardRunnable, got {type(guard).__name__}")
+
+
+def _add_langserve(
+    app: FastAPI,
+    guards: Mapping[str, SmoothGuardRunnable],
+    chains: Mapping[str, Runnable[Any, Any]],
+    *,
+    settings: ServerSettings,
+    callbacks: Sequence[BaseCallbackHandler],
+) -> str | None:
+    """Add LangServe's routes where it is installed; return the path of the first, whose playground is the index page.
+
+    Raises:
+        MissingDependencyError: It is not, and there are chains, which have no other routes.
+    """
+    try:
+        from smoothguard_guardrail.serving.langserve.form import form_chain
+        from smoothguard_guardrail.serving.langserve.routes import chain_router
+    except MissingDependencyError:
+        if chains:
+            raise
+        return None
+    paths: dict[str, Runnable[Any, Any]] = {f"/chains/{name}": chain for name, chain in chains.items()}
+    paths |= {f"/forms/{name}": form_chain(guard) for name, guard in guards.items()}
+    paths |= {f"/guards/{name}": guard for name, guard in guards.items()}
+    for path, chain in paths.items():
+        app.include_router(chain_router(path, chain, settings=settings, callbacks=callbacks))
+    return next(iter(paths), None)
 
 
 def _add_status_routes(app: FastAPI, metrics: Metrics, *, playground: str | None) -> None:
@@ -118,11 +149,9 @@ def _add_status_routes(app: FastAPI, metrics: Metrics, *, playground: str | None
     async def prometheus() -> Response:
         return Response(metrics.render(), headers={"content-type": CONTENT_TYPE})
 
-    if playground is not None:
-
-        @app.get("/")
-        async def index() -> Response:
-            return RedirectResponse(f"{playground}/playground/")
+    @app.get("/")
+    async def index() -> Response:
+        return PlainTextResponse(_INDEX) if playground is None else RedirectResponse(f"{playground}/playground/")
 
 
 def _lifespan(settings: ServerSettings, needs_embedder: bool) -> Any:

@@ -8,7 +8,8 @@ from contextvars import ContextVar
 
 from pydantic import SecretStr
 
-from smoothguard_guardrail.observability.prometheus import CLIENT_KEY, DEFAULT_CLIENT
+from smoothguard_guardrail.observability.prometheus import DEFAULT_CLIENT
+from smoothguard_guardrail.observability.safety_log.filters import CLIENT_KEY
 
 _current: ContextVar[str] = ContextVar("client", default=DEFAULT_CLIENT)
 

@@ -54,6 +54,9 @@ class ServerSettings(BaseModel):
     output is text or a message."""
     refusal_text: str = REFUSAL_TEXT
     """The answer with `on_failure="refuse"`."""
+    litellm_policy: Literal["perturb", "vote"] = "perturb"
+    """What LiteLLM's model gets: `perturb`, one noisy copy of every medium; `vote`, the same, if the guard's own model
+    answers the request in a vote first."""
     record: Literal["verdict", "full"] = "verdict"
     """What clients see of a guarded call: its verdict and action, or the whole record. The agreement in the whole
     record is a score that attackers by trial and error can climb: only for clients that you trust."""

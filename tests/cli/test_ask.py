@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from smoothguard_guardrail.cli import app
@@ -158,3 +161,31 @@ def test_help_loads_nothing_heavy() -> None:
     assert "demo" in ran.stdout
     assert "ask" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_saved_copies_are_what_the_model_saw(
+    runner: CliRunner, picture: Path, recording: Path, scripted: ScriptedChatModel, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copies"
+    options = ["--num-samples", "3", "--preset", "default", "--save-copies", str(folder)]
+    result = runner.invoke(app, ["ask", str(picture), str(recording), "What is it?", *options])
+    assert (result.exit_code, result.stdout) == (0, "A grey square.\n")
+    calls = len(scripted.received)
+    names = [f"{call:02}_{place}" for call in range(1, calls + 1) for place in ("1.png", "2.wav")]
+    assert sorted(file.name for file in folder.iterdir()) == names
+    images = [np.asarray(Image.open(file)) for file in sorted(folder.glob("*.png"))]
+    sent = [np.asarray(Image.open(io.BytesIO(base64.b64decode(each)))) for each in images_received(scripted)]
+    assert all(any(np.array_equal(image, each) for each in sent) for image in images)
+    assert not any(np.array_equal(image, np.full((24, 32, 3), 128)) for image in images)
+
+
+def test_settings_of_images_and_of_the_vote(runner: CliRunner, picture: Path, scripted: ScriptedChatModel) -> None:
+    arguments = ["ask", str(picture), "What is it?", "--preset", "default", "--num-samples", "4", "--json"]
+    options = ["--resolution", "16", "--max-shift", "0", "--min-agreement", "0.9"]
+    scripted.script = ["A cat.", "A dog."]
+    record = json.loads(runner.invoke(app, [*arguments, *options]).stdout)
+    assert (record["verdict"], record["media"][0]["perturbed_size"]) == ("abstained", [16, 12])
+    assert_fails(runner.invoke(app, [*arguments, "--resolution", "huge"]), 2, "resolution")
+    assert_fails(
+        runner.invoke(app, [*arguments, "--unguarded", "--save-copies", "x"]), 2, "--save-copies or --unguarded"
+    )

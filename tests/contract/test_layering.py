@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "attacks": BASE | {"models"},
     "evaluation": PRODUCT | {"hosts", "models", "attacks"},
     "serving": PRODUCT | {"hosts", "observability"},
+    "integrations": BASE,
     "inspector": PRODUCT | {"models", "attacks", "evaluation"},
     "cli": PRODUCT | {"hosts", "models", "attacks", "evaluation", "inspector", "observability", "serving"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from smoothguard_guardrail import AdapterError, GuardComponents, ImageConfig, MediaLimitError, SmoothGuardConfig
-from smoothguard_guardrail.config import MediaLimits
+from smoothguard_guardrail.config import MediaConfig, MediaLimits
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView, ModelInput
 from smoothguard_guardrail.core.provider_sizes import shortest_side
@@ -265,3 +266,47 @@ def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int
     assert torch.allclose(seen.detach(), shown, atol=0.0 if size == (96, 96) else 2.5 / 255)
     (gradient,) = torch.autograd.grad(seen.square().sum(), batch)
     assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()
+
+
+def paper(data: bytes = corpus.PDF) -> dict[str, Any]:
+    return {"type": "file", "base64": base64.b64encode(data).decode(), "mime_type": "application/pdf"}
+
+
+def pages_of(made: RequestPerturber, *, count: int = 1) -> list[list[Any]]:
+    """Return the images of every request, whether they are blocks or the pages of a PDF."""
+    return [[medium.tensor for medium in prepare(request, MediaConfig()).media] for request in made.render(0, count)]
+
+
+@pytest.mark.parametrize("send_as", ["images", "pdf"])
+def test_every_page_of_a_pdf_has_noise_of_its_own(send_as: str) -> None:
+    white = corpus.pdf(b"1 g 0 0 32 24 re f", b"0.5 g 0 0 32 24 re f", b"0.5 g 0 0 32 24 re f")
+    media = {"pdf": {"send_as": send_as, "dpi": 72}}
+    made = perturber(paper(white), model_info=sees(24), sigma=0.1, media=media)
+    first, second = pages_of(made, count=2)
+    grey = [each[:, :24, :32] - each.mean() for each in (*first[1:], *second[1:])]
+    assert len({tuple(each[:, :9, :9].flatten().tolist()) for each in grey}) == 4
+    for record, each in zip(made.records()[1:], first[1:], strict=True):
+        assert (record.mime_type, record.size, record.perturbed_size) == ("application/pdf", (32, 24), (32, 24))
+        assert record.noise_sd == pytest.approx(0.1, rel=0.1)
+        assert record.effective_sd == (record.noise_sd if send_as == "images" else None)
+        assert record.size_known_by == (made._input.model_info.known_by if send_as == "images" else "nothing")
+        assert 0.05 < float(each.std()) < 0.12
+    [again, _] = pages_of(perturber(paper(white), model_info=sees(24), sigma=0.1, media=media), count=2)
+    assert all(map(torch.equal, first, again))
+
+
+def test_a_model_that_takes_tensors_gets_pages_as_tensors() -> None:
+    made = perturber(paper(), model_info=sees(24, accepts_tensors=True), media={"pdf": {"send_as": "pdf"}})
+    [[message]] = made.render(0, 1)
+    assert [block["type"] for block in message.content] == ["text", "text", "image", "text", "image"]
+    assert [tuple(block["image"].shape) for block in message.content[2::2]] == [(3, 24, 32)] * 2
+    assert all(record.effective_sd is not None for record in made.records())
+
+
+@pytest.mark.parametrize("send_as", ["images", "pdf"])
+def test_a_long_page_of_a_pdf_goes_in_bands(send_as: str) -> None:
+    long = corpus.pdf(b"", page=b"/MediaBox[0 0 300 3000]")
+    made = perturber(paper(long), media={"pdf": {"send_as": send_as, "dpi": 72}})
+    [bands] = pages_of(made)
+    assert {max(band.shape) for band in bands} == {1024 if send_as == "images" else 2134}
+    assert made.records()[0].notes == (f"sent in {len(bands)} bands",)

@@ -21,7 +21,6 @@ from smoothguard_guardrail import (
     RemotePolicy,
     SmoothGuardChatModel,
     SmoothGuardConfig,
-    UnsupportedMediaError,
 )
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import reference_path
@@ -110,23 +109,12 @@ class EveryFlag:
     model_override_value = "standard-2"
 
 
-no_papers = pytest.mark.xfail(
-    raises=UnsupportedMediaError, strict=True, reason="the guard cannot perturb a PDF and refuses it by default"
-)
-
-
 class TestScriptedUnit(EveryFlag, ChatModelUnitTests):
     pass
 
 
 class TestScriptedIntegration(EveryFlag, ChatModelIntegrationTests):
-    @no_papers
-    def test_pdf_inputs(self, model: Any) -> None:
-        super().test_pdf_inputs(model)
-
-    @no_papers
-    def test_pdf_tool_message(self, model: Any) -> None:
-        super().test_pdf_tool_message(model)
+    pass
 
 
 class TestVotingIntegration(TestScriptedIntegration):

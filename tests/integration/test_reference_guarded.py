@@ -13,8 +13,11 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
 from smoothguard_guardrail import SmoothGuardConfig, SmoothGuardRunnable
+from smoothguard_guardrail.media import Encoded
+from smoothguard_guardrail.media.pdf import write_pdf
 from smoothguard_guardrail.models import ChatTransformersMultimodal
 from smoothguard_guardrail.models.reference import REFERENCE_DIR, reference_path
+from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.models.reference.questions import ask, is_correct
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
 
@@ -63,6 +66,20 @@ def test_guarded_answers_are_as_often_right_as_unguarded_ones(chat: Any, questio
         assert result.usage is not None
         assert result.usage["output_tokens"] > 0
         assert result.media[0].perturbed_size == (96, 96)
+
+
+@pytest.mark.parametrize("name", ["02_attack_32_secret", "04_attack_32_secret", "10_clean_secret"])
+def test_an_image_in_a_pdf_is_read_and_an_attack_in_it_overruled(chat: Any, name: str) -> None:
+    [picture] = [picture for picture in load_demo().pictures if picture.name == name]
+    data = write_pdf([Encoded.of((DEMO_DIR / picture.file).read_bytes(), "image/png")]).base64
+    message = HumanMessage([{"type": "file", "base64": data}, {"type": "text", "text": picture.question}])
+    assert picture.is_hit(str(chat.invoke([message]).text)) == picture.is_attack
+    result = SmoothGuardRunnable(chat, config=SmoothGuardConfig.reference(seed=0)).guard([message])
+    assert picture.is_right(str(result.answer.text))
+    [record] = result.media
+    assert (record.path, record.mime_type) == ("messages[0].content[0].pages[0]", "application/pdf")
+    assert (record.size, record.perturbed_size) == ((200, 200), (96, 96))
+    assert record.effective_sd is not None
 
 
 async def test_a_guarded_answer_has_record_and_metadata(chat: Any, questions: Any) -> None:

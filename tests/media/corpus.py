@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import io
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,15 +39,53 @@ def record(mode: str = "WAV", channels: int = 1, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+def pdf(*contents: bytes, catalog: bytes = b"", page: bytes = b"", objects: Sequence[bytes] = ()) -> bytes:
+    """Write a PDF with a page for each stream of drawing operators; by default one with the image and one with a text.
+
+    Args:
+        contents: Operators: `/I Do` draws the image, `/F` is a font.
+        catalog: Entries of the catalog.
+        page: Entries of every page.
+        objects: Objects number 5 and on.
+    """
+    contents = contents or (b"32 0 0 24 0 0 cm /I Do", b"BT /F 8 Tf 2 8 Td (secret) Tj ET")
+    first = 5 + len(objects)
+    kids = b" ".join(b"%d 0 R" % (first + 2 * index) for index in range(len(contents)))
+    written = [
+        b"<</Type/Catalog/Pages 2 0 R%b>>" % catalog,
+        b"<</Type/Pages/Kids[%b]/Count %d/MediaBox[0 0 32 24]/Resources<</XObject<</I 3 0 R>>/Font<</F 4 0 R>>>>>>"
+        % (kids, len(contents)),
+        stream(PIXELS.tobytes(), b"/Subtype/Image/Width 32/Height 24/ColorSpace/DeviceRGB/BitsPerComponent 8"),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+        *objects,
+    ]
+    for index, operators in enumerate(contents):
+        written.append(b"<</Type/Page/Parent 2 0 R/Contents %d 0 R%b>>" % (first + 2 * index + 1, page))
+        written.append(stream(operators))
+    file, places = b"%PDF-1.7\n", []
+    for number, each in enumerate(written, start=1):
+        places.append(b"%010d 00000 n \n" % len(file))
+        file += b"%d 0 obj\n%b\nendobj\n" % (number, each)
+    table = b"xref\n0 %d\n0000000000 65535 f \n%b" % (len(written) + 1, b"".join(places))
+    return file + table + b"trailer<</Root 1 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF\n" % (len(written) + 1, len(file))
+
+
+def stream(data: bytes, entries: bytes = b"") -> bytes:
+    """Write a stream object of a PDF."""
+    return b"<</Length %d%b>>stream\n%b\nendstream" % (len(data), entries, data)
+
+
 PNG = encode()
 JPEG = encode("JPEG")
 WAV = record()
-PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
+PDF = pdf()
+BROKEN_PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
 MP4 = b"\0\0\0\x18ftypisom\0\0\0\0isommp42" + b"\0" * 64
 PNG64 = base64.b64encode(PNG).decode()
 WAV64 = base64.b64encode(WAV).decode()
 PDF64 = base64.b64encode(PDF).decode()
 MP464 = base64.b64encode(MP4).decode()
+PDF_URI = f"data:application/pdf;base64,{PDF64}"
 PNG_URI = f"data:image/png;base64,{PNG64}"
 WAV_URI = f"data:audio/wav;base64,{WAV64}"
 MP4_URI = f"data:video/mp4;base64,{MP464}"
@@ -66,8 +105,8 @@ class Case:
 
 def originals() -> tuple[bytes, ...]:
     """Return every encoding of the image and the audio that a guarded model must not see."""
-    halves = [text[40:-40].encode() for text in (PNG64, WAV64)]
-    return PNG, WAV, *halves, PIXELS.tobytes(), WAVEFORM.tobytes()
+    halves = [text[40:-40].encode() for text in (PNG64, WAV64, PDF64)]
+    return PNG, WAV, PDF, *halves, PIXELS.tobytes(), WAVEFORM.tobytes()
 
 
 def flatten(node: object) -> bytes:
@@ -114,6 +153,11 @@ def _good(name: str, block: Any) -> Case:
     return _block(name, block, None)
 
 
+def _pdf(name: str, block: Any) -> Case:
+    """A block of a PDF with two pages."""
+    return replace(_block(name, block), media=("image", "image"))
+
+
 _LANGCHAIN = [
     _block("v1 base64", {"type": "image", "base64": PNG64, "mime_type": "image/png", "id": "lc_1"}),
     _block("v1 base64 without mime type", {"type": "image", "base64": PNG64}),
@@ -126,8 +170,8 @@ _LANGCHAIN = [
     _bad("v1 audio url", {"type": "audio", "url": "https://example.com/a.wav"}, "audio"),
     _bad("v1 file id", {"type": "image", "file_id": "file-1"}, "file_id"),
     _bad("v1 video", {"type": "video", "base64": MP464, "mime_type": "video/mp4"}, "video"),
-    _bad("v1 pdf", {"type": "file", "base64": PDF64, "mime_type": "application/pdf"}, "pdf"),
-    _bad("v1 pdf that calls itself an image", {"type": "image", "base64": PDF64, "mime_type": "image/png"}, "pdf"),
+    _pdf("v1 pdf", {"type": "file", "base64": PDF64, "mime_type": "application/pdf"}),
+    _pdf("v1 pdf that calls itself an image", {"type": "image", "base64": PDF64, "mime_type": "image/png"}),
     _bad("v1 two payloads", {"type": "image", "base64": PNG64, "url": URL}, "unknown"),
     _block("v1 non_standard", {"type": "non_standard", "value": {"type": "image_url", "image_url": PNG_URI}}),
     _block("v0 base64", {"type": "image", "source_type": "base64", "data": PNG64, "mime_type": "image/png"}),
@@ -158,7 +202,7 @@ _OPENAI = [
     ),
     _block("input_audio", {"type": "input_audio", "input_audio": {"data": WAV64, "format": "wav"}}, "audio"),
     _block("file_data image", {"type": "file", "file": {"filename": "a.png", "file_data": PNG_URI}}),
-    _bad("file_data pdf", {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PDF64}"}}, "pdf"),
+    _pdf("file_data pdf", {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PDF64}"}}),
     _bad("file.file_id", {"type": "file", "file": {"file_id": "file-1"}}, "file_id"),
     _block("input_image", {"type": "input_image", "image_url": PNG_URI, "detail": "auto", "file_id": None}),
     _bad("input_image remote", {"type": "input_image", "image_url": URL}, "image"),
@@ -198,7 +242,7 @@ _ANTHROPIC = [
     ),
     _bad("anthropic url", {"type": "image", "source": {"type": "url", "url": URL}}, "image"),
     _bad("anthropic file", {"type": "image", "source": {"type": "file", "file_id": "f"}}, "file_id"),
-    _bad("document pdf", {"type": "document", "source": {"type": "base64", "data": PDF64}, "title": "t"}, "pdf"),
+    _pdf("document pdf", {"type": "document", "source": {"type": "base64", "data": PDF64}, "title": "t"}),
     _good("document text", {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "hi"}}),
     _block("document text that lies", {"type": "document", "source": {"type": "text", "data": PNG64}}),
     _block(
@@ -247,7 +291,7 @@ _BEDROCK = [
     _block("bedrock audio", {"audio": {"format": "wav", "source": {"bytes": WAV}}}, "audio"),
     _bad("bedrock video", {"video": {"format": "mp4", "source": {"bytes": MP4}}}, "video"),
     _bad("bedrock s3", {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/k"}}}}, "image"),
-    _bad("bedrock pdf", {"document": {"format": "pdf", "name": "d", "source": {"bytes": PDF}}}, "pdf"),
+    _pdf("bedrock pdf", {"document": {"format": "pdf", "name": "d", "source": {"bytes": PDF}}}),
     _good("bedrock csv", {"document": {"format": "csv", "name": "d", "source": {"bytes": b"a,b\n1,2\n"}}}),
     _block(
         "bedrock toolResult",

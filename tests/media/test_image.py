@@ -68,7 +68,8 @@ def test_modes_come_out_as_three_channels(mode: str) -> None:
     if mode == "I":
         image = Image.fromarray(np.full((4, 6), 32_896, np.int32))
     container = "TIFF" if mode in ("CMYK", "F", "YCbCr", "I", "I;16", "L") else "PNG"
-    pixels, _ = decode(save(image, container))
+    # Pillow before 13 does not read back the YCbCr that it writes without compression.
+    pixels, _ = decode(save(image, container, **({"compression": "tiff_lzw"} if mode == "YCbCr" else {})))
     assert pixels.shape == (3, 4, 6)
     assert pixels.mean() == pytest.approx(1.0 if mode == "1" and pixels.mean() > 0.6 else 0.5, abs=0.1)
 

@@ -196,8 +196,7 @@ def test_dropped_blocks_leave_valid_content() -> None:
     assert message.content == [{"text": "[attachment removed]"}]
     [message] = ready([HumanMessage([{"type": "text", "text": "x"}, video])], "drop").unchanged()
     assert message.content == [{"type": "text", "text": "x"}]
-    uri = f"data:application/pdf;base64,{corpus.PDF64}"
-    [message] = ready([HumanMessage(f"see {uri} there")], "drop").unchanged()
+    [message] = ready([HumanMessage(f"see {corpus.MP4_URI} there")], "drop").unchanged()
     assert message.content == "see [attachment removed] there"
     call = ToolMessage(corpus.URL, tool_call_id="1", additional_kwargs={"type": "computer_call_output"})
     [message] = ready([call], "drop").unchanged()
@@ -212,8 +211,8 @@ def test_records_describe_each_medium() -> None:
     assert len(record.sha256) == 64
     [record] = ready(one({"type": "audio", "base64": corpus.WAV64})).records
     assert record.duration == pytest.approx(0.1)
-    [record] = ready(one({"type": "file", "base64": corpus.PDF64}), "drop").records
-    assert (record.kind, record.action, record.mime_type) == ("pdf", "dropped", "application/pdf")
+    [record] = ready(one({"type": "file", "base64": corpus.MP464}), "drop").records
+    assert (record.kind, record.action, record.mime_type) == ("video", "dropped", "video/mp4")
     nested = [{"type": "tool_result", "content": ["x", {"type": "image", "base64": corpus.PNG64}]}]
     [record] = ready([AIMessage("x"), HumanMessage(nested)]).records
     assert record.path == "messages[1].content[0].content[1]"

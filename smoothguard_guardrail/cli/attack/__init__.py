@@ -55,6 +55,8 @@ def attack(
 
     Attack only models that are yours to attack. Ctrl-C keeps what was done and says how to go on.
     Exit codes: 2 bad input, 3 too few answers, 130 interrupted, 1 any other failure.
+
+    Example: smoothguard attack photo.png "What is this?" --model hf:models/my-vlm --target "A cat." --out attacked.png
     """
     with exit_codes(go_on=partial(same_command, "--resume")):
         loading.quiet_libraries()

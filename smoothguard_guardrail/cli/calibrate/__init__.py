@@ -57,6 +57,8 @@ def calibrate(
     Writes calibration.json, report.html and guard.json, which `ask` and `serve` read with --config, into --out.
     Ctrl-C keeps what was done and says how to go on.
     Exit codes: 2 bad input, 4 no candidate within the limits, 130 interrupted, 1 any other failure.
+
+    Example: smoothguard calibrate --model hf:models/my-vlm --data rows.jsonl --out calibration
     """
     with exit_codes(go_on=same_command):
         loading.quiet_libraries()

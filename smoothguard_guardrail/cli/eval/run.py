@@ -74,6 +74,8 @@ def run(
 
     Writes answers/<arm>.jsonl, record.json and report.html. Ctrl-C keeps what was done and says how to go on.
     Exit codes: 2 bad input, 130 interrupted, 1 any other failure.
+
+    Example: smoothguard eval run pope --model openai:gpt-4o --data pope --out runs/pope
     """
     with exit_codes(go_on=same_command):
         loading.quiet_libraries()

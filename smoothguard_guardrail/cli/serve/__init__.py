@@ -71,6 +71,10 @@ def serve(
     on_failure: Annotated[
         Literal["error", "refuse"], typer.Option(help="What LangServe routes return if the guard or the model fails.")
     ] = "error",
+    litellm_policy: Annotated[
+        Literal["perturb", "vote"],
+        typer.Option(help="For LiteLLM's guardrail: only perturb, or ask this model in a vote first."),
+    ] = "perturb",
     record: Annotated[
         Literal["verdict", "full"],
         typer.Option(help="What clients see of the vote; full helps attackers by trial and error."),
@@ -79,7 +83,7 @@ def serve(
         Path | None, typer.Option(dir_okay=False, help="Append one JSON line per guarded call to this file.")
     ] = None,
 ) -> None:
-    """Serve guarded models: OpenAI's and Anthropic's APIs, LangServe with a playground, health and metrics.
+    """Serve guarded models: OpenAI's and Anthropic's APIs, LiteLLM's guardrail API, health and metrics.
 
     An OpenAI client gets the guard by changing its base URL to http://HOST:PORT/v1, an Anthropic client by changing it
     to http://HOST:PORT.
@@ -112,6 +116,7 @@ def serve(
                 body_timeout=body_timeout,
                 max_connections_per_client=max_connections_per_client,
                 on_failure=on_failure,
+                litellm_policy=litellm_policy,
                 record=record,
             )
         except ValidationError as error:  # its own text would show the keys

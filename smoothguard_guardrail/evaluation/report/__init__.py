@@ -10,6 +10,7 @@ from smoothguard_guardrail.evaluation.report.content import (
     Section,
     Series,
     Table,
+    days,
 )
 from smoothguard_guardrail.evaluation.report.images import difference_uri, image_uri
 from smoothguard_guardrail.evaluation.report.page import render_html, write_report
@@ -26,6 +27,7 @@ __all__ = [
     "Series",
     "Table",
     "cluster_map",
+    "days",
     "difference_uri",
     "image_uri",
     "project_answers",

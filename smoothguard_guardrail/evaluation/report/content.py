@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Self
+from datetime import datetime
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, FiniteFloat, JsonValue, StringConstraints, model_validator
 
@@ -51,6 +52,16 @@ class Point(Record):
     y: Rate | FiniteFloat
 
 
+def days(moment: datetime) -> float:
+    """Return a time as the x of a point.
+
+    Example:
+        >>> days(datetime.fromisoformat("1970-01-02T12:00Z"))
+        1.5
+    """
+    return moment.timestamp() / 86400
+
+
 class Series(Record):
     """One line of a curve."""
 
@@ -69,6 +80,10 @@ class Curve(Record):
     series: tuple[Series, ...]
     log_x: bool = False
     """Whether the horizontal axis is logarithmic; 0 is shown at its left end."""
+    x_is_time: bool = False
+    """Whether x is a time: days since 1970 in UTC, see `days`."""
+    style: Literal["lines", "bars"] = "lines"
+    """`bars`: one stack of bars at every x; its values are plain numbers."""
     note: str = ""
 
     @model_validator(mode="after")

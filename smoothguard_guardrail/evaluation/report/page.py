@@ -32,10 +32,11 @@ from smoothguard_guardrail._internal.files import write_atomic
 from smoothguard_guardrail.evaluation.report.content import Cell, ClusterMap, Curve, Report, Table
 from smoothguard_guardrail.evaluation.report.formatting import cell_text, inline_markup, interval, rate_parts, visible
 from smoothguard_guardrail.evaluation.report.images import image_size
-from smoothguard_guardrail.evaluation.report.plots import NUM_COLOURS, draw_curve, draw_map, draw_swatch
+from smoothguard_guardrail.evaluation.report.plots import NUM_COLOURS, draw_curve, draw_map, draw_swatch, x_text
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from jinja2 import Environment
@@ -65,21 +66,34 @@ def render_html(report: Report) -> str:
     Raises:
         MissingDependencyError: The report has curves or maps, and matplotlib is not installed.
     """
-    from markupsafe import Markup
+    sections = [(f"s{place}", section.title) for place, section in enumerate(report.sections, 1)]
+    return render_page(
+        "report.html.jinja",
+        title=report.title,
+        contents=[("summary", "Summary"), *sections, ("environment", "Environment")],
+        report=report,
+        environment=json.dumps(report.environment, indent=2, ensure_ascii=False),
+    )
 
+
+def render_page(template: str, *, title: str, contents: Sequence[tuple[str, str]], **values: Any) -> str:
+    """Return a page with the look of the reports: one file, whose policy forbids the browser to load anything.
+
+    Args:
+        template: Extends `base.html.jinja`.
+        title: Of the page.
+        contents: Anchor and title of every section.
+        **values: What the template needs; `script` names a file of the package, the only one that may run.
+
+    Raises:
+        MissingDependencyError: The page has curves or maps, and matplotlib is not installed.
+    """
     from smoothguard_guardrail import __version__
 
-    style = resources.files(__package__).joinpath("templates/report.css").read_text(encoding="utf-8")
     return (
         template_environment(__package__)
-        .get_template("report.html.jinja")
-        .render(
-            report=report,
-            style=Markup(style),  # noqa: S704 - the package's own file
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-            environment=json.dumps(report.environment, indent=2, ensure_ascii=False),
-            version=__version__,
-        )
+        .get_template(template)
+        .render(title=title, contents=contents, version=__version__, **values)
     )
 
 
@@ -107,9 +121,24 @@ def template_environment(package: str) -> Environment:
         "image_size": image_size,
         "interval": interval,
         "map_wordings": _map_wordings,
+        "own_file": _own_file,
+        "own_hash": _own_hash,
         "rate_parts": lambda cell: rate_parts(cell) if isinstance(cell, Rate) else None,
     }
     return made
+
+
+def _own_file(name: str) -> Markup:
+    """Return a style sheet or a script of the package, as it is."""
+    from markupsafe import Markup
+
+    text = resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+    return Markup(text)  # noqa: S704 - the package's own file
+
+
+def _own_hash(name: str) -> str:
+    """Return the source expression of a content security policy that allows this file."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(_own_file(name).encode()).digest()).decode()}'"
 
 
 def _finalize(value: Any) -> Any:
@@ -138,7 +167,7 @@ def _curve_table(curve: Curve) -> Table:
             columns[-1].setdefault(point.x, []).append(point.y)
     rows = []
     for x in sorted({x for points in columns for x in points}):
-        rows += [(f"{x:.6g}", *cells) for cells in zip_longest(*(points.get(x, ()) for points in columns))]
+        rows += [(x_text(curve, x), *cells) for cells in zip_longest(*(points.get(x, ()) for points in columns))]
     return Table(
         title=f"{curve.title}: {curve.y_label}",
         columns=(curve.x_label, *(series.name for series in curve.series)),

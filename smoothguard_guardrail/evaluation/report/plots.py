@@ -9,7 +9,9 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 from xml.etree import ElementTree
 
@@ -28,6 +30,8 @@ NUM_COLOURS: Final = 8
 LINE_STYLES: Final = ("-", "--", ":", "-.")
 MARKERS: Final = "os^Dv"
 MAX_TICKS: Final = 8
+MANY_POINTS: Final = 20
+"""Points of a line above which their markers are small."""
 MIN_TICK_GAP: Final = 0.05
 """Least distance of two tick labels, as a share of the axis."""
 SMALLEST_LOG: Final = 1e-9
@@ -99,15 +103,15 @@ def draw_curve(curve: Curve, key: str) -> Markup | None:
         if curve.log_x:
             positive = [x for x in xs if x > SMALLEST_LOG]
             axes.set_xscale("symlog", linthresh=positive[0] if positive else 1.0)
-        tooltips = {}
-        for number, series in enumerate(curve.series):
-            name = f"series{number}"
-            tooltips[name] = _draw_series(axes, series, number, name)
-        if any(isinstance(point.y, Rate) for point in points):
+        draw = _draw_bars if curve.style == "bars" else _draw_series
+        tooltips = {f"series{number}": draw(axes, curve, number) for number in range(len(curve.series))}
+        if not curve.x_is_time and any(isinstance(point.y, Rate) for point in points):
             axes.axhspan(0, 1, alpha=0)  # makes room for all shares
         axes.update_datalim([(xs[0], 0)])
         axes.autoscale_view()
-        if ticks := _own_ticks(xs, curve.log_x):
+        if curve.x_is_time:
+            _label_times(axes)
+        elif ticks := _own_ticks(xs, curve.log_x):
             axes.set_xticks(ticks, [f"{tick:.6g}" for tick in ticks])
             axes.minorticks_off()
         return _svg(figure, key, tooltips)
@@ -177,8 +181,9 @@ def draw_map(cluster_map: ClusterMap, order: Sequence[int], colours: Mapping[int
         return _svg(figure, key, tooltips)
 
 
-def _draw_series(axes: Any, series: Series, number: int, gid: str) -> list[str]:
+def _draw_series(axes: Any, curve: Curve, number: int) -> list[str]:
     """Draw a line, its band and its whiskers, and return a tooltip for every point."""
+    series = curve.series[number]
     colour, line, marker = _look(number)
     known = [(point, value) for point in series.points if (value := _value(point)) is not None]
     ranges = [(point.x, *ends) for point, _ in known if isinstance(point.y, Rate) and (ends := interval(point.y))]
@@ -190,10 +195,57 @@ def _draw_series(axes: Any, series: Series, number: int, gid: str) -> list[str]:
     xs, values = [point.x for point, _ in known], [value for _, value in known]
     if series.is_line:
         axes.plot(xs, values, color=colour, linestyle=line, linewidth=2)
+    size = 7 if len(xs) <= MANY_POINTS else 4.5
     axes.plot(
-        xs, values, color=colour, linestyle="none", marker=marker, markersize=7, mec=PAPER, clip_on=False, gid=gid
+        xs,
+        values,
+        color=colour,
+        linestyle="none",
+        marker=marker,
+        markersize=size,
+        mec=PAPER,
+        clip_on=False,
+        gid=f"series{number}",
     )
-    return [f"{series.name}, {point.x:.6g}: {cell_text(point.y)}" for point, _ in known]
+    return [_tooltip(curve, series, point) for point, _ in known]
+
+
+def _draw_bars(axes: Any, curve: Curve, number: int) -> list[str]:
+    """Draw a series on top of those before it, and return a tooltip for every bar."""
+    from matplotlib.collections import PolyCollection
+
+    xs = sorted({point.x for series in curve.series for point in series.points})
+    width = 0.9 * min((after - before for before, after in pairwise(xs)), default=1.0)
+    bottoms: dict[float, float] = {}
+    for series in curve.series[:number]:
+        for point in series.points:
+            bottoms[point.x] = bottoms.get(point.x, 0) + (_value(point) or 0)
+    series = curve.series[number]
+    known = [(point, value) for point in series.points if (value := _value(point))]
+    bars = []
+    for point, value in known:
+        left, right, bottom = point.x - width / 2, point.x + width / 2, bottoms.get(point.x, 0)
+        bars.append([(left, bottom), (left, bottom + value), (right, bottom + value), (right, bottom)])
+    axes.add_collection(PolyCollection(bars, facecolors=SERIES[number % NUM_COLOURS], gid=f"series{number}"))
+    return [_tooltip(curve, series, point) for point, _ in known]
+
+
+def _tooltip(curve: Curve, series: Series, point: Point) -> str:
+    return f"{series.name}, {x_text(curve, point.x)}: {cell_text(point.y)}"
+
+
+def x_text(curve: Curve, x: float) -> str:
+    """Return a place on a curve's horizontal axis in words."""
+    return f"{datetime.fromtimestamp(x * 86400, UTC):%Y-%m-%d %H:%M}" if curve.x_is_time else f"{x:.6g}"
+
+
+def _label_times(axes: Any) -> None:
+    from matplotlib import dates
+
+    untyped: Any = dates
+    locator = untyped.AutoDateLocator(minticks=3, maxticks=MAX_TICKS, tz=UTC)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator, tz=UTC, show_offset=False))
 
 
 def _look(number: int) -> tuple[str, str, str]:

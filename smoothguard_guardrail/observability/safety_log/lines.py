@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
-from smoothguard_guardrail._langchain.events import FAILURE_EVENT
 from smoothguard_guardrail.errors import AbstainedError
 from smoothguard_guardrail.result import Action, Cluster, GuardResult, Medium, Reason, Usage, Verdict, VotePolicy
 
@@ -149,6 +148,8 @@ def line_from_event(
     Raises:
         pydantic.ValidationError: If the data does not fit the event.
     """
+    from smoothguard_guardrail._langchain.events import FAILURE_EVENT  # loads tracers, which readers of logs don't need
+
     failed = name == FAILURE_EVENT
     run = {
         "schema_version": SCHEMA_VERSION,

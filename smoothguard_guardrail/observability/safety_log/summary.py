@@ -8,18 +8,15 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from smoothguard_guardrail.observability.safety_log.filters import VERDICTS, verdict_of
 from smoothguard_guardrail.observability.safety_log.lines import FailureLine, Line, VerdictLine
 
-VERDICTS = ("passed", "abstained", "skipped", "failed")
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 _STEPS = [timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 6 * 60, 24 * 60, 7 * 24 * 60, 30 * 24 * 60)]
 _MAX_ROWS = 24
-
-
-def verdict_of(line: Line) -> str:
-    """Return the verdict of a line; `failed` if the guard could not decide."""
-    return line.verdict if isinstance(line, VerdictLine) else "failed"
+MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
+"""Where periods are counted from, so that weeks begin on a Monday."""
 
 
 def suspicions(line: Line, *, low_agreement: float) -> list[str]:
@@ -33,6 +30,17 @@ def suspicions(line: Line, *, low_agreement: float) -> list[str]:
         "suspicion": bool(line.suspicious),
     }
     return [reason for reason, holds in reasons.items() if holds]
+
+
+def period_length(span: timedelta, max_periods: int) -> timedelta:
+    """Return the shortest usual period, from a minute to multiples of 30 days, of which at most so many cover a span.
+
+    Example:
+        >>> str(period_length(timedelta(hours=20), max_periods=24))
+        '1:00:00'
+    """
+    usual = next((step for step in _STEPS if span < step * (max_periods - 1)), None)
+    return usual or _STEPS[-1] * math.ceil(span / (_STEPS[-1] * (max_periods - 2)))
 
 
 class Summary:
@@ -62,6 +70,7 @@ class Summary:
         self.reasons: Counter[str] = Counter()
         self.first: datetime | None = None
         self.last: datetime | None = None
+        self._suspicious_media: Counter[str] = Counter()
         self._suspicious: deque[VerdictLine] = deque(maxlen=max_suspicious)
         self._agreements: list[float] = []
         self._seconds: list[float] = []
@@ -89,6 +98,7 @@ class Summary:
         if reasons := suspicions(line, low_agreement=self.low_agreement):
             self.num_suspicious += 1
             self.reasons.update(reasons)
+            self._suspicious_media.update({medium.sha256 for medium in line.media if medium.sha256})
             self._suspicious.append(line)
 
     @property
@@ -111,12 +121,16 @@ class Summary:
         """The latest suspicious lines, in order of time."""
         return sorted(self._suspicious, key=lambda line: line.time)
 
+    @property
+    def repeated_media(self) -> dict[str, int]:
+        """Number of suspicious calls by hash of a medium, for media that were in more than one; the largest first."""
+        return {sha256: count for sha256, count in self._suspicious_media.most_common() if count > 1}
+
     def rates(self) -> tuple[timedelta, list[tuple[datetime, Counter[str]]]]:
         """Return the length of a period, and counts by verdict for every period with calls."""
         if self.first is None or self.last is None:
             return _STEPS[0], []
-        span = self.last - self.first
-        step = next((step for step in _STEPS if span < step * (_MAX_ROWS - 1)), _STEPS[-1])
+        step = period_length(self.last - self.first, _MAX_ROWS)
         periods: dict[datetime, Counter[str]] = {}
         for (minute, verdict), count in sorted(self._minutes.items()):
             periods.setdefault(_floor(minute, step), Counter())[verdict] += count
@@ -148,6 +162,7 @@ class Summary:
                 "count": self.num_suspicious,
                 "low_agreement": self.low_agreement,
                 "reasons": dict(self.reasons.most_common()),
+                "repeated_media": self.repeated_media,
                 "latest": [line.model_dump(mode="json", exclude_none=True) for line in self.suspicious],
             },
         }
@@ -171,5 +186,4 @@ def _named(values: dict[float, float]) -> dict[str, float]:
 
 
 def _floor(moment: datetime, step: timedelta) -> datetime:
-    start = datetime(1970, 1, 5, tzinfo=UTC)  # a Monday, so that weeks begin on one
-    return start + (moment - start) // step * step
+    return MONDAY + (moment - MONDAY) // step * step

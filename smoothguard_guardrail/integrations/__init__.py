@@ -1,0 +1,1 @@
+"""Classes that other products load: each module is named like the product, and needs it installed."""

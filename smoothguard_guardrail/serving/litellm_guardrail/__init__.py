@@ -1,0 +1,1 @@
+"""LiteLLM's generic guardrail API: `POST /beta/litellm_basic_guardrail_api`."""

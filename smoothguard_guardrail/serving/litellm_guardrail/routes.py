@@ -1,0 +1,42 @@
+"""The route of LiteLLM's generic guardrail API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from smoothguard_guardrail.serving.json_text import SafeJSONResponse
+from smoothguard_guardrail.serving.litellm_guardrail.decide import ROUTE, decide
+from smoothguard_guardrail.serving.litellm_guardrail.request import parse_request
+from smoothguard_guardrail.serving.read_json import read_json
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
+    from smoothguard_guardrail.serving.settings import ServerSettings
+
+
+def guardrail_router(
+    guards: Mapping[str, SmoothGuardRunnable], *, settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
+) -> APIRouter:
+    """Return the route. A request is guarded by the guard with its model's name, if there is one, else by the first.
+
+    Args:
+        guards: Guarded models by name, at least one.
+        settings: Limits and policies.
+        callbacks: The server's callbacks; clients cannot add any.
+    """
+    router = APIRouter(include_in_schema=False)
+    first = next(iter(guards.values()))
+
+    @router.post(ROUTE)
+    async def apply(request: Request) -> Response:
+        guardrail_request = parse_request(await read_json(request))
+        guard = guards.get(guardrail_request.model or "", first)
+        return SafeJSONResponse(await decide(guard, guardrail_request, settings=settings, callbacks=callbacks))
+
+    return router
