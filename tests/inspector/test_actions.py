@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pypdfium2
 import pytest
 
 from smoothguard_guardrail import InputError, SmoothGuardConfig
@@ -63,3 +64,16 @@ def test_a_file_that_cannot_be_guarded_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", [SmoothGuardConfig.reference(), SmoothGuardConfig.paper(), SmoothGuardConfig()])
 def test_untouched_settings_change_nothing_but_the_early_stop(config: SmoothGuardConfig) -> None:
     assert PageSettings.of(config).apply(config) == config.override(early_stop=None)
+
+
+def test_every_page_of_a_pdf_is_shown_beside_its_original(tmp_path: Path) -> None:
+    document = pypdfium2.PdfDocument.new()
+    for _ in range(2):
+        document.new_page(300, 400)
+    document.save(tmp_path / "two.pdf")
+    config = SmoothGuardConfig(num_samples=3)
+    actions = Actions(ScriptedChatModel(script=["Blank pages."]), "scripted", config)
+    *_, (_, shown) = actions.ask(Shown(), [str(tmp_path / "two.pdf")], "What is it?", PageSettings.of(config))
+    assert shown.run is not None
+    assert [len(views) for views in (shown.run.originals, *shown.run.copies)] == [2] * 4
+    assert all(view.difference for copy in shown.run.copies for view in copy)
