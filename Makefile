@@ -4,7 +4,7 @@ WORKERS ?= 2
 SCALE ?= standard
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
-EXTRAS := .[eval,langserve,local,log,media,ray,serve]
+EXTRAS := .[eval,langserve,local,log,media,ray,serve,ui]
 FAST := not slow and not browser and not server
 # Public names must have complete types; the report is printed only where one has not.
 VERIFY_TYPES := PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes smoothguard_guardrail --ignoreexternal

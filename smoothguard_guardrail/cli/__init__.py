@@ -13,6 +13,7 @@ from smoothguard_guardrail.cli.calibrate import calibrate
 from smoothguard_guardrail.cli.demo import demo
 from smoothguard_guardrail.cli.eval import eval_app
 from smoothguard_guardrail.cli.failures import end_if_interrupted
+from smoothguard_guardrail.cli.inspect import inspect
 from smoothguard_guardrail.cli.log import log
 from smoothguard_guardrail.cli.serve import serve
 from smoothguard_guardrail.cli.study import study
@@ -43,6 +44,7 @@ app.command()(demo)
 app.command()(ask)
 app.command()(attack)
 app.command()(calibrate)
+app.command()(inspect)
 app.command()(log)
 app.command()(serve)
 app.command()(study)

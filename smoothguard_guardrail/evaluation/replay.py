@@ -27,6 +27,7 @@ from smoothguard_guardrail.evaluation.records import Record
 from smoothguard_guardrail.evaluation.shared import resolve_model, shared_embeddings
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.media.files import request_from_files
+from smoothguard_guardrail.result import GuardResult, Medium
 from smoothguard_guardrail.voting import answer_text
 
 if TYPE_CHECKING:
@@ -179,14 +180,38 @@ def cached_components(config: SmoothGuardConfig, *, embedder: Embedder | None = 
     return GuardComponents(embedder=embedder, clusterer=CachedClusterer(complete.clusterer))
 
 
-def _vote(guard: Guard, recorded: Sequence[str | None]) -> Replayed:
-    def call(effect: CallModel) -> list[Outcome]:
-        wave = recorded[effect.first_index : effect.first_index + len(effect.requests)]
-        return [RuntimeError("recorded as failed") if text is None else AIMessage(text) for text in wave]
+def vote_on(
+    guard: Guard, outcomes: Sequence[Outcome], *, media: tuple[Medium, ...] = (), seed: int | None = None
+) -> GuardResult:
+    """Return the result of a guard's vote on recorded outcomes: no model is asked.
 
+    Args:
+        guard: Votes.
+        outcomes: The answer or the failure of every sample, in order.
+        media: For the record.
+        seed: Of the noise, for the record.
+
+    Raises:
+        ConfigurationError: The vote asks for more outcomes than were recorded.
+        QuorumError: Too few samples answered.
+        AbstainedError: The answers disagree and `on_abstain` is `raise`.
+        AdapterError: One of the components broke its protocol.
+    """
+
+    def call(effect: CallModel) -> Sequence[Outcome]:
+        end = effect.first_index + len(effect.requests)
+        if end > len(outcomes):
+            raise ConfigurationError(f"the vote asks for {end} answers, {len(outcomes)} were recorded")
+        return outcomes[effect.first_index : end]
+
+    return drive(guard.vote(_nothing, media=lambda: media, seed=seed), call)
+
+
+def _vote(guard: Guard, recorded: Sequence[str | None]) -> Replayed:
+    outcomes = [RuntimeError("recorded as failed") if text is None else AIMessage(text) for text in recorded]
     error = None
     try:
-        result = drive(guard.vote(_nothing), call)
+        result = vote_on(guard, outcomes)
     except QuorumError as failed:
         asked = failed.successes + len(failed.failures)
         return Replayed(item_id="", verdict="failed", num_calls=asked, error=describe(failed))

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from langchain_core.messages import AIMessage
-from PIL import Image
 from typer.testing import CliRunner, Result
 
 from smoothguard_guardrail import Cluster, GuardResult, Sample, SmoothGuardConfig, SmoothGuardRunnable
 from smoothguard_guardrail.cli import app, loading
-from smoothguard_guardrail.cli.demo import Outcome, summary
+from smoothguard_guardrail.cli.demo import Outcome, outcomes, summary
+from smoothguard_guardrail.cli.demo.save import save_page
 from smoothguard_guardrail.cli.demo.view import cluster_lines
 from smoothguard_guardrail.models.reference.demo import DemoPicture, load_demo
 
@@ -28,11 +28,6 @@ ATTACK = DemoPicture(
     target="The vault code is 7391.",
 )
 CLEAN = DemoPicture(name="clean", file="clean.png", kind="colour", question="What colour?", expected="It is red.")
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image, dtype=float)
 
 
 def outcome(picture: DemoPicture, unguarded: str, guarded: str) -> Outcome:
@@ -118,21 +113,23 @@ def test_summary_agrees_with_asking_the_model_again(shown: Result) -> None:
     assert numbers == [hits[0], attacks, hits[1], attacks, right[0], clean, right[1], clean]
 
 
-def test_save_writes_images_and_the_plot(shown: Result, folder: Path) -> None:
-    assert pixels(folder / "clusters.png").shape[1] > 500
-    for picture in load_demo().pictures:
-        files = {path.name for path in (folder / picture.name).iterdir()}
-        attacked = {"adversarial.png", "difference.png"} if picture.is_attack else set()
-        assert files == {"original.png", "noisy_1.png", "noisy_2.png", "noisy_3.png"} | attacked
-        original, noisy = (pixels(folder / picture.name / name) for name in ("original.png", "noisy_1.png"))
-        assert original.shape == noisy.shape
-        assert np.std(noisy - original) > 5
+def test_save_writes_one_page_with_every_image_and_vote(shown: Result, folder: Path) -> None:
+    assert [path.name for path in folder.iterdir()] == ["demo.html"]
+    page = (folder / "demo.html").read_text()
+    attacks = sum(picture.is_attack for picture in load_demo().pictures)
+    assert page.count('alt="attacked image"') == page.count('alt="difference image"') == attacks
+    assert page.count("data-verdict") == page.count("Guard on</h3>") == len(load_demo().pictures)
+    assert "script" not in page
+    succeeded = page.partition("<details>")[0].count("the attack succeeded")
+    assert f"attacks that succeeded: {succeeded} of" in shown.stdout.splitlines()[-1]  # none of them with the guard
 
 
-def test_save_without_matplotlib_names_the_extra(
-    runner: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_saving_needs_no_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    result = runner.invoke(app, ["demo", "--save", str(tmp_path)])
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "smoothguard: matplotlib is missing: pip install 'smoothguard-guardrail[eval]'\n"
+    picture = load_demo().pictures[0]
+    model, config = loading.load_model("reference"), SmoothGuardConfig.reference(seed=1)
+    (found,) = outcomes(model, config, [picture])
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    page = save_page(folder / "plain", model, config, [found], "one").read_text()
+    assert "Map of the answers" not in page
+    assert "The vote" in page

@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "evaluation": PRODUCT | {"hosts", "models", "attacks"},
     "serving": PRODUCT | {"hosts", "observability"},
     "integrations": BASE,
-    "cli": PRODUCT | {"hosts", "models", "attacks", "evaluation", "observability", "serving"},
+    "inspector": PRODUCT | {"models", "attacks", "evaluation"},
+    "cli": PRODUCT | {"hosts", "models", "attacks", "evaluation", "inspector", "observability", "serving"},
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from smoothguard_guardrail.cli import loading, presets
 from smoothguard_guardrail.cli.failures import exit_codes
-from smoothguard_guardrail.errors import InputError, MissingDependencyError
+from smoothguard_guardrail.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +42,7 @@ def demo(
         Path | None,
         typer.Option(
             file_okay=False,
-            help="Folder for the images, their noisy copies and a plot of the answers; needs matplotlib.",
+            help="Folder for `demo.html`: the images, their noisy copies, the answers and the vote.",
         ),
     ] = None,
     preset: Annotated[presets.Preset, typer.Option(help=presets.HELP)] = "reference",
@@ -51,8 +50,6 @@ def demo(
 ) -> None:
     """Show what the guard does, on the shipped model and images: offline and in under a minute."""
     with exit_codes():
-        if save is not None and importlib.util.find_spec("matplotlib") is None:
-            raise MissingDependencyError("matplotlib", "eval")
         loading.quiet_libraries()
         _run(save, presets.chosen_config("reference", preset, seed=seed, record_samples=True))
 
@@ -111,10 +108,10 @@ def _run(save: Path | None, config: SmoothGuardConfig) -> None:
             console.print(outcome_view(outcome))
             progress.advance(task)
         if save is not None:
-            from smoothguard_guardrail.cli.demo.save import save_outcomes
+            from smoothguard_guardrail.cli.demo.save import save_page
 
             progress.update(task, description="saving")
-            save_outcomes(save, model, config, found)
+            page = save_page(save, model, config, found, summary(found))
     if save is not None:
-        console.print(f"images and clusters.png are in {save}")
+        console.print(f"saved {page}", soft_wrap=True)
     console.print(summary(found), style="bold", soft_wrap=True)

@@ -90,15 +90,20 @@ def render_page(template: str, *, title: str, contents: Sequence[tuple[str, str]
     """
     from smoothguard_guardrail import __version__
 
-    return _environment().get_template(template).render(title=title, contents=contents, version=__version__, **values)
+    return (
+        template_environment(__package__)
+        .get_template(template)
+        .render(title=title, contents=contents, version=__version__, **values)
+    )
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+@lru_cache(maxsize=4)
+def template_environment(package: str) -> Environment:
+    """Return the environment for the templates of a package: all texts are escaped, invisible characters are shown."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader(__package__),
+        loader=PackageLoader(package),
         autoescape=True,
         finalize=_finalize,
         undefined=StrictUndefined,

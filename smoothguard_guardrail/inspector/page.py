@@ -1,0 +1,177 @@
+"""The page: what people click, and which action each part starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from smoothguard_guardrail.errors import SmoothGuardError
+from smoothguard_guardrail.inspector.actions import Actions, Shown, Update, failure_message
+from smoothguard_guardrail.inspector.settings import PageSettings
+from smoothguard_guardrail.inspector.views import render_macro, render_message
+from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
+
+if TYPE_CHECKING:
+    from smoothguard_guardrail.models.reference.demo import DemoPicture
+
+_HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def build_page(actions: Actions) -> Any:
+    """Return the page for one model, a `gradio.Blocks`."""
+    with gr.Blocks(title="SmoothGuard inspector", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        shown, start = gr.State(Shown()), gr.State(None)
+        gr.HTML(render_macro("header", model=actions.name), apply_default_css=False, elem_id="header")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=300, elem_id="inputs"):
+                gallery = _examples()
+                files = gr.File(label="Image, audio or PDF", file_count="multiple", height=120, elem_id="files")
+                question = gr.Textbox(label="Question", lines=1, max_lines=4, max_length=4000, elem_id="question")
+                ask = gr.Button("Ask", variant="primary", elem_id="ask")
+                with gr.Column(elem_id="settings"):
+                    settings = _settings(actions)
+                    export = gr.Button("Export what is shown", size="sm", elem_id="export")
+                    exported = gr.File(
+                        label="HTML page and JSON record", visible=False, interactive=False, elem_id="exported"
+                    )
+            with gr.Column(scale=5, min_width=320, elem_id="results"), gr.Tabs() as tabs:
+                with gr.Tab("Ask", id="ask"):
+                    answer = gr.HTML(render_macro("welcome"), apply_default_css=False, elem_id="answer")
+                with gr.Tab("Attack", id="attack"):
+                    target, attack_inputs, attack, attacked = _attack_tab()
+                with gr.Tab("Hide a patch", id="patches"):
+                    patch_inputs, hide, hidden = _patch_tab()
+
+        asked = [shown, files, question, *settings]
+        run = _handler(lambda *given: actions.ask(*_read(given)))
+        for event in (ask.click, question.submit):
+            event(lambda: gr.Tabs(selected="ask"), None, tabs, **_HIDDEN).then(
+                run, asked, [answer, shown], scroll_to_output=True, **_HIDDEN
+            )
+        again = _handler(lambda shown, *values: actions.vote_again(shown, PageSettings.read(values)))
+        for setting in settings:
+            setting.input(again, [shown, *settings], [answer, shown], trigger_mode="always_last", **_HIDDEN)
+        start_attack = _handler(lambda *given: actions.attack(*_read(given[:-5]), *given[-5:]))
+        attack.click(start_attack, [*asked, start, target, *attack_inputs], [attacked, shown], **_HIDDEN)
+        start_hiding = _handler(lambda *given: actions.hide_patches(*_read(given[:-2]), *given[-2:]))
+        hide.click(start_hiding, [*asked, *patch_inputs], [hidden, shown], **_HIDDEN)
+        gallery.select(_chosen, None, [files, question, target, start], **_HIDDEN)
+        gr.on([files.upload, files.clear], lambda: None, None, start, **_HIDDEN)
+        files.change(_handler(actions.preview), [shown, files], [answer, shown], **_HIDDEN)
+        export.click(_exporter(actions), shown, exported, **_HIDDEN)
+    return page
+
+
+def _read(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what is on the screen, the files, the question, and the settings read from their values."""
+    shown, files, question, *values = given
+    return shown, files, question, PageSettings.read(values)
+
+
+def _handler(action: Callable[..., Iterator[Update]]) -> Callable[..., Iterator[tuple[Any, Any]]]:
+    """Return an event handler that shows a failure instead of raising it."""
+
+    def handle(*given: Any) -> Iterator[tuple[Any, Any]]:
+        try:
+            yield from action(*given)
+        except Exception as error:
+            yield failure_message(error), gr.skip()
+
+    return handle
+
+
+def _exporter(actions: Actions) -> Callable[[Shown], Any]:
+    def export(shown: Shown) -> Any:
+        try:
+            return gr.File(actions.export(shown), visible=True)
+        except SmoothGuardError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return export
+
+
+def _examples() -> gr.Gallery:
+    pictures = load_demo().pictures
+    return gr.Gallery(
+        [(str(DEMO_DIR / picture.file), _caption(picture)) for picture in pictures],
+        label="Examples",
+        columns=5,
+        height="auto",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        elem_id="examples",
+    )
+
+
+def _caption(picture: DemoPicture) -> str:
+    return f"{picture.epsilon}/255" if picture.is_attack else "clean"
+
+
+def _chosen(event: gr.SelectData) -> tuple[list[str], str, str, str]:
+    """Return an example's file, question, the answer that its attacker wanted, and the image before that attack."""
+    picture = load_demo().pictures[event.index]
+    shown, start = DEMO_DIR / picture.file, DEMO_DIR / (picture.original or picture.file)
+    return [str(shown)], picture.question, picture.target or "", str(start)
+
+
+def _settings(actions: Actions) -> list[Any]:
+    """Return the components of `PageSettings`, in the order of its fields."""
+    now = PageSettings.of(actions.config)
+    by_stance = actions.config.vote.rule == "stance"
+    most = max(16, now.num_samples)
+    with gr.Accordion("The vote: replayed at once", open=True, elem_id="vote-settings"):
+        num_samples = gr.Slider(1, most, now.num_samples, step=1, label="Samples", buttons=[], elem_id="num_samples")
+        preference = gr.Slider(
+            *((0.05, 1.0) if by_stance else (0.0, 0.49)),
+            now.benign_preference,
+            step=0.005,
+            label="Refusals win from (share)" if by_stance else "Weight of the benign score",
+            buttons=[],
+            elem_id="preference",
+        )
+        agreement = gr.Slider(
+            0, 1, now.min_agreement, step=0.05, label="Agreement needed", buttons=[], elem_id="agreement"
+        )
+    with gr.Accordion("The copies: need a new run", open=False, elem_id="copy-settings"):
+        sigma = gr.Slider(
+            0.01, max(0.6, now.sigma), now.sigma, step=0.01, label="Noise on images (sigma)", buttons=[],
+            elem_id="sigma",
+        )  # fmt: skip
+        shift = gr.Slider(
+            0, max(16, now.max_shift), now.max_shift, step=1, label="Largest shift (pixels)", buttons=[],
+            elem_id="shift",
+        )  # fmt: skip
+        clean = gr.Checkbox(now.include_clean, label="One copy without noise, for the suspicion")
+        asks_all = gr.Checkbox(now.asks_all, label="Ask for all samples instead of stopping early")
+    return [num_samples, preference, agreement, sigma, shift, clean, asks_all]
+
+
+def _attack_tab() -> tuple[Any, list[Any], Any, Any]:
+    target = gr.Textbox(label="Answer that the attacker wants", max_length=400, elem_id="target")
+    with gr.Row():
+        epsilon = gr.Slider(1, 32, 16, step=1, label="Largest change (255ths)", buttons=[])
+        steps = gr.Slider(10, 300, 60, step=10, label="Steps", buttons=[], elem_id="steps")
+    knows = gr.Checkbox(False, label="The attacker knows the guard: gradients through its noise, four draws per step")
+    button = gr.Button("Attack the reference model", variant="primary", elem_id="attack")
+    found = gr.HTML(
+        render_message("PGD changes the image of the question on the left until the bare model gives this answer."),
+        apply_default_css=False,
+        elem_id="attacked",
+    )
+    return target, [epsilon, steps, knows], button, found
+
+
+def _patch_tab() -> tuple[list[Any], Any, Any]:
+    with gr.Row():
+        patch = gr.Slider(0.05, 0.5, 0.15, step=0.05, label="Patch (share of the sides)", buttons=[])
+        per_axis = gr.Slider(2, 8, 6, step=1, label="Windows per side (calls: its square, and one)", buttons=[])
+    button = gr.Button("Hide every window", variant="primary", elem_id="hide")
+    found = gr.HTML(
+        render_message("Every window of the image of the question on the left is covered, one at a time."),
+        apply_default_css=False,
+        elem_id="hidden",
+    )
+    return [patch, per_axis], button, found

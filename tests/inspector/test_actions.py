@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pypdfium2
+import pytest
+
+from smoothguard_guardrail import InputError, SmoothGuardConfig
+from smoothguard_guardrail.inspector import views
+from smoothguard_guardrail.inspector.actions import Actions, Shown, failure_message
+from smoothguard_guardrail.inspector.settings import PageSettings
+from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
+from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
+
+PICTURE = load_demo().pictures[0]
+
+
+@pytest.fixture(autouse=True)
+def _light_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "shared_embeddings", WordEmbeddings)
+
+
+def test_actions_ask_vote_again_and_export(tmp_path: Path) -> None:
+    model = ScriptedChatModel(script=["It is red.", "It is red.", "I can't help with that.", "It is red."])
+    config = SmoothGuardConfig(num_samples=4, seed=0, max_concurrency=1)
+    actions, settings = Actions(model, "scripted", config, tmp_path), PageSettings.of(config)
+    files = [str(DEMO_DIR / PICTURE.file)]
+    ((html, _),) = actions.preview(Shown(), files)
+    assert "data:image/" in html
+    *_, (html, shown) = actions.ask(Shown(), files, "What is it?", settings)
+    assert "It is red." in html
+    assert shown.result is not None
+    assert shown.result.action == "answered"
+    refusing = PageSettings.read([4, 0.25, *settings.values()[2:]])
+    ((html, shown),) = actions.vote_again(shown, refusing)
+    assert "was not asked" in html
+    assert shown.result is not None
+    assert shown.result.action == "refused"
+    louder = PageSettings.read([*settings.values()[:3], 0.4, *settings.values()[4:]])
+    ((html, stale),) = actions.vote_again(shown, louder)
+    assert "needs a new run" in html
+    assert stale == shown
+    assert len(model.received) == 4
+    page, record = map(Path, actions.export(shown))
+    assert page.is_relative_to(tmp_path)
+    assert "Refused by the vote" in page.read_text()
+    assert '"action": "refused"' in record.read_text()
+    ((_, emptied),) = actions.preview(shown, files)
+    assert not list(actions.vote_again(emptied, settings)), "the answers of another file do not vote"
+    with pytest.raises(InputError):
+        actions.export(emptied)
+
+
+def test_a_file_that_cannot_be_guarded_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "notes.bin"
+    file.write_bytes(b"\0\1\2")
+    actions = Actions(ScriptedChatModel(script=["A."]), "scripted", SmoothGuardConfig())
+    with pytest.raises(InputError, match="known format") as raised:
+        list(actions.preview(Shown(), [str(file)]))
+    assert "known format" in failure_message(raised.value)
+    assert "ValueError: &lt;b&gt;" in failure_message(ValueError("<b>"))
+
+
+@pytest.mark.parametrize("config", [SmoothGuardConfig.reference(), SmoothGuardConfig.paper(), SmoothGuardConfig()])
+def test_untouched_settings_change_nothing_but_the_early_stop(config: SmoothGuardConfig) -> None:
+    assert PageSettings.of(config).apply(config) == config.override(early_stop=None)
+
+
+def test_every_page_of_a_pdf_is_shown_beside_its_original(tmp_path: Path) -> None:
+    document = pypdfium2.PdfDocument.new()
+    for _ in range(2):
+        document.new_page(300, 400)
+    document.save(tmp_path / "two.pdf")
+    config = SmoothGuardConfig(num_samples=3)
+    actions = Actions(ScriptedChatModel(script=["Blank pages."]), "scripted", config)
+    *_, (_, shown) = actions.ask(Shown(), [str(tmp_path / "two.pdf")], "What is it?", PageSettings.of(config))
+    assert shown.run is not None
+    assert [len(views) for views in (shown.run.originals, *shown.run.copies)] == [2] * 4
+    assert all(view.difference for copy in shown.run.copies for view in copy)

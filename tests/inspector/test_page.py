@@ -1,0 +1,243 @@
+"""`smoothguard inspect` as people use it: a process of its own, a real browser, the shipped model and images.
+
+With `SMOOTHGUARD_SCREENSHOTS=docs/assets` it also renews the documentation's screenshots.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from smoothguard_guardrail.cli import app, loading
+from smoothguard_guardrail.testing import ScriptedChatModel
+from tests.serving.servers import get, post
+
+CHROMIUM = Path("/usr/bin/chromium")
+OPTIONS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+# The command itself; every model call is noted in a file.
+LAUNCHER = """
+import os
+from smoothguard_guardrail.cli import main
+from smoothguard_guardrail.models import ChatTransformersMultimodal as Model
+ask = Model.generate_batch
+def noted(self, requests, **options):
+    with open(os.environ["CALLS"], "a") as file:
+        file.write("call\\n" * len(requests))
+    return ask(self, requests, **options)
+Model.generate_batch = noted
+main()
+"""
+CONFIG = """{"num_samples": 8, "sigma": 0.3, "seed": 0, "image": {"max_rotation": 8},
+"vote": {"refusal_share": 0.125}, "media": {"limits": {"max_bytes": 100000}}}"""
+OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+HOSTILE = "<img src=x onerror=alert(1)>${alert(2)}{{ 7 * 7 }}"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running command."""
+
+    url: str
+    calls: Path
+
+    @property
+    def num_calls(self) -> int:
+        return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("inspector")
+    (folder / "guard.json").write_text(CONFIG)
+    command = [sys.executable, "-c", LAUNCHER, "inspect", "--port", "0", "--config", str(folder / "guard.json")]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "CALLS": str(folder / "calls"), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    assert line.startswith("open http://127.0.0.1:")
+    yield Served(url=line.split()[1], calls=folder / "calls")
+    process.terminate()
+    process.wait(30)
+    process.stdout.close()
+    assert [path.name for path in folder.glob("smoothguard-*")] == [], "uploads are deleted at the end"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def visit(browser: Any, served: Served, width: int, scheme: str = "light") -> Iterator[Any]:
+    """Open the page; at the end nothing may have been asked of other hosts, and no error logged."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    messages: list[str] = []
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
+    page.on("console", lambda message: messages.append(message.text) if message.type == "error" else None)
+    outside: list[str] = []
+    local = (served.url, "data:", "blob:")
+    page.on("request", lambda request: None if request.url.startswith(local) else outside.append(request.url))
+    page.goto(served.url)
+    page.locator("#ask").wait_for()
+    yield page
+    assert page.evaluate(OVERFLOW) == 0
+    page.close()
+    assert (messages, outside) == ([], [])
+
+
+def choose(page: Any, index: int) -> None:
+    page.locator("#examples button").nth(index).click()
+    page.locator("#answer .original").wait_for()
+
+
+def is_dark(locator: Any) -> bool:
+    background: str = locator.evaluate("each => getComputedStyle(each).backgroundColor")
+    return sum(map(int, background.strip("rgb()").split(","))) < 3 * 80
+
+
+def question_of(page: Any) -> Any:
+    return page.get_by_label("Question", exact=True)
+
+
+def screenshot(page: Any, name: str) -> None:
+    if folder := os.environ.get("SMOOTHGUARD_SCREENSHOTS"):
+        page.mouse.move(0, 0)
+        page.evaluate("window.scrollTo(0, 0)")
+        page.screenshot(path=str(Path(folder) / f"inspector-{name}.png"), full_page=name != "phone")
+
+
+needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
+
+
+@needs_browser
+@pytest.mark.browser
+@pytest.mark.server
+def test_ask_vote_again_and_export_by_keyboard(browser: Any, served: Served, tmp_path: Path) -> None:
+    with visit(browser, served, width=1360) as page:
+        page.get_by_role("button", name="Export what is shown").click()
+        page.get_by_text("nothing to export yet").wait_for()
+        choose(page, 4)
+        before = served.num_calls
+        question_of(page).focus()
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "ask"
+        page.keyboard.press("Enter")
+        verdict = page.locator("[data-verdict]")
+        verdict.wait_for()
+        assert verdict.inner_text() == "passed"
+        assert served.num_calls == before + 8
+        assert page.locator("#answer figure.sample").count() == 9
+        screenshot(page, "desktop")
+        page.locator("#agreement input[type=range]").focus()
+        page.keyboard.press("End")
+        page.get_by_text("the model was not asked").wait_for()
+        assert verdict.inner_text() == "abstained"
+        assert served.num_calls == before + 8
+        page.get_by_role("button", name="Export what is shown").click()
+        with page.expect_download() as download:
+            page.locator("#exported a").first.click()
+        download.value.save_as(tmp_path / "export.html")
+    assert "Withheld: the answers disagree" in (tmp_path / "export.html").read_text()
+    exported = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
+    exported.goto((tmp_path / "export.html").as_uri())
+    assert is_dark(exported.locator(".verdict"))
+    assert exported.evaluate(OVERFLOW) == 0
+    exported.close()
+
+
+@needs_browser
+@pytest.mark.browser
+@pytest.mark.server
+def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> None:
+    with visit(browser, served, width=1360, scheme="dark") as page:
+        choose(page, 0)
+        page.get_by_role("tab", name="Attack").click()
+        page.get_by_role("button", name="Attack the reference model").click()
+        page.get_by_text("The attack succeeded").wait_for()
+        assert page.get_by_text("The attack failed").count() == 1
+        screenshot(page, "attack-dark")
+        assert is_dark(page.locator("#attacked .verdict").first)
+        page.get_by_role("tab", name="Hide a patch").click()
+        page.get_by_role("button", name="Hide every window").click()
+        page.locator("img.heat").wait_for()
+        screenshot(page, "patches-dark")
+
+
+@needs_browser
+@pytest.mark.browser
+@pytest.mark.server
+def test_a_phone_shows_hostile_texts_as_texts(browser: Any, served: Served) -> None:
+    with visit(browser, served, width=390) as page:
+        choose(page, 8)
+        page.get_by_role("button", name="Ask", exact=True).click()
+        page.locator("[data-verdict]").wait_for()
+        screenshot(page, "phone")
+        answer, settings = (page.locator(each).bounding_box()["y"] for each in ("#answer", "#settings"))
+        assert answer < settings
+        question_of(page).fill(HOSTILE)
+        question_of(page).press("Enter")
+        page.locator("#answer q", has_text=HOSTILE).first.wait_for()
+
+
+@pytest.mark.server
+def test_other_sites_cannot_use_it(served: Served) -> None:
+    policy = get(served.url).headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "http" not in policy
+    for headers, status in (
+        ({"Host": "evil.example"}, 400),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": served.url}, 200),
+    ):
+        assert get(served.url, headers=headers).status_code == status
+
+
+@pytest.mark.server
+def test_uploads_are_limited_and_other_files_are_not_served(served: Served) -> None:
+    for size, status in ((500, 200), (200_000, 413)):
+        response = post(f"{served.url}/gradio_api/upload", files={"files": ("a.png", b"x" * size)})
+        assert response.status_code == status
+    assert get(f"{served.url}/gradio_api/file=/etc/hostname").status_code in (403, 404)
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "load_model", lambda spec: ScriptedChatModel(script=["A."]))
+
+
+def test_without_gradio_the_command_names_the_extra(scripted: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    result = CliRunner().invoke(app, ["inspect", "--port", "0"])
+    assert result.exit_code == 2
+    assert "gradio is missing: pip install 'smoothguard-guardrail[ui]'" in result.stderr
+
+
+def test_a_port_in_use_is_named(scripted: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = CliRunner().invoke(app, ["inspect", "--port", str(taken.getsockname()[1])])
+    assert result.exit_code == 2
+    assert "cannot be used" in result.stderr
