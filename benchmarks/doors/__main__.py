@@ -102,12 +102,14 @@ def run(doors: Iterable[Door] = DOORS, media: Iterable[File] | None = None) -> d
 
 
 def table(found: dict[tuple[str, str], Counter[Ending]]) -> str:
-    """Return a Markdown table: guarded + refused, by file and door."""
+    """Return a Markdown table: guarded + refused, by file and door; files with the same counts share a row."""
     names, doors = (list(dict.fromkeys(keys)) for keys in zip(*found, strict=True))
-    lines = [f"| | {' | '.join(doors)} |", f"|---|{'---|' * len(doors)}"]
+    rows: dict[tuple[str, ...], list[str]] = {}
     for name in names:
-        cells = [f"{found[name, door]['guarded']} + {found[name, door]['refused']}" for door in doors]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        endings = [found[name, door] for door in doors]
+        rows.setdefault(tuple(f"{each['guarded']} + {each['refused']}" for each in endings), []).append(name)
+    lines = [f"| medium | {' | '.join(doors)} |", f"|---|{'---|' * len(doors)}"]
+    lines += [f"| {', '.join(alike)} | {' | '.join(cells)} |" for cells, alike in rows.items()]
     total = sum(found.values(), Counter())
     counts = ", ".join(f"{total[ending]:,} {ending}" for ending in ("guarded", "refused", "unguarded"))
     return "\n".join([*lines, "", f"{total.total():,} requests: {counts}."])
