@@ -40,6 +40,26 @@ def rendered(prepared: PreparedRequest) -> Any:
     return prepare(prepared.render(copies), MediaConfig())
 
 
+ASCII = corpus.pdf(b"/I Do").partition(b"stream")[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"%" + b"x" * 3000 + b"\n" + ASCII, {"mime_type": "text/plain"}),
+        (ASCII.partition(b"\n")[2], {"mime_type": "text/plain"}),
+        (b"1% no header\n0%\nobj<</Type/Catalog>>", {"mime_type": "application/pdf"}),
+        (b"1% no header\n0%\nobj<</Type/Catalog>>", {"mime_type": "text/plain", "filename": "a.PDF"}),
+        (b"1% no header\n0%\nobj<</Type/Catalog>>", {}),
+    ],
+)
+def test_a_pdf_that_readers_repair_is_no_text(data: bytes, says: dict[str, str]) -> None:
+    """PyMuPDF, pdf.js and pypdf open files whose header is missing or comes late."""
+    block = {"type": "file", "base64": base64.b64encode(data).decode()} | says
+    with pytest.raises(UnsupportedMediaError):
+        prepare([HumanMessage([block])], MediaConfig())
+
+
 def blackness(page: Page) -> float:
     return 1 - float(page.image.unit.mean())
 
