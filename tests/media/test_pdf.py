@@ -157,6 +157,12 @@ def test_what_takes_too_long_or_too_much_memory_is_ended(kind: str) -> None:
         draw(corpus.pdf_bomb(kind), timeout=1)
 
 
+def test_all_pdfs_of_a_request_share_the_time() -> None:
+    block = {"type": "file", "base64": corpus.PDF64}  # the process of each takes longer to start than 31 ms
+    with pytest.raises(MediaLimitError, match=r"0.5 s \(media.pdf.timeout\)"):
+        prepare([HumanMessage([block] * 16)], MediaConfig(pdf=PdfConfig(timeout=0.5)))
+
+
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
