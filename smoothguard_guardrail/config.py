@@ -235,7 +235,7 @@ class PdfConfig(_Settings):
     max_pages: int = Field(default=20, gt=0)
     """Pages of one PDF."""
     timeout: float = Field(default=20.0, gt=0)
-    """Seconds that drawing the pages of one PDF may take."""
+    """Seconds that drawing the pages of all PDFs in one request may take; the last of them may take as long again."""
     keep_text: bool = False
     """Whether the text layer of a page goes before its image, as text. An attacker writes into it what nobody sees, and
     noise does nothing to it."""

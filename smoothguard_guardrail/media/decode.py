@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
@@ -23,7 +24,7 @@ from smoothguard_guardrail.media.strings import (
 from smoothguard_guardrail.result import Medium
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from langchain_core.messages import BaseMessage
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.media.sizing import Sizing
 
 _ADVICE = 'send bytes, or set on_unsupported="drop" (the model does not see it) or "pass" (it sees it unguarded)'
+_NO_TEXT = re.compile(r"\b(image|audio|video)/|\bpdf\b|\boctet-stream\b", re.IGNORECASE)
+"""Declarations by which readers may take a text for a medium."""
 _DECODED = IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys() | CONTAINER_FORMATS.keys() | {pdf.PDF}
 
 
@@ -89,7 +92,10 @@ def _decode(
     facts: dict[str, Any] = {"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     sniffed = sniff(data)
     if sniffed is None and found.kind == "file" and is_text(data) and not find_spans(data.decode()):
-        return ()
+        if _is_declared_text(messages, found):
+            return ()
+        reason = "a file of text must be declared as text, since readers may take it for a PDF without a header"
+        raise UnguardedError(UnsupportedMediaError(reason, path=found.path), found, **facts)
     if sniffed is not None:
         facts |= {"kind": sniffed.kind, "mime_type": sniffed.mime_type}
     if sniffed is None or sniffed.mime_type not in _DECODED:
@@ -199,13 +205,30 @@ def _size_hints(messages: Sequence[BaseMessage], found: Found) -> dict[str, Any]
     hints: dict[str, Any] = {}
     if found.kind not in ("image", "video", "file") or found.span is not None:
         return hints
+    for node in _dicts(messages, found):
+        hints |= {key: node[key] for key in dialects.SIZE_HINTS & node.keys()}
+    return hints
+
+
+def _is_declared_text(messages: Sequence[BaseMessage], found: Found) -> bool:
+    """Return whether a block says of which type its file is, or how it is called, and only as one says it of text."""
+    uri = split_data_uri(found.value) if found.form == "data_uri" else None
+    said = [uri.declared] if uri else []
+    for node in _dicts(messages, found):
+        said += [node[key] for key in dialects.MIME_KEYS & node.keys() if isinstance(node[key], str)]
+        names = [node[key] for key in ("filename", "name") if isinstance(node.get(key), str)]
+        said += [name.rpartition(".")[2] for name in names if "." in name]
+    return any(said) and not any(map(_NO_TEXT.search, said))
+
+
+def _dicts(messages: Sequence[BaseMessage], found: Found) -> Iterator[dict[str, Any]]:
+    """Yield the dicts of a block, from the outermost to the one that holds the medium."""
     index, name, *keys = found.leaf
     node: Any = getattr(messages[index], name)
     for depth, step in enumerate(keys, start=2):
         if depth >= len(found.block) - 1 and isinstance(node, dict):
-            hints |= {key: node[key] for key in dialects.SIZE_HINTS & node.keys()}
+            yield node
         node = node[step]
-    return hints
 
 
 def _sibling(messages: Sequence[BaseMessage], leaf: Address, key: str) -> Any:

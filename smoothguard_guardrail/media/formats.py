@@ -130,6 +130,8 @@ _BRANDS = {
     b"M4B ": Sniffed("audio", "audio/mp4"),
 }
 _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
+_NO_TEXT = re.compile(r"[\x01-\x08\x0e-\x1f]|<svg[\s>]|%PDF-|\d\s+\d+\s+obj\b", re.IGNORECASE)
+"""Control characters, and what shows that a text is an image or a PDF: many readers need no header."""
 
 
 def short_name(mime_type: str) -> str:
@@ -220,4 +222,4 @@ def is_text(data: bytes) -> bool:
         text = data.decode()
     except UnicodeDecodeError:
         return False
-    return not re.search(r"[\x01-\x08\x0e-\x1f]|<svg[\s>]", text, re.IGNORECASE)
+    return not _NO_TEXT.search(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from smoothguard_guardrail.media import audio, image
 from smoothguard_guardrail.media.decode import UnguardedError, decode
 from smoothguard_guardrail.media.decoded_medium import DecodedMedium
 from smoothguard_guardrail.media.formats import Encoded
+from smoothguard_guardrail.media.pdf import PDF
 from smoothguard_guardrail.media.rewriter import Rewriter
 from smoothguard_guardrail.media.scan import scan
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from langchain_core.messages import BaseMessage
 
-    from smoothguard_guardrail.config import MediaConfig, MediaLimits
+    from smoothguard_guardrail.config import MediaConfig
     from smoothguard_guardrail.media.found_medium import Found
     from smoothguard_guardrail.media.sizing import Sizing
     from smoothguard_guardrail.result import Medium
@@ -97,10 +99,20 @@ def _flat(rendered: Iterable[RenderedMedium]) -> list[Any]:
 class _Budget:
     """What the media of one request may take together: each was decoded before it counts, at its limit at most."""
 
-    def __init__(self, limits: MediaLimits) -> None:
-        self._limits = limits
+    def __init__(self, config: MediaConfig) -> None:
+        self._limits = config.limits
+        self._pdf_timeout = config.pdf.timeout
         self._pixels = 0
         self._seconds = 0.0
+        self._drawing = 0.0
+
+    def spend_drawing(self, parts: Sequence[DecodedMedium], seconds: float) -> None:
+        if not parts or parts[0].record.mime_type != PDF:
+            return
+        self._drawing += seconds
+        if self._drawing > self._pdf_timeout:
+            reason = f"the request's PDFs up to here cannot be drawn in {self._pdf_timeout:g} s (media.pdf.timeout)"
+            raise MediaLimitError(reason, path=parts[0].found.path)
 
     def spend(self, medium: DecodedMedium) -> None:
         width, height = medium.record.size or (0, 0)
@@ -179,8 +191,9 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
     media: list[DecodedMedium] = []
     records: list[Medium] = []
     dropped: list[Found] = []
-    budget = _Budget(limits)
+    budget = _Budget(config)
     for found in every:
+        start = time.monotonic()
         try:
             parts = decode(found, copies, config, sizing)
         except UnguardedError as unguarded:
@@ -190,6 +203,7 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
             if on_unsupported == "drop":
                 dropped.append(found)
         else:
+            budget.spend_drawing(parts, time.monotonic() - start)
             for part in parts:
                 budget.spend(part)
                 media.append(part)

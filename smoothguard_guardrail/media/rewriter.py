@@ -144,7 +144,20 @@ class Rewriter:
 
     def _copies(self, node: Any, at: Address) -> list[Any]:
         """Copy an element of a list, once or, where several stand for it, once for each."""
-        return [rewriter._copy(node, at) for rewriter in self._several.get(at, [self])]
+        if at not in self._several:
+            return [self._copy(node, at)]
+        return [self._joined(rewriter)._copy(node, at) for rewriter in self._several[at]]
+
+    def _joined(self, other: Rewriter) -> Rewriter:
+        """Return a rewriter that makes the edits of both: a block of which there are copies may hold other media."""
+        joined = Rewriter(share_objects=self._share_objects)
+        joined._several = self._several
+        for rewriter in (self, other):
+            for address, edits in rewriter._edits.items():
+                joined._edits[address] += edits
+            for address, spans in rewriter._spans.items():
+                joined._spans[address] += spans
+        return joined
 
     def _copy(self, node: Any, at: Address) -> Any:
         check_depth(at)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from langchain_core.messages import AIMessage
 from pydantic import BaseModel, ValidationError
 
-from smoothguard_guardrail.config import MediaConfig, SmoothGuardConfig
+from smoothguard_guardrail.config import MediaConfig, MediaLimits, PdfConfig, SmoothGuardConfig
 from smoothguard_guardrail.errors import MediaError
 from smoothguard_guardrail.media.prepare import prepare
 from smoothguard_guardrail.serving.errors import ApiError
@@ -18,6 +18,10 @@ B = TypeVar("B", bound=BaseModel)
 _GUARD_SETTINGS = {"smoothguard", "config", "configurable", "callbacks", *SmoothGuardConfig.model_fields}
 """Names by which a client could try to configure the guard."""
 _MAX_NOTED = 20
+_AT_A_GLANCE = MediaConfig(
+    limits=MediaLimits(max_pixels=1, max_seconds=0.001, max_video_pixels=1), pdf=PdfConfig(timeout=1)
+)
+"""Limits that all media exceed: whether something is a medium shows without decoding it."""
 
 
 def parse_body(body: Any, kind: type[B], *, unsupported: Mapping[str, str], guarded: Set[str]) -> tuple[B, list[str]]:
@@ -63,7 +67,7 @@ def _check_media(name: str, value: Any) -> None:
     """Refuse a medium that would reach the model past the guard, or be lost silently."""
     call = {"name": "", "args": {name: value}, "id": None}
     try:
-        is_medium = bool(prepare([AIMessage("", tool_calls=[call])], MediaConfig()).media)
+        is_medium = bool(prepare([AIMessage("", tool_calls=[call])], _AT_A_GLANCE).media)
     except MediaError:
         is_medium = True  # or what the guard could not look into
     if is_medium:

@@ -118,6 +118,17 @@ def test_a_long_page_is_sent_in_bands_that_cover_it() -> None:
     assert all(before[1] > after[0] for before, after in itertools.pairwise(ends))  # they overlap
 
 
+@pytest.mark.parametrize("nested", ["in text", "as a block", "not decodable"])
+def test_what_else_a_block_holds_is_guarded_in_every_band(nested: str) -> None:
+    hidden = image_block(png(24, 24)) if nested != "not decodable" else {"type": "file", "file_id": "file-1"}
+    other = {"alt": f"See data:image/png;base64,{hidden['base64']}"} if nested == "in text" else {"content": [hidden]}
+    media = {"on_unsupported": "drop"}
+    made = guarded(ScriptedChatModel(script=["x"]), media=media).perturb(question(image_block(tall_page()) | other))
+    secret = hidden.get("base64") or hidden["file_id"]
+    assert len(made.messages[0].content) > 4
+    assert secret not in str(made.messages)
+
+
 def test_a_long_page_that_cannot_be_cut_is_refused() -> None:
     uri = "data:image/png;base64," + base64.b64encode(tall_page()).decode()
     with pytest.raises(MediaLimitError, match="can't be cut into bands here"):

@@ -80,6 +80,27 @@ def stream(data: bytes, entries: bytes = b"") -> bytes:
 PNG = encode()
 JPEG = encode("JPEG")
 WAV = record()
+
+
+def pdf_bomb(kind: str) -> bytes:
+    """Return a little PDF that takes days to draw, or all memory."""
+    if kind == "tiling":
+        tile = stream(
+            b"0 0 1 1 re f",
+            b"/Type/Pattern/PatternType 1/PaintType 1/TilingType 1/BBox[0 0 1 1]/XStep .001/YStep .001/Resources<<>>",
+        )
+        resources = b"/MediaBox[0 0 595 842]/Resources<</Pattern<</P 5 0 R>>>>"
+        return pdf(b"/Pattern cs /P scn 0 0 595 842 re f", page=resources, objects=[tile])
+    forms = [
+        stream(
+            b"/X Do " * 10 + b"0 0 1 1 re f",
+            b"/Type/XObject/Subtype/Form/BBox[0 0 32 24]/Resources<</XObject<</X %d 0 R>>>>" % (number + 1),
+        )
+        for number in range(5, 15)
+    ]
+    return pdf(b"/X Do", page=b"/Resources<</XObject<</X 5 0 R>>>>", objects=[*forms, b"null"])
+
+
 PDF = pdf()
 BROKEN_PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
 MP4 = record_video([PIXELS, PIXELS // 2], sound=WAVEFORM)

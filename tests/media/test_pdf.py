@@ -40,6 +40,26 @@ def rendered(prepared: PreparedRequest) -> Any:
     return prepare(prepared.render(copies), MediaConfig())
 
 
+ASCII = corpus.pdf(b"/I Do").partition(b"stream")[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"%" + b"x" * 3000 + b"\n" + ASCII, {"mime_type": "text/plain"}),
+        (ASCII.partition(b"\n")[2], {"mime_type": "text/plain"}),
+        (b"1% no header\n0%\nobj<</Type/Catalog>>", {"mime_type": "application/pdf"}),
+        (b"1% no header\n0%\nobj<</Type/Catalog>>", {"mime_type": "text/plain", "filename": "a.PDF"}),
+        (b"1% no header\n0%\nobj<</Type/Catalog>>", {}),
+    ],
+)
+def test_a_pdf_that_readers_repair_is_no_text(data: bytes, says: dict[str, str]) -> None:
+    """PyMuPDF, pdf.js and pypdf open files whose header is missing or comes late."""
+    block = {"type": "file", "base64": base64.b64encode(data).decode()} | says
+    with pytest.raises(UnsupportedMediaError):
+        prepare([HumanMessage([block])], MediaConfig())
+
+
 def blackness(page: Page) -> float:
     return 1 - float(page.image.unit.mean())
 
@@ -131,29 +151,16 @@ def test_huge_pages_are_drawn_smaller() -> None:
         draw(corpus.pdf(*[FILL] * 20, page=b"/MediaBox[0 0 1e9 1e9]"), dpi=600)
 
 
-def bomb(kind: str) -> bytes:
-    """Return a little file that takes days to draw, or all memory."""
-    if kind == "tiling":
-        tile = corpus.stream(
-            b"0 0 1 1 re f",
-            b"/Type/Pattern/PatternType 1/PaintType 1/TilingType 1/BBox[0 0 1 1]/XStep .001/YStep .001/Resources<<>>",
-        )
-        resources = b"/MediaBox[0 0 595 842]/Resources<</Pattern<</P 5 0 R>>>>"
-        return corpus.pdf(b"/Pattern cs /P scn 0 0 595 842 re f", page=resources, objects=[tile])
-    forms = [
-        corpus.stream(
-            b"/X Do " * 10 + b"0 0 1 1 re f",
-            b"/Type/XObject/Subtype/Form/BBox[0 0 32 24]/Resources<</XObject<</X %d 0 R>>>>" % (number + 1),
-        )
-        for number in range(5, 15)
-    ]
-    return corpus.pdf(b"/X Do", page=b"/Resources<</XObject<</X 5 0 R>>>>", objects=[*forms, b"null"])
-
-
 @pytest.mark.parametrize("kind", ["tiling", "forms"])
 def test_what_takes_too_long_or_too_much_memory_is_ended(kind: str) -> None:
     with pytest.raises(MediaLimitError, match=r"cannot be drawn in 1 s \(media.pdf.timeout\) and 1024 MiB"):
-        draw(bomb(kind), timeout=1)
+        draw(corpus.pdf_bomb(kind), timeout=1)
+
+
+def test_all_pdfs_of_a_request_share_the_time() -> None:
+    block = {"type": "file", "base64": corpus.PDF64}  # the process of each takes longer to start than 31 ms
+    with pytest.raises(MediaLimitError, match=r"0.5 s \(media.pdf.timeout\)"):
+        prepare([HumanMessage([block] * 16)], MediaConfig(pdf=PdfConfig(timeout=0.5)))
 
 
 @pytest.mark.parametrize(

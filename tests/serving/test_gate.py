@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +21,7 @@ from smoothguard_guardrail import GuardComponents, SafetyLogHandler, SmoothGuard
 from smoothguard_guardrail.errors import ConfigurationError
 from smoothguard_guardrail.serving import ServerSettings, create_app, gate
 from smoothguard_guardrail.testing import AsyncScriptedChatModel, WordEmbeddings
+from tests.media.corpus import pdf_bomb
 from tests.serving.conftest import Serve
 from tests.serving.servers import about_picture, get, post, running, url_of
 
@@ -260,6 +263,25 @@ def test_figures_and_log_name_the_client_of_a_key(
         'smoothguard_client_tokens_total{client="default",direction="output"} 3.0',
     ]
     assert "key-" not in figures + log.read_text()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+def test_a_medium_beside_the_messages_is_refused_without_being_drawn(serve: Serve, path: str) -> None:
+    url = serve()
+    drawn_for_days = f"data:application/pdf;base64,{base64.b64encode(pdf_bomb('forms')).decode()}"
+    asks = {"input": "Hi"} if path == "/v1/responses" else {"messages": [{"role": "user", "content": "Hi"}]}
+    asks |= {"max_tokens": 9} if path == "/v1/messages" else {}
+    body = {"model": "scripted", "metadata": {"a": drawn_for_days}} | asks
+    start, num_others = time.monotonic(), 0
+    with ThreadPoolExecutor() as pool:
+        refused = pool.submit(post, f"{url}{path}", json=body)
+        while not refused.done():
+            assert get(f"{url}/healthz").status_code == 200
+            num_others += 1
+    assert refused.result().status_code == 400
+    assert "metadata must hold no medium" in refused.result().text
+    assert time.monotonic() - start < 10
+    assert num_others > 2, "the server answers others meanwhile"
 
 
 def test_readiness_waits_for_the_embedder(model: AsyncScriptedChatModel, monkeypatch: pytest.MonkeyPatch) -> None:

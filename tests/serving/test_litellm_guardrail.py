@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from smoothguard_guardrail.testing import AsyncScriptedChatModel
+from tests.media.corpus import PDF64
 from tests.serving.conftest import Serve
 from tests.serving.servers import about_picture, post
 
 pytestmark = pytest.mark.server
 
 VERSION = "1.106.12"
+PAPER = {"role": "user", "content": [{"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PDF64}"}}]}
 
 
 def ask(url: str, messages: Any = None, *, version: str | None = VERSION, **fields: Any) -> dict[str, Any]:
@@ -36,6 +38,14 @@ def test_an_image_is_replaced_by_one_noisy_copy_in_its_own_shape(
     assert not model.received
 
 
+def test_the_pages_of_a_pdf_arrive_as_parts_that_litellm_knows(serve: Serve) -> None:
+    answer = ask(serve(), [PAPER])
+    assert answer["action"] == "GUARDRAIL_INTERVENED"
+    parts = answer["structured_messages"][0]["content"]
+    assert [part["type"] for part in parts] == ["text", "image_url", "text", "image_url"]
+    assert all(part["image_url"]["url"].startswith("data:image/") for part in parts[1::2])
+
+
 def test_text_passes_unchanged_and_so_do_answers(serve: Serve, picture: str) -> None:
     url = serve()
     rows = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": []}]
@@ -50,6 +60,8 @@ def test_text_passes_unchanged_and_so_do_answers(serve: Serve, picture: str) -> 
         ({"version": None}, "1.106"),
         ({"version": "1.99.5"}, "1.106"),
         ({"messages": None, "images": ["data:image/png;base64,PICTURE"]}, "where the images stand"),
+        ({"messages": [PAPER], "images": ["data:image/png;base64,PICTURE"]}, "where the images stand"),
+        ({"images": ["data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="]}, "where the images stand"),
         ({"messages": None, "texts": ["data:image/png;base64,PICTURE"]}, "in messages only"),
         ({"messages": [{"role": "user", "content": []}]}, "all parts"),
         ({"messages": [{"role": "user", "content": 7}]}, "text or a list"),

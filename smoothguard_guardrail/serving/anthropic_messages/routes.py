@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def messages_router(
 
     @router.post("")
     async def create(request: Request) -> Response:
-        asked, ignored = parse_request(await read_json(request))
+        asked, ignored = await asyncio.to_thread(parse_request, await read_json(request))
         guard = find_guard(guards, asked.model)
         answer = await guarded_answer(
             guard,

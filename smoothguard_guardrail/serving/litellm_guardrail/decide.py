@@ -20,7 +20,7 @@ from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail.serving.errors import ABSTAINED, to_api_error
 from smoothguard_guardrail.serving.guarded_answer import guarded_answer
-from smoothguard_guardrail.serving.litellm_guardrail.request import GuardrailRequest, to_message, to_row
+from smoothguard_guardrail.serving.litellm_guardrail.request import GuardrailRequest, texts_in, to_message, to_row
 from smoothguard_guardrail.serving.openai_chat.messages import request_messages
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ async def decide(
     guard: SmoothGuardRunnable,
     request: GuardrailRequest,
     *,
+    name: str,
     settings: ServerSettings,
     callbacks: Sequence[BaseCallbackHandler],
 ) -> dict[str, Any]:
@@ -48,6 +49,7 @@ async def decide(
     Args:
         guard: Its configuration says how media are perturbed and what cannot be guarded; `vote` asks its model.
         request: What LiteLLM shows of the client's request.
+        name: The guard's name.
         settings: The server's policies.
         callbacks: The server's callbacks.
 
@@ -58,17 +60,18 @@ async def decide(
     try:
         if not _can_rewrite(request.litellm_version):
             return _blocked(f"SmoothGuard needs LiteLLM {'.'.join(map(str, _OLDEST_VERSION))} or later")
-        return await _answer(guard, request, settings, callbacks)
+        return await _answer(guard, request, name, settings, callbacks)
     except Exception as error:
         failure = to_api_error(error)
         if failure.status >= 500:
             _logger.error("%s: %s", ROUTE, failure.code, exc_info=error)
-        return _blocked(str(failure))
+        return _blocked(failure.message)
 
 
 async def _answer(
     guard: SmoothGuardRunnable,
     request: GuardrailRequest,
+    name: str,
     settings: ServerSettings,
     callbacks: Sequence[BaseCallbackHandler],
 ) -> dict[str, Any]:
@@ -81,15 +84,13 @@ async def _answer(
             "LiteLLM does not show all parts of a message: send text, image_url, input_audio and file parts"
         )
     perturbed = await guard.aperturb([to_message(row) for row in rows])
-    if sum(medium.kind == "image" for medium in perturbed.media) < len(request.images or ()):
+    if not {*(request.images or ())} <= {*texts_in(rows)}:
         return _blocked("LiteLLM does not show where the images stand: send them as a chat completion")
     if not perturbed.media:
         return {"action": "NONE"}
     if settings.litellm_policy == "vote":
         messages = request_messages(rows)
-        answer = await guarded_answer(
-            guard, messages, model=request.model or "", route=ROUTE, settings=settings, callbacks=callbacks
-        )
+        answer = await guarded_answer(guard, messages, model=name, route=ROUTE, settings=settings, callbacks=callbacks)
         if answer.result.action == "refused":
             return _blocked(ABSTAINED if answer.is_refusal else "the guard's model refuses to answer")
     changed = [to_row(message, row) for message, row in zip(perturbed.messages, rows, strict=True)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_openai_data_block
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from smoothguard_guardrail.serving.errors import ApiError, describe_problems
@@ -68,6 +69,21 @@ def to_message(row: Row) -> BaseMessage:
 
 
 def to_row(message: BaseMessage, row: Row) -> Row:
-    """Return a row with what its message holds now."""
-    content = {"content": message.content} if row.get("content") else {}
+    """Return a row with what its message holds now. The pages of a PDF become parts that LiteLLM knows."""
+    parts = message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
+    content = {"content": parts} if row.get("content") else {}
     return row | message.additional_kwargs | content
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield every string in JSON values, keys left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(each)
+
+
+def _part(part: Any) -> Any:
+    is_langchains = isinstance(part, dict) and part.get("type") in ("image", "audio") and "base64" in part
+    return convert_to_openai_data_block(part) if is_langchains else part

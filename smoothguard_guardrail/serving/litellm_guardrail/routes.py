@@ -31,12 +31,14 @@ def guardrail_router(
         callbacks: The server's callbacks; clients cannot add any.
     """
     router = APIRouter(include_in_schema=False)
-    first = next(iter(guards.values()))
+    first = next(iter(guards))
 
     @router.post(ROUTE)
     async def apply(request: Request) -> Response:
         guardrail_request = parse_request(await read_json(request))
-        guard = guards.get(guardrail_request.model or "", first)
-        return SafeJSONResponse(await decide(guard, guardrail_request, settings=settings, callbacks=callbacks))
+        wanted = guardrail_request.model
+        name = wanted if wanted is not None and wanted in guards else first
+        answer = await decide(guards[name], guardrail_request, name=name, settings=settings, callbacks=callbacks)
+        return SafeJSONResponse(answer)
 
     return router
