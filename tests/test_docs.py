@@ -195,6 +195,7 @@ def test_commands_and_options_exist(block: Block) -> None:
 
 def test_options_in_prose_exist() -> None:
     known = {option for each in all_commands() for parameter in each.params for option in parameter.opts}
+    known.add("--help")  # Typer adds it
     other_programs = {"--max-num-seqs"}
     named = {
         f"{name_of(page)}: {option}"

@@ -203,7 +203,7 @@ def test_an_agent_runs_on_it(llava: ChatTransformersMultimodal) -> None:
 
 def test_what_reaches_the_model_has_the_sd_that_was_asked_for(tmp_path: Path) -> None:
     """Noise of the guard's own making, at every family's size and aspect ratios up to 32:1."""
-    rates = {}
+    rates, generator = {}, torch.Generator().manual_seed(0)
     for name, build in BUILDERS.items():
         loaded = ChatTransformersMultimodal.from_pretrained(str(build(tmp_path / name)), device="cpu")
         rates[name] = loaded.sampling_rate
@@ -211,8 +211,8 @@ def test_what_reaches_the_model_has_the_sd_that_was_asked_for(tmp_path: Path) ->
             continue
         for height, width in ((64, 64), (40, 40), (90, 160), (600, 200), (300, 400), (16, 512), (1024, 32)):
             size = loaded.image_input_size(height, width)
-            picture = 0.4 + 0.2 * resize(torch.rand(3, 4, 4), size)
-            noise = torch.randn(picture.shape).clamp(-3, 3) * 0.02 / loaded.image_noise_gain(*size)
+            picture = 0.4 + 0.2 * resize(torch.rand(3, 4, 4, generator=generator), size)
+            noise = torch.randn(picture.shape, generator=generator).clamp(-3, 3) * 0.02 / loaded.image_noise_gain(*size)
             shown = [
                 loaded.engine.encode([loaded.engine.read(ask("What?", {"type": "image", "image": image}))])
                 for image in ((picture + noise), picture, torch.ones_like(picture), torch.zeros_like(picture))
