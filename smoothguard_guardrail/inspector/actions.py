@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from smoothguard_guardrail._internal.times import parse_time
 from smoothguard_guardrail.attacks import AttackProgress
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
@@ -21,6 +22,7 @@ from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.shared import resolve_model
 from smoothguard_guardrail.inspector.attack import AttackPlan, attack, render_attack, render_progress
 from smoothguard_guardrail.inspector.export import render_page, run_record
+from smoothguard_guardrail.inspector.log_page import log_page
 from smoothguard_guardrail.inspector.medium_view import original_view
 from smoothguard_guardrail.inspector.patches import PatchMap, map_patches, render_patches
 from smoothguard_guardrail.inspector.run import GuardedRun, record, replay
@@ -29,6 +31,7 @@ from smoothguard_guardrail.inspector.views import render_macro, render_message, 
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models import ChatTransformersMultimodal
+from smoothguard_guardrail.observability.safety_log.filters import LineFilter
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -64,13 +67,23 @@ class Actions:
         model: The model.
         name: Its name.
         config: The guard's configuration before anything is changed on the page.
+        logs: Safety logs that the page may show.
         folder: For exported files; None: the system's, for temporary files.
     """
 
-    def __init__(self, model: BaseChatModel, name: str, config: SmoothGuardConfig, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: BaseChatModel,
+        name: str,
+        config: SmoothGuardConfig,
+        *,
+        logs: Sequence[Path] = (),
+        folder: Path | None = None,
+    ) -> None:
         self.model = model
         self.name = name
         self.config = config
+        self.logs = tuple(logs)
         self._folder = folder
 
     def preview(self, shown: Shown, files: Sequence[str] | None) -> Iterator[Update]:
@@ -164,6 +177,21 @@ class Actions:
                 yield render_macro("progress", text=f"{done} of {total} answers", done=done, total=total), shown
         html = render_patches(found) if isinstance(found, PatchMap) else Markup("")
         yield html, _show(shown, PATCHED, html)
+
+    def read_log(
+        self, shown: Shown, since: str, until: str, verdict: str | None, tag: str, client: str, call: str
+    ) -> Iterator[Update]:
+        """Show the safety logs' calls that these filters let pass; an empty one lets all pass."""
+        chosen = LineFilter(
+            since=parse_time("Since", since.strip() or None),
+            until=parse_time("Until", until.strip() or None),
+            verdict=verdict or None,
+            tag=tag.strip() or None,
+            client=client.strip() or None,
+            id=call.strip() or None,
+        )
+        html, _ = log_page(self.logs, chosen)
+        yield render_macro("log", page=escape(html)), shown
 
     def export(self, shown: Shown) -> list[str]:
         """Write what is on the screen as HTML, and the record as JSON; returns the paths."""

@@ -12,6 +12,7 @@ from smoothguard_guardrail.inspector.actions import Actions, Shown, Update, fail
 from smoothguard_guardrail.inspector.settings import PageSettings
 from smoothguard_guardrail.inspector.views import render_macro, render_message
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
+from smoothguard_guardrail.observability.safety_log.filters import VERDICTS
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.demo import DemoPicture
@@ -43,6 +44,9 @@ def build_page(actions: Actions) -> Any:
                     target, attack_inputs, attack, attacked = _attack_tab()
                 with gr.Tab("Hide a patch", id="patches"):
                     patch_inputs, hide, hidden = _patch_tab()
+                if actions.logs:
+                    with gr.Tab("Log", id="log") as tab:
+                        _log_tab(actions, tab, shown)
 
         asked = [shown, files, question, *settings]
         run = _handler(lambda *given: actions.ask(*_read(given)))
@@ -175,3 +179,22 @@ def _patch_tab() -> tuple[list[Any], Any, Any]:
         elem_id="hidden",
     )
     return [patch, per_axis], button, found
+
+
+def _log_tab(actions: Actions, tab: Any, shown: Any) -> None:
+    """Build the tab of the safety logs, which are read whenever it is opened or a filter is set."""
+    with gr.Row():
+        since = gr.Textbox(label="Since", placeholder="24h or 2026-11-24T07:00", elem_id="since")
+        until = gr.Textbox(label="Until", placeholder="as Since")
+        verdict = gr.Dropdown([("all", ""), *((each, each) for each in VERDICTS)], value="", label="Verdict")
+        texts = [gr.Textbox(label=label) for label in ("Tag", "Client", "Id of a call")]
+    button = gr.Button("Read the log again", size="sm")
+    found = gr.HTML(render_message("Reading the log."), apply_default_css=False, elem_id="log")
+    filters = [since, until, verdict, *texts]
+    gr.on(
+        [tab.select, button.click, verdict.input, *(each.submit for each in (since, until, *texts))],
+        _handler(actions.read_log),
+        [shown, *filters],
+        [found, shown],
+        **_HIDDEN,
+    )

@@ -23,7 +23,7 @@ def _light_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_actions_ask_vote_again_and_export(tmp_path: Path) -> None:
     model = ScriptedChatModel(script=["It is red.", "It is red.", "I can't help with that.", "It is red."])
     config = SmoothGuardConfig(num_samples=4, seed=0, max_concurrency=1)
-    actions, settings = Actions(model, "scripted", config, tmp_path), PageSettings.of(config)
+    actions, settings = Actions(model, "scripted", config, folder=tmp_path), PageSettings.of(config)
     files = [str(DEMO_DIR / PICTURE.file)]
     ((html, _),) = actions.preview(Shown(), files)
     assert "data:image/" in html

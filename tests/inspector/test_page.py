@@ -5,6 +5,7 @@ With `SMOOTHGUARD_SCREENSHOTS=docs/assets` it also renews the documentation's sc
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.safety_log import log_lines
 from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.serving.servers import get, post
@@ -58,11 +60,21 @@ class Served:
         return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
 
 
+def hostile_lines() -> Iterator[str]:
+    """Yield the lines of a safety log whose first client sends markup."""
+    for line in map(json.loads, log_lines(400)):
+        line["metadata"] |= {"client": HOSTILE if line["metadata"]["client"] == "shop" else "partner"}
+        line["tags"] = [f"</iframe>{HOSTILE}"]
+        yield json.dumps(line) + "\n"
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("inspector")
     (folder / "guard.json").write_text(CONFIG)
-    command = [sys.executable, "-c", LAUNCHER, "inspect", "--port", "0", "--config", str(folder / "guard.json")]
+    (folder / "safety.jsonl").write_text("".join(hostile_lines()))
+    files = ["--config", str(folder / "guard.json"), "--safety-log", str(folder / "safety.jsonl")]
+    command = [sys.executable, "-c", LAUNCHER, "inspect", "--port", "0", *files]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -200,6 +212,33 @@ def test_a_phone_shows_hostile_texts_as_texts(browser: Any, served: Served) -> N
         question_of(page).fill(HOSTILE)
         question_of(page).press("Enter")
         page.locator("#answer q", has_text=HOSTILE).first.wait_for()
+
+
+@needs_browser
+@pytest.mark.browser
+@pytest.mark.server
+@pytest.mark.parametrize(("width", "scheme", "name"), [(1360, "light", "log"), (390, "dark", "log-phone")])
+def test_the_log_of_a_hostile_client(browser: Any, served: Served, width: int, scheme: str, name: str) -> None:
+    with visit(browser, served, width=width, scheme=scheme) as page:
+        page.get_by_role("tab", name="Log").click()
+        log = page.frame_locator("#log iframe")
+        log.get_by_text("Guarded calls by verdict").first.wait_for()
+        assert is_dark(log.locator("html")) == (scheme == "dark")
+        assert log.locator("html").evaluate(OVERFLOW) == 0
+        hostile = log.locator("th").get_by_text(HOSTILE, exact=True)
+        assert hostile.count() == 1
+        assert page.locator("#log img").count() + log.locator("img").count() == 0
+        log.get_by_role("link", name="Single calls").click()
+        log.locator("#verdict").select_option("failed")
+        assert 0 < log.locator(".call:visible").count() < log.locator(".call").count()
+        screenshot(page, name)
+        page.get_by_label("Client").fill("partner")
+        page.get_by_label("Client").press("Enter")
+        log.get_by_text("Only calls with client partner.").wait_for()
+        assert hostile.count() == 0
+        page.get_by_label("Since").fill("soon")
+        page.get_by_label("Since").press("Enter")
+        page.get_by_text("Since must be a time").wait_for()
 
 
 @pytest.mark.server
