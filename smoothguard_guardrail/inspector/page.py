@@ -184,10 +184,11 @@ def _patch_tab() -> tuple[list[Any], Any, Any]:
 def _log_tab(actions: Actions, tab: Any, shown: Any) -> None:
     """Build the tab of the safety logs, which are read whenever it is opened or a filter is set."""
     with gr.Row():
-        since = gr.Textbox(label="Since", placeholder="24h or 2026-11-24T07:00", elem_id="since")
-        until = gr.Textbox(label="Until", placeholder="as Since")
-        verdict = gr.Dropdown([("all", ""), *((each, each) for each in VERDICTS)], value="", label="Verdict")
-        texts = [gr.Textbox(label=label) for label in ("Tag", "Client", "Id of a call")]
+        since = gr.Textbox(label="Since", placeholder="24h", min_width=110)
+        until = gr.Textbox(label="Until", placeholder="2026-11-24", min_width=110)
+        verdicts = [("all", ""), *((each, each) for each in VERDICTS)]
+        verdict = gr.Dropdown(verdicts, value="", label="Verdict", min_width=110)
+        texts = [gr.Textbox(label=label, min_width=110) for label in ("Tag", "Client", "Id")]
     button = gr.Button("Read the log again", size="sm")
     found = gr.HTML(render_message("Reading the log."), apply_default_css=False, elem_id="log")
     filters = [since, until, verdict, *texts]

@@ -223,6 +223,7 @@ def test_the_log_of_a_hostile_client(browser: Any, served: Served, width: int, s
         page.get_by_role("tab", name="Log").click()
         log = page.frame_locator("#log iframe")
         log.get_by_text("Guarded calls by verdict").first.wait_for()
+        screenshot(page, name)
         assert is_dark(log.locator("html")) == (scheme == "dark")
         assert log.locator("html").evaluate(OVERFLOW) == 0
         hostile = log.locator("th").get_by_text(HOSTILE, exact=True)
@@ -231,7 +232,6 @@ def test_the_log_of_a_hostile_client(browser: Any, served: Served, width: int, s
         log.get_by_role("link", name="Single calls").click()
         log.locator("#verdict").select_option("failed")
         assert 0 < log.locator(".call:visible").count() < log.locator(".call").count()
-        screenshot(page, name)
         page.get_by_label("Client").fill("partner")
         page.get_by_label("Client").press("Enter")
         log.get_by_text("Only calls with client partner.").wait_for()
