@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
@@ -20,7 +21,7 @@ from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.errors import ConfigurationError, InputError, SmoothGuardError
 from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.shared import resolve_model
-from smoothguard_guardrail.inspector.attack import AttackPlan, attack, render_attack, render_progress
+from smoothguard_guardrail.inspector.attack import AttackedRun, AttackPlan, attack, render_attack, render_progress
 from smoothguard_guardrail.inspector.export import render_page, run_record
 from smoothguard_guardrail.inspector.log_page import log_page
 from smoothguard_guardrail.inspector.medium_view import original_view
@@ -54,6 +55,8 @@ class Shown:
     """Of the vote that is shown."""
     sections: dict[str, Markup] = field(default_factory=dict)
     """By heading."""
+    stop: Event | None = None
+    """Ends the latest question, attack or map."""
 
 
 Update = tuple[str, Shown]
@@ -99,12 +102,22 @@ class Actions:
     def ask(self, shown: Shown, files: Sequence[str] | None, question: str, settings: PageSettings) -> Iterator[Update]:
         """Ask through the guard, and show every copy and answer as it comes."""
         config = settings.apply(self.config)
-        for run in _spaced(record(self.model, [_request(files, question)], config)):
+        shown, run = replace(shown, stop=Event()), GuardedRun(question=question, config=config)
+        for run in _spaced(record(self.model, [_request(files, question)], config, stop=shown.stop)):
             if run.result is None:
                 yield render_run(run), shown
+        if run.result is None:
+            html = render_run(replace(run, stopped=True), notice="Stopped: no more calls are made.")
+            yield html, _show(shown, ASKED, html, run=None, result=None, config=None)
+            return
         early = _early_calls(run, config, self.config)
         html = render_run(run, early_calls=early)
         yield html, _show(shown, ASKED, html, run=run, result=run.result, config=config)
+
+    def stop(self, shown: Shown) -> None:
+        """Stop what is under way: no further call or step starts, those under way cannot be taken back."""
+        if shown.stop is not None:
+            shown.stop.set()
 
     def vote_again(self, shown: Shown, settings: PageSettings) -> Iterator[Update]:
         """Vote again on the answers that are there, or say that the settings need a new run."""
@@ -153,9 +166,13 @@ class Actions:
             knows_guard=knows_guard,
             seed=config.seed,
         )
-        for found in _spaced(attack(model, config, plan)):
+        shown, found = replace(shown, stop=Event()), None
+        for found in _spaced(attack(model, config, plan, shown.stop)):
             if isinstance(found, AttackProgress):
                 yield render_progress(found), shown
+        if not isinstance(found, AttackedRun):
+            yield render_message("Stopped: the attack was not finished."), shown
+            return
         html = render_attack(found)
         yield html, _show(shown, ATTACKED, html)
 
@@ -171,11 +188,16 @@ class Actions:
         """Hide every window of the image, and show where that changes the answer."""
         config = settings.apply(self.config)
         request = [_request(files, question)]
-        for found in _spaced(map_patches(self.model, request, config, patch=patch, per_axis=int(per_axis))):
+        shown, found = replace(shown, stop=Event()), None
+        windows = map_patches(self.model, request, config, patch=patch, per_axis=int(per_axis), stop=shown.stop)
+        for found in _spaced(windows):
             if isinstance(found, GuardedRun):
                 done, total = sum(each is not None for each in found.outcomes), found.config.num_samples
                 yield render_macro("progress", text=f"{done} of {total} answers", done=done, total=total), shown
-        html = render_patches(found) if isinstance(found, PatchMap) else Markup("")
+        if not isinstance(found, PatchMap):
+            yield render_message("Stopped: a map needs every answer."), shown
+            return
+        html = render_patches(found)
         yield html, _show(shown, PATCHED, html)
 
     def read_log(
@@ -225,7 +247,8 @@ def _spaced(found: Iterator[Any]) -> Iterator[Any]:
         if time.monotonic() - shown_at >= _SECONDS_BETWEEN_UPDATES:
             yield latest
             shown_at = time.monotonic()
-    yield latest
+    if latest is not None:
+        yield latest
 
 
 def _early_calls(run: GuardedRun, config: SmoothGuardConfig, base: SmoothGuardConfig) -> int | None:
