@@ -52,19 +52,17 @@ def in_background(work: Callable[[Callable[[T], None]], None], stop: threading.E
         finally:
             found.put(None)
 
+    def wait() -> tuple[T] | Exception | None:
+        while not stopped.is_set():
+            with suppress(Empty):
+                return found.get(timeout=_SECONDS_BETWEEN_LOOKS)
+        return None
+
     threading.Thread(target=run, daemon=True).start()
     try:
-        while (reported := _next(found, stopped)) is not None:
+        while (reported := wait()) is not None:
             if isinstance(reported, Exception):
                 raise reported
             yield reported[0]
     finally:
         stopped.set()
-
-
-def _next(found: SimpleQueue[T | None], stopped: threading.Event) -> T | None:
-    """Wait for the next item; None at the end, or once the work was told to end."""
-    while not stopped.is_set():
-        with suppress(Empty):
-            return found.get(timeout=_SECONDS_BETWEEN_LOOKS)
-    return None

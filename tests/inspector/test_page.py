@@ -188,6 +188,11 @@ def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> 
         choose(page, 0)
         page.get_by_role("tab", name="Attack").click()
         page.get_by_role("button", name="Attack the reference model").click()
+        page.locator("#attacked progress").wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped: the attack was not finished.").wait_for()
+        page.locator("#stop:disabled").wait_for()
+        page.get_by_role("button", name="Attack the reference model").click()
         page.get_by_text("The attack succeeded").wait_for()
         assert page.get_by_text("The attack failed").count() == 1
         screenshot(page, "attack-dark")
