@@ -24,7 +24,7 @@ def inspect(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the noise repeatable.")] = None,
 ) -> None:
-    """Open a page that shows the copies, the answers and the vote of a guarded question.
+    """Serve a page that shows the copies, the answers and the vote of a guarded question.
 
     It listens on this machine only and contacts nothing but the model. Ctrl-C ends it. Needs the extra `ui`,
     and `log` for --safety-log.

@@ -280,6 +280,16 @@ def test_without_gradio_the_command_names_the_extra(scripted: None, monkeypatch:
     assert "gradio is missing: pip install 'smoothguard-guardrail[ui]'" in result.stderr
 
 
+def test_a_log_that_cannot_be_shown_is_named_at_the_start(
+    scripted: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    absent = CliRunner().invoke(app, ["inspect", "--safety-log", str(tmp_path / "none.jsonl")])
+    assert (absent.exit_code, "No such file" in absent.stderr) == (2, True)
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    without = CliRunner().invoke(app, ["inspect", "--safety-log", __file__])
+    assert (without.exit_code, "duckdb is missing: pip install" in without.stderr) == (2, True)
+
+
 def test_a_port_in_use_is_named(scripted: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = CliRunner().invoke(app, ["inspect", "--port", str(taken.getsockname()[1])])
