@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
+from smoothguard_guardrail._internal.times import parse_time
 from smoothguard_guardrail.attacks import AttackProgress
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
@@ -19,8 +21,9 @@ from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.errors import ConfigurationError, InputError, SmoothGuardError
 from smoothguard_guardrail.evaluation.input_media import read_image
 from smoothguard_guardrail.evaluation.shared import resolve_model
-from smoothguard_guardrail.inspector.attack import AttackPlan, attack, render_attack, render_progress
+from smoothguard_guardrail.inspector.attack import AttackedRun, AttackPlan, attack, render_attack, render_progress
 from smoothguard_guardrail.inspector.export import render_page, run_record
+from smoothguard_guardrail.inspector.log_page import log_page
 from smoothguard_guardrail.inspector.medium_view import original_view
 from smoothguard_guardrail.inspector.patches import PatchMap, map_patches, render_patches
 from smoothguard_guardrail.inspector.run import GuardedRun, record, replay
@@ -29,6 +32,7 @@ from smoothguard_guardrail.inspector.views import render_macro, render_message, 
 from smoothguard_guardrail.media import prepare
 from smoothguard_guardrail.media.files import request_from_files
 from smoothguard_guardrail.models import ChatTransformersMultimodal
+from smoothguard_guardrail.observability.safety_log.filters import LineFilter
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -51,6 +55,8 @@ class Shown:
     """Of the vote that is shown."""
     sections: dict[str, Markup] = field(default_factory=dict)
     """By heading."""
+    stop: Event | None = None
+    """Ends the latest question, attack or map."""
 
 
 Update = tuple[str, Shown]
@@ -64,13 +70,23 @@ class Actions:
         model: The model.
         name: Its name.
         config: The guard's configuration before anything is changed on the page.
+        logs: Safety logs that the page may show.
         folder: For exported files; None: the system's, for temporary files.
     """
 
-    def __init__(self, model: BaseChatModel, name: str, config: SmoothGuardConfig, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: BaseChatModel,
+        name: str,
+        config: SmoothGuardConfig,
+        *,
+        logs: Sequence[Path] = (),
+        folder: Path | None = None,
+    ) -> None:
         self.model = model
         self.name = name
         self.config = config
+        self.logs = tuple(logs)
         self._folder = folder
 
     def preview(self, shown: Shown, files: Sequence[str] | None) -> Iterator[Update]:
@@ -86,12 +102,22 @@ class Actions:
     def ask(self, shown: Shown, files: Sequence[str] | None, question: str, settings: PageSettings) -> Iterator[Update]:
         """Ask through the guard, and show every copy and answer as it comes."""
         config = settings.apply(self.config)
-        for run in _spaced(record(self.model, [_request(files, question)], config)):
+        shown, run = replace(shown, stop=Event()), GuardedRun(question=question, config=config)
+        for run in _spaced(record(self.model, [_request(files, question)], config, stop=shown.stop)):
             if run.result is None:
                 yield render_run(run), shown
+        if run.result is None:
+            html = render_run(replace(run, stopped=True), notice="Stopped: no more calls are made.")
+            yield html, _show(shown, ASKED, html, run=None, result=None, config=None)
+            return
         early = _early_calls(run, config, self.config)
         html = render_run(run, early_calls=early)
         yield html, _show(shown, ASKED, html, run=run, result=run.result, config=config)
+
+    def stop(self, shown: Shown) -> None:
+        """Stop what is under way: no further call or step starts, those under way cannot be taken back."""
+        if shown.stop is not None:
+            shown.stop.set()
 
     def vote_again(self, shown: Shown, settings: PageSettings) -> Iterator[Update]:
         """Vote again on the answers that are there, or say that the settings need a new run."""
@@ -140,9 +166,13 @@ class Actions:
             knows_guard=knows_guard,
             seed=config.seed,
         )
-        for found in _spaced(attack(model, config, plan)):
+        shown, found = replace(shown, stop=Event()), None
+        for found in _spaced(attack(model, config, plan, shown.stop)):
             if isinstance(found, AttackProgress):
                 yield render_progress(found), shown
+        if not isinstance(found, AttackedRun):
+            yield render_message("Stopped: the attack was not finished."), shown
+            return
         html = render_attack(found)
         yield html, _show(shown, ATTACKED, html)
 
@@ -158,12 +188,32 @@ class Actions:
         """Hide every window of the image, and show where that changes the answer."""
         config = settings.apply(self.config)
         request = [_request(files, question)]
-        for found in _spaced(map_patches(self.model, request, config, patch=patch, per_axis=int(per_axis))):
+        shown, found = replace(shown, stop=Event()), None
+        windows = map_patches(self.model, request, config, patch=patch, per_axis=int(per_axis), stop=shown.stop)
+        for found in _spaced(windows):
             if isinstance(found, GuardedRun):
                 done, total = sum(each is not None for each in found.outcomes), found.config.num_samples
                 yield render_macro("progress", text=f"{done} of {total} answers", done=done, total=total), shown
-        html = render_patches(found) if isinstance(found, PatchMap) else Markup("")
+        if not isinstance(found, PatchMap):
+            yield render_message("Stopped: a map needs every answer."), shown
+            return
+        html = render_patches(found)
         yield html, _show(shown, PATCHED, html)
+
+    def read_log(
+        self, shown: Shown, since: str, until: str, verdict: str | None, tag: str, client: str, call: str
+    ) -> Iterator[Update]:
+        """Show the safety logs' calls that these filters let pass; an empty one lets all pass."""
+        chosen = LineFilter(
+            since=parse_time("Since", since.strip() or None),
+            until=parse_time("Until", until.strip() or None),
+            verdict=verdict or None,
+            tag=tag.strip() or None,
+            client=client.strip() or None,
+            id=call.strip() or None,
+        )
+        html, _ = log_page(self.logs, chosen)
+        yield render_macro("log", page=escape(html)), shown
 
     def export(self, shown: Shown) -> list[str]:
         """Write what is on the screen as HTML, and the record as JSON; returns the paths."""
@@ -197,7 +247,8 @@ def _spaced(found: Iterator[Any]) -> Iterator[Any]:
         if time.monotonic() - shown_at >= _SECONDS_BETWEEN_UPDATES:
             yield latest
             shown_at = time.monotonic()
-    yield latest
+    if latest is not None:
+        yield latest
 
 
 def _early_calls(run: GuardedRun, config: SmoothGuardConfig, base: SmoothGuardConfig) -> int | None:

@@ -22,6 +22,8 @@ from smoothguard_guardrail.inspector.views import headline, render_macro
 from smoothguard_guardrail.models.reference.questions import normalise
 
 if TYPE_CHECKING:
+    import threading
+
     import torch
 
     from smoothguard_guardrail.attacks import Attack
@@ -69,16 +71,16 @@ class AttackedRun:
 
 
 def attack(
-    model: ChatTransformersMultimodal, config: SmoothGuardConfig, plan: AttackPlan
+    model: ChatTransformersMultimodal, config: SmoothGuardConfig, plan: AttackPlan, stop: threading.Event | None = None
 ) -> Iterator[AttackProgress | AttackedRun]:
-    """Attack an image; yields the progress of every step, and at last the outcome.
+    """Attack an image; yields the progress of every step, and at last the outcome, unless `stop` is set.
 
     Raises:
         InputError: The question or the target is missing.
     """
     if not plan.question.strip() or not plan.target.strip():
         raise InputError("an attack needs a question and the answer that the attacker wants")
-    return in_background(lambda report: _attack(model, config, plan, report))
+    return in_background(lambda report: _attack(model, config, plan, report), stop)
 
 
 def _attack(

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 T = TypeVar("T")
 
+_SECONDS_BETWEEN_LOOKS = 0.1
+
 
 class StoppedError(Exception):
-    """Nobody listens any more."""
+    """The work was told to end, or nobody listens any more."""
 
 
-def in_background(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
+def in_background(work: Callable[[Callable[[T], None]], None], stop: threading.Event | None = None) -> Iterator[T]:
     """Run work in a thread, and yield what it reports, as it comes.
 
-    If the caller stops iterating, the next report raises `StoppedError` in the thread, which ends the work.
+    Once `stop` is set, or the caller stops iterating, nothing more is yielded, and the next report raises
+    `StoppedError` in the thread, which ends the work.
 
     Args:
         work: Called with a function that reports one value.
+        stop: Set by anyone who wants the work to end; set at the end in any case.
 
     Raises:
         Exception: Whatever the work raises.
@@ -30,7 +35,7 @@ def in_background(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
         [1, 2]
     """
     found: SimpleQueue[tuple[T] | Exception | None] = SimpleQueue()
-    stopped = threading.Event()
+    stopped = stop or threading.Event()
 
     def report(value: T) -> None:
         if stopped.is_set():
@@ -47,9 +52,15 @@ def in_background(work: Callable[[Callable[[T], None]], None]) -> Iterator[T]:
         finally:
             found.put(None)
 
+    def wait() -> tuple[T] | Exception | None:
+        while not stopped.is_set():
+            with suppress(Empty):
+                return found.get(timeout=_SECONDS_BETWEEN_LOOKS)
+        return None
+
     threading.Thread(target=run, daemon=True).start()
     try:
-        while (reported := found.get()) is not None:
+        while (reported := wait()) is not None:
             if isinstance(reported, Exception):
                 raise reported
             yield reported[0]

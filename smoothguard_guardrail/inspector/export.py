@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from smoothguard_guardrail import __version__
-from smoothguard_guardrail.evaluation.report.page import template_environment
+from smoothguard_guardrail.evaluation.report.page import own_text, template_environment
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.config import SmoothGuardConfig
@@ -20,9 +17,9 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.result import GuardResult
 
 
-def page_style() -> str:
+def page_style() -> Markup:
     """Return the style of everything that `views` renders."""
-    return resources.files(__package__).joinpath("templates/inspector.css").read_text(encoding="utf-8")
+    return own_text("smoothguard_guardrail.evaluation.report", "palette.css") + own_text(__package__, "inspector.css")
 
 
 def run_record(model: str, run: GuardedRun, result: GuardResult, config: SmoothGuardConfig) -> dict[str, Any]:
@@ -54,7 +51,6 @@ def render_page(title: str, sections: Mapping[str, Markup], record: Mapping[str,
         sections: By heading, what `views` rendered.
         record: Plain JSON values, shown at the end.
     """
-    style = page_style()
     return (
         template_environment(__package__)
         .get_template("page.html.jinja")
@@ -62,8 +58,7 @@ def render_page(title: str, sections: Mapping[str, Markup], record: Mapping[str,
             title=title,
             sections=sections,
             record=json.dumps(record, indent=2, ensure_ascii=False),
-            style=Markup(style),  # noqa: S704 - the package's own file
-            style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+            style=page_style(),
             version=__version__,
         )
     )

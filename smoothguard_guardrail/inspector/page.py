@@ -12,24 +12,28 @@ from smoothguard_guardrail.inspector.actions import Actions, Shown, Update, fail
 from smoothguard_guardrail.inspector.settings import PageSettings
 from smoothguard_guardrail.inspector.views import render_macro, render_message
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
+from smoothguard_guardrail.observability.safety_log.filters import VERDICTS
 
 if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.demo import DemoPicture
 
+Action = Callable[..., Iterator[Update]]
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build_page(actions: Actions) -> Any:
     """Return the page for one model, a `gradio.Blocks`."""
     with gr.Blocks(title="SmoothGuard inspector", analytics_enabled=False, delete_cache=(600, 3600)) as page:
-        shown, start = gr.State(Shown()), gr.State(None)
+        shown, original = gr.State(Shown()), gr.State(None)
         gr.HTML(render_macro("header", model=actions.name), apply_default_css=False, elem_id="header")
         with gr.Row(equal_height=False):
             with gr.Column(scale=2, min_width=300, elem_id="inputs"):
                 gallery = _examples()
                 files = gr.File(label="Image, audio or PDF", file_count="multiple", height=120, elem_id="files")
                 question = gr.Textbox(label="Question", lines=1, max_lines=4, max_length=4000, elem_id="question")
-                ask = gr.Button("Ask", variant="primary", elem_id="ask")
+                with gr.Row():
+                    ask = gr.Button("Ask", variant="primary", scale=3, min_width=100, elem_id="ask")
+                    stop = gr.Button("Stop", interactive=False, min_width=80, elem_id="stop")
                 with gr.Column(elem_id="settings"):
                     settings = _settings(actions)
                     export = gr.Button("Export what is shown", size="sm", elem_id="export")
@@ -43,25 +47,38 @@ def build_page(actions: Actions) -> Any:
                     target, attack_inputs, attack, attacked = _attack_tab()
                 with gr.Tab("Hide a patch", id="patches"):
                     patch_inputs, hide, hidden = _patch_tab()
+                if actions.logs:
+                    with gr.Tab("Log", id="log") as tab:
+                        _log_tab(actions, tab, shown)
 
         asked = [shown, files, question, *settings]
-        run = _handler(lambda *given: actions.ask(*_read(given)))
-        for event in (ask.click, question.submit):
-            event(lambda: gr.Tabs(selected="ask"), None, tabs, **_HIDDEN).then(
-                run, asked, [answer, shown], scroll_to_output=True, **_HIDDEN
-            )
+
+        def start(triggers: list[Any], tab: str, action: Action, more: list[Any], html: Any) -> None:
+            """Let these events open the tab and run the action, and enable Stop until it ends."""
+
+            def run(*given: Any) -> Iterator[Update]:
+                return action(*_read(given[: len(asked)]), *given[len(asked) :])
+
+            begin = gr.on(triggers, lambda: (gr.Tabs(selected=tab), _enabled()), None, [tabs, stop], **_HIDDEN)
+            done = begin.then(_handler(run), [*asked, *more], [html, shown], scroll_to_output=True, **_HIDDEN)
+            done.then(lambda: _enabled(False), None, stop, **_HIDDEN)
+
+        start([ask.click, question.submit], "ask", actions.ask, [], answer)
+        start([attack.click], "attack", actions.attack, [original, target, *attack_inputs], attacked)
+        start([hide.click], "patches", actions.hide_patches, patch_inputs, hidden)
+        stop.click(actions.stop, shown, None, **_HIDDEN)
         again = _handler(lambda shown, *values: actions.vote_again(shown, PageSettings.read(values)))
         for setting in settings:
             setting.input(again, [shown, *settings], [answer, shown], trigger_mode="always_last", **_HIDDEN)
-        start_attack = _handler(lambda *given: actions.attack(*_read(given[:-5]), *given[-5:]))
-        attack.click(start_attack, [*asked, start, target, *attack_inputs], [attacked, shown], **_HIDDEN)
-        start_hiding = _handler(lambda *given: actions.hide_patches(*_read(given[:-2]), *given[-2:]))
-        hide.click(start_hiding, [*asked, *patch_inputs], [hidden, shown], **_HIDDEN)
-        gallery.select(_chosen, None, [files, question, target, start], **_HIDDEN)
-        gr.on([files.upload, files.clear], lambda: None, None, start, **_HIDDEN)
+        gallery.select(_chosen, None, [files, question, target, original], **_HIDDEN)
+        gr.on([files.upload, files.clear], lambda: None, None, original, **_HIDDEN)
         files.change(_handler(actions.preview), [shown, files], [answer, shown], **_HIDDEN)
         export.click(_exporter(actions), shown, exported, **_HIDDEN)
     return page
+
+
+def _enabled(enabled: bool = True) -> gr.Button:
+    return gr.Button(interactive=enabled)
 
 
 def _read(given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -70,7 +87,7 @@ def _read(given: tuple[Any, ...]) -> tuple[Any, ...]:
     return shown, files, question, PageSettings.read(values)
 
 
-def _handler(action: Callable[..., Iterator[Update]]) -> Callable[..., Iterator[tuple[Any, Any]]]:
+def _handler(action: Action) -> Callable[..., Iterator[tuple[Any, Any]]]:
     """Return an event handler that shows a failure instead of raising it."""
 
     def handle(*given: Any) -> Iterator[tuple[Any, Any]]:
@@ -175,3 +192,23 @@ def _patch_tab() -> tuple[list[Any], Any, Any]:
         elem_id="hidden",
     )
     return [patch, per_axis], button, found
+
+
+def _log_tab(actions: Actions, tab: Any, shown: Any) -> None:
+    """Build the tab of the safety logs, which are read whenever it is opened or a filter is set."""
+    with gr.Row():
+        since = gr.Textbox(label="Since", placeholder="24h", min_width=110)
+        until = gr.Textbox(label="Until", placeholder="2026-11-24", min_width=110)
+        verdicts = [("all", ""), *((each, each) for each in VERDICTS)]
+        verdict = gr.Dropdown(verdicts, value="", label="Verdict", min_width=110)
+        texts = [gr.Textbox(label=label, min_width=110) for label in ("Tag", "Client", "Id")]
+    button = gr.Button("Read the log again", size="sm")
+    found = gr.HTML(render_message("Reading the log."), apply_default_css=False, elem_id="log")
+    filters = [since, until, verdict, *texts]
+    gr.on(
+        [tab.select, button.click, verdict.input, *(each.submit for each in (since, until, *texts))],
+        _handler(actions.read_log),
+        [shown, *filters],
+        [found, shown],
+        **_HIDDEN,
+    )

@@ -20,6 +20,8 @@ from smoothguard_guardrail.media import prepare, resize
 from smoothguard_guardrail.perturbations import CoverWindows, covering_windows
 
 if TYPE_CHECKING:
+    import threading
+
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import Runnable
 
@@ -80,6 +82,7 @@ def map_patches(
     *,
     patch: float = 0.15,
     per_axis: int = 6,
+    stop: threading.Event | None = None,
 ) -> Iterator[GuardedRun | PatchMap]:
     """Cover every window of an image and ask about each; yields the run as it grows, and at last the map.
 
@@ -91,6 +94,7 @@ def map_patches(
         config: How media are decoded and answers grouped.
         patch: Sides of the largest patch, as a share of the image's sides, in (0, 1].
         per_axis: Windows along each axis.
+        stop: Set by anyone who wants the run to end; then there is no map.
 
     Raises:
         ConfigurationError: The request does not have exactly one image, or a number is out of range.
@@ -112,8 +116,12 @@ def map_patches(
         early_stop=None,
         vote={"min_agreement": 0.0, "min_successes": None, "on_abstain": "answer"},
     )
-    for run in record(model, messages, covered, components=GuardComponents(image_perturber=_NextWindows(windows))):
+    components = GuardComponents(image_perturber=_NextWindows(windows))
+    run = None
+    for run in record(model, messages, covered, components=components, stop=stop):
         yield run
+    if run is None or run.result is None:
+        return
     if isinstance(run.outcomes[0], Exception):
         raise run.outcomes[0]  # there is no answer to compare with
     yield PatchMap(image=resize(media[0].tensor, size), windows=tuple(windows), run=run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage
 
@@ -18,16 +18,18 @@ from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.errors import AbstainedError, ConfigurationError
 from smoothguard_guardrail.evaluation.replay import cached_components, vote_on
-from smoothguard_guardrail.inspector.background import in_background
+from smoothguard_guardrail.inspector.background import StoppedError, in_background
 from smoothguard_guardrail.inspector.medium_view import MediumView, copy_view, original_view
 from smoothguard_guardrail.media import DecodedMedium, prepare
 from smoothguard_guardrail.voting import answer_text
 
 if TYPE_CHECKING:
-    from langchain_core.runnables import Runnable
+    from langchain_core.runnables import Runnable, RunnableConfig
 
     from smoothguard_guardrail.config import SmoothGuardConfig
     from smoothguard_guardrail.result import GuardResult
+
+T = TypeVar("T")
 
 _REPLAYED = {"num_samples", "early_stop", "vote"}
 """Settings that change the vote and not what the model is asked."""
@@ -48,6 +50,8 @@ class GuardedRun:
     """Encoded bytes of all copies; None where the model takes tensors, which are not encoded."""
     result: GuardResult | None = None
     """None until the end."""
+    stopped: bool = False
+    """Whether it was stopped before the end: no more answers come."""
 
     @property
     def texts(self) -> tuple[str | None, ...]:
@@ -61,16 +65,19 @@ def record(
     config: SmoothGuardConfig,
     *,
     components: GuardComponents | None = None,
+    stop: threading.Event | None = None,
 ) -> Iterator[GuardedRun]:
     """Guard a request, and yield the run whenever something new is known about it; the last one has the result.
 
-    If the caller stops iterating, no further wave is asked.
+    Once `stop` is set, or the caller stops iterating, no further call starts, and no more runs are yielded; calls under
+    way cannot be taken back.
 
     Args:
         model: A chat model, or any Runnable from messages to a message or text.
         messages: The request.
         config: The guard's configuration; an abstention is recorded, not raised.
         components: Parts of the user's own.
+        stop: Set by anyone who wants the run to end.
 
     Raises:
         MediaError: If a medium cannot be guarded.
@@ -86,7 +93,8 @@ def record(
         'skipped'
     """
     config = config.override(record_samples=True)
-    return in_background(lambda report: _Recorder(model, messages, config, components, report).work())
+    stop = stop or threading.Event()
+    return in_background(lambda report: _Recorder(model, messages, config, components, report, stop).work(), stop)
 
 
 def replay(run: GuardedRun, config: SmoothGuardConfig) -> GuardResult:
@@ -118,6 +126,7 @@ class _Recorder:
         config: SmoothGuardConfig,
         components: GuardComponents | None,
         report: Callable[[GuardedRun], None],
+        stop: threading.Event,
     ) -> None:
         self._model_info = ModelInfo.find(model)
         self._guard = Guard(config, components=components, model_info=self._model_info)
@@ -127,6 +136,7 @@ class _Recorder:
         self._media: tuple[DecodedMedium, ...] = ()
         self._run = GuardedRun(question=_question(messages), config=config)
         self._report = report
+        self._stop = stop
 
     def work(self) -> None:
         """Guard the request."""
@@ -159,6 +169,15 @@ class _Recorder:
         pairs = zip(seen, self._media if len(seen) == len(self._media) else [None] * len(seen), strict=True)
         return tuple(copy_view(copy, original) for copy, original in pairs)
 
+    def check(self) -> None:
+        """Raise if no call may start any more.
+
+        Raises:
+            StoppedError: The run was stopped.
+        """
+        if self._stop.is_set():
+            raise StoppedError
+
     def arrived(self, index: int, outcome: Outcome) -> None:
         """Note the outcome of a sample; called from the threads that ask."""
         with self._lock:
@@ -177,6 +196,11 @@ class _WatchedRuns(SampleRuns):
     def __init__(self, recorder: _Recorder) -> None:
         super().__init__(None, traced=False)
         self._recorder = recorder
+
+    def call(self, index: int, function: Callable[[RunnableConfig], T]) -> T:
+        """Call a function with a sample's configuration, unless the run was stopped."""
+        self._recorder.check()
+        return super().call(index, function)
 
     def report(self, index: int, outcome: Any) -> None:
         """Pass an outcome on."""

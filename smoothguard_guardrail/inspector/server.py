@@ -18,7 +18,7 @@ from smoothguard_guardrail.inspector.export import page_style
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fastapi import FastAPI
     from langchain_core.language_models import BaseChatModel
@@ -112,7 +112,13 @@ def create_app(actions: Actions) -> FastAPI:
 
 
 def serve(
-    model: BaseChatModel, name: str, config: SmoothGuardConfig, *, port: int, on_start: Callable[[str], None]
+    model: BaseChatModel,
+    name: str,
+    config: SmoothGuardConfig,
+    *,
+    logs: Sequence[Path] = (),
+    port: int,
+    on_start: Callable[[str], None],
 ) -> None:
     """Serve the page until the process is interrupted. Uploads are kept in a folder that is deleted at the end.
 
@@ -120,6 +126,7 @@ def serve(
         model: The model.
         name: Its name.
         config: The guard's configuration before anything is changed on the page.
+        logs: Safety logs that the page may show.
         port: On loopback; 0: a free one.
         on_start: Called with the address.
 
@@ -133,7 +140,7 @@ def serve(
         raise ConfigurationError(f"port {port} cannot be used ({error.strerror}): choose another") from error
     with listener, tempfile.TemporaryDirectory(prefix="smoothguard-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        app = create_app(Actions(model, name, config, Path(folder)))
+        app = create_app(Actions(model, name, config, logs=logs, folder=Path(folder)))
         import uvicorn
 
         from smoothguard_guardrail.voting import default_embedder

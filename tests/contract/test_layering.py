@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "evaluation": PRODUCT | {"hosts", "models", "attacks"},
     "serving": PRODUCT | {"hosts", "observability"},
     "integrations": BASE,
-    "inspector": PRODUCT | {"models", "attacks", "evaluation"},
+    "inspector": PRODUCT | {"models", "attacks", "evaluation", "observability"},
     "cli": PRODUCT | {"hosts", "models", "attacks", "evaluation", "inspector", "observability", "serving"},
 }
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
+import gradio
 import pypdfium2
 import pytest
 
+from benchmarks.safety_log import log_lines
 from smoothguard_guardrail import InputError, SmoothGuardConfig
 from smoothguard_guardrail.inspector import views
 from smoothguard_guardrail.inspector.actions import Actions, Shown, failure_message
+from smoothguard_guardrail.inspector.page import build_page
 from smoothguard_guardrail.inspector.settings import PageSettings
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
 from smoothguard_guardrail.testing import ScriptedChatModel, WordEmbeddings
@@ -23,7 +28,7 @@ def _light_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_actions_ask_vote_again_and_export(tmp_path: Path) -> None:
     model = ScriptedChatModel(script=["It is red.", "It is red.", "I can't help with that.", "It is red."])
     config = SmoothGuardConfig(num_samples=4, seed=0, max_concurrency=1)
-    actions, settings = Actions(model, "scripted", config, tmp_path), PageSettings.of(config)
+    actions, settings = Actions(model, "scripted", config, folder=tmp_path), PageSettings.of(config)
     files = [str(DEMO_DIR / PICTURE.file)]
     ((html, _),) = actions.preview(Shown(), files)
     assert "data:image/" in html
@@ -77,3 +82,59 @@ def test_every_page_of_a_pdf_is_shown_beside_its_original(tmp_path: Path) -> Non
     assert shown.run is not None
     assert [len(views) for views in (shown.run.originals, *shown.run.copies)] == [2] * 4
     assert all(view.difference for copy in shown.run.copies for view in copy)
+
+
+def test_stop_shows_what_came_and_asks_no_more() -> None:
+    model = ScriptedChatModel(script=["It is red."], delay=0.2)
+    config = SmoothGuardConfig(num_samples=12, max_concurrency=1)
+    actions = Actions(model, "scripted", config)
+    updates = actions.ask(Shown(), [str(DEMO_DIR / PICTURE.file)], "What is it?", PageSettings.of(config))
+    html, shown = next(updates)
+    while "It is red." not in html:
+        html, shown = next(updates)
+    actions.stop(shown)
+    *_, (html, shown) = updates
+    assert ("Stopped: no more calls" in html, "It is red." in html, "no answer" in html) == (True, True, True)
+    assert shown.result is None
+    assert "asking …" not in html
+    asked = len(model.received)
+    time.sleep(0.5)
+    assert len(model.received) <= asked + 1 < 12
+
+
+def test_stop_before_the_first_answer_and_without_a_run() -> None:
+    config = SmoothGuardConfig(num_samples=4)
+    actions = Actions(ScriptedChatModel(script=["It is red."], delay=0.5), "scripted", config)
+    actions.stop(Shown())
+    updates = actions.hide_patches(
+        Shown(), [str(DEMO_DIR / PICTURE.file)], "What is it?", PageSettings.of(config), 0.5, 2
+    )
+    _, shown = next(updates)
+    actions.stop(shown)
+    *_, (html, shown) = updates
+    assert "Stopped: a map needs every answer." in html
+    assert shown.sections == {}
+
+
+@pytest.mark.parametrize("logs", [(), (Path("safety.jsonl"),)], ids=["no log", "a log"])
+async def test_only_with_a_log_there_is_a_tab_of_it(logs: tuple[Path, ...]) -> None:
+    actions = Actions(ScriptedChatModel(script=["A."]), "scripted", SmoothGuardConfig(), logs=logs)
+    page = build_page(actions)
+    tabs = [block.label for block in page.blocks.values() if isinstance(block, gradio.Tab)]
+    assert tabs == ["Ask", "Attack", "Hide a patch", *(["Log"] if logs else [])]
+
+
+def test_the_log_page_is_one_attribute_of_a_frame_that_may_touch_nothing(tmp_path: Path) -> None:
+    hostile = '"></iframe><script>alert(1)</script>'
+    lines = [json.loads(line) for line in log_lines(5)]
+    (tmp_path / "safety.jsonl").write_text("\n".join(json.dumps(line | {"tags": [hostile]}) for line in lines))
+    actions = Actions(
+        ScriptedChatModel(script=["A."]), "scripted", SmoothGuardConfig(), logs=[tmp_path / "safety.jsonl"]
+    )
+    ((html, _),) = actions.read_log(Shown(), "", "", "", "", "", "")
+    assert (html.count("<iframe"), html.count("</iframe"), html.count("<script")) == (1, 1, 0)
+    assert 'sandbox="allow-scripts"' in html
+    ((html, _),) = actions.read_log(Shown(), "", "", "failed", hostile, "", "")
+    assert "Only calls with verdict failed, tag" in html
+    with pytest.raises(InputError, match="Since must be a time"):
+        list(actions.read_log(Shown(), "soon", "", "", "", "", ""))

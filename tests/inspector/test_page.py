@@ -5,6 +5,8 @@ With `SMOOTHGUARD_SCREENSHOTS=docs/assets` it also renews the documentation's sc
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import socket
 import subprocess
@@ -16,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
+from benchmarks.safety_log import log_lines
 from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.serving.servers import get, post
@@ -58,11 +62,21 @@ class Served:
         return len(self.calls.read_text().splitlines()) if self.calls.exists() else 0
 
 
+def hostile_lines() -> Iterator[str]:
+    """Yield the lines of a safety log whose first client sends markup."""
+    for line in map(json.loads, log_lines(400)):
+        line["metadata"] |= {"client": HOSTILE if line["metadata"]["client"] == "shop" else "partner"}
+        line["tags"] = [f"</iframe>{HOSTILE}"]
+        yield json.dumps(line) + "\n"
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("inspector")
     (folder / "guard.json").write_text(CONFIG)
-    command = [sys.executable, "-c", LAUNCHER, "inspect", "--port", "0", "--config", str(folder / "guard.json")]
+    (folder / "safety.jsonl").write_text("".join(hostile_lines()))
+    files = ["--config", str(folder / "guard.json"), "--safety-log", str(folder / "safety.jsonl")]
+    command = [sys.executable, "-c", LAUNCHER, "inspect", "--port", "0", *files]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -126,7 +140,8 @@ def screenshot(page: Any, name: str) -> None:
     if folder := os.environ.get("SMOOTHGUARD_SCREENSHOTS"):
         page.mouse.move(0, 0)
         page.evaluate("window.scrollTo(0, 0)")
-        page.screenshot(path=str(Path(folder) / f"inspector-{name}.png"), full_page=name != "phone")
+        taken = Image.open(io.BytesIO(page.screenshot(full_page=name != "phone"))).convert("RGB")
+        taken.quantize(256, dither=Image.Dither.NONE).save(Path(folder) / f"inspector-{name}.png", optimize=True)
 
 
 needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
@@ -139,6 +154,8 @@ def test_ask_vote_again_and_export_by_keyboard(browser: Any, served: Served, tmp
     with visit(browser, served, width=1360) as page:
         page.get_by_role("button", name="Export what is shown").click()
         page.get_by_text("nothing to export yet").wait_for()
+        page.reload()
+        page.locator("#ask").wait_for()
         choose(page, 4)
         before = served.num_calls
         question_of(page).focus()
@@ -176,6 +193,11 @@ def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> 
         choose(page, 0)
         page.get_by_role("tab", name="Attack").click()
         page.get_by_role("button", name="Attack the reference model").click()
+        page.locator("#attacked progress").wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("Stopped: the attack was not finished.").wait_for()
+        page.locator("#stop:disabled").wait_for()
+        page.get_by_role("button", name="Attack the reference model").click()
         page.get_by_text("The attack succeeded").wait_for()
         assert page.get_by_text("The attack failed").count() == 1
         screenshot(page, "attack-dark")
@@ -200,6 +222,34 @@ def test_a_phone_shows_hostile_texts_as_texts(browser: Any, served: Served) -> N
         question_of(page).fill(HOSTILE)
         question_of(page).press("Enter")
         page.locator("#answer q", has_text=HOSTILE).first.wait_for()
+
+
+@needs_browser
+@pytest.mark.browser
+@pytest.mark.server
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1360, "light")])
+def test_the_log_of_a_hostile_client(browser: Any, served: Served, width: int, scheme: str) -> None:
+    with visit(browser, served, width=width, scheme=scheme) as page:
+        page.get_by_role("tab", name="Log").click()
+        log = page.frame_locator("#log iframe")
+        log.get_by_text("Guarded calls by verdict").first.wait_for()
+        if scheme == "light":
+            screenshot(page, "log")
+        assert is_dark(log.locator("html")) == (scheme == "dark")
+        assert log.locator("html").evaluate(OVERFLOW) == 0
+        hostile = log.locator("th").get_by_text(HOSTILE, exact=True)
+        assert hostile.count() == 1
+        assert page.locator("#log img").count() + log.locator("img").count() == 0
+        log.get_by_role("link", name="Single calls").click()
+        log.locator("#verdict").select_option("failed")
+        assert 0 < log.locator(".call:visible").count() < log.locator(".call").count()
+        page.get_by_label("Client").fill("partner")
+        page.get_by_label("Client").press("Enter")
+        log.get_by_text("Only calls with client partner.").wait_for()
+        assert hostile.count() == 0
+        page.get_by_label("Since").fill("soon")
+        page.get_by_label("Since").press("Enter")
+        page.get_by_text("Since must be a time").wait_for()
 
 
 @pytest.mark.server
@@ -234,6 +284,16 @@ def test_without_gradio_the_command_names_the_extra(scripted: None, monkeypatch:
     result = CliRunner().invoke(app, ["inspect", "--port", "0"])
     assert result.exit_code == 2
     assert "gradio is missing: pip install 'smoothguard-guardrail[ui]'" in result.stderr
+
+
+def test_a_log_that_cannot_be_shown_is_named_at_the_start(
+    scripted: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    absent = CliRunner().invoke(app, ["inspect", "--safety-log", str(tmp_path / "none.jsonl")])
+    assert (absent.exit_code, "No such file" in absent.stderr) == (2, True)
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    without = CliRunner().invoke(app, ["inspect", "--safety-log", __file__])
+    assert (without.exit_code, "duckdb is missing: pip install" in without.stderr) == (2, True)
 
 
 def test_a_port_in_use_is_named(scripted: None) -> None:

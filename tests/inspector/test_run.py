@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 import time
 
 import numpy as np
@@ -100,6 +101,18 @@ def test_nobody_watching_means_no_more_waves() -> None:
     asked = len(model.received)
     time.sleep(0.3)
     assert len(model.received) == asked < 16
+
+
+def test_a_stop_lets_no_further_call_start() -> None:
+    model, stop = ScriptedChatModel(script=ANSWERS, delay=0.05), threading.Event()
+    runs = record(model, question(), ALL.override(num_samples=16, max_concurrency=1), stop=stop)
+    while next(runs).outcomes[:1] in ((), (None,)):
+        pass
+    stop.set()
+    asked = len(model.received)
+    assert list(runs) == []
+    time.sleep(0.3)
+    assert len(model.received) <= asked + 1 < 16
 
 
 def test_background_work_passes_its_failure_on() -> None:

@@ -48,7 +48,10 @@ def demo(
     preset: Annotated[presets.Preset, typer.Option(help=presets.HELP)] = "reference",
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
 ) -> None:
-    """Show what the guard does, on the shipped model and images: offline and in under a minute."""
+    """Show what the guard does, on the shipped model and images: offline and in under a minute.
+
+    Example: smoothguard demo --save demo
+    """
     with exit_codes():
         loading.quiet_libraries()
         _run(save, presets.chosen_config("reference", preset, seed=seed, record_samples=True))

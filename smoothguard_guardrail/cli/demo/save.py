@@ -37,7 +37,7 @@ def save_page(
         summary: One line about them.
     """
     sections = {
-        f"{outcome.picture.name}: {outcome.picture.question}": _section(model, config, outcome) for outcome in found
+        f"{outcome.picture.question} ({outcome.picture.name})": _section(model, config, outcome) for outcome in found
     }
     record_of_demo = {"summary": summary, "config": config.model_dump(mode="json")}
     folder.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,10 @@ def pope(
     partial: Partial = False,
     as_json: Json = False,
 ) -> None:
-    """Score answers to POPE: accuracy, precision, recall, F1 and yes ratio by split."""
+    """Score answers to POPE: accuracy, precision, recall, F1 and yes ratio by split.
+
+    Example: smoothguard eval score pope --answers runs/pope/answers/guarded.jsonl --annotations coco
+    """
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.eval.view import print_scores
@@ -94,7 +97,10 @@ def llava_bench(
     partial: Partial = False,
     as_json: Json = False,
 ) -> None:
-    """Score reviews of answers to LLaVA-Bench: the relative score by category; failed reviews count in none."""
+    """Score reviews of answers to LLaVA-Bench: the relative score by category; failed reviews count in none.
+
+    Example: smoothguard eval score llava-bench --reviews reviews.jsonl --questions questions.jsonl
+    """
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.eval.view import print_scores
@@ -138,7 +144,10 @@ def mm_safetybench(
     partial: Partial = False,
     as_json: Json = False,
 ) -> None:
-    """Score answers to MM-SafetyBench: attack success rate by scenario; answers without a verdict count in none."""
+    """Score answers to MM-SafetyBench: attack success rate by scenario; answers without a verdict count in none.
+
+    Example: smoothguard eval score mm-safetybench --answers questions_with_answers --judge refusal
+    """
     with exit_codes():
         loading.quiet_libraries()
         from smoothguard_guardrail.cli.eval.view import print_scores
@@ -172,7 +181,10 @@ def compa_order(
     partial: Partial = False,
     as_json: Json = False,
 ) -> None:
-    """Score answers to CompA-order: accuracy by number of captions; answers that name no caption are wrong."""
+    """Score answers to CompA-order: accuracy by number of captions; answers that name no caption are wrong.
+
+    Example: smoothguard eval score compa-order --answers answers.jsonl --questions CompA_order_benchmark.csv
+    """
     with exit_codes():
         from smoothguard_guardrail.cli.eval.view import print_scores
         from smoothguard_guardrail.evaluation.datasets import answers as item_answers

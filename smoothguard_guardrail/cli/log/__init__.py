@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from smoothguard_guardrail._internal.times import TIME_HELP, parse_time
 from smoothguard_guardrail.cli.failures import exit_codes, printable
-from smoothguard_guardrail.errors import InputError, MissingDependencyError
+from smoothguard_guardrail.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from smoothguard_guardrail.observability.safety_log.filters import LineFilter
-
-_TIME_HELP = "`2026-11-24`, `2026-11-24T07:00` (UTC without an offset), or `30m`, `24h`, `7d` ago."
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def log(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Safety logs, also rotated and .gz files; - for stdin.")
     ],
-    since: Annotated[str | None, typer.Option(help=f"Only calls since then: {_TIME_HELP}")] = None,
+    since: Annotated[str | None, typer.Option(help=f"Only calls since then: {TIME_HELP}")] = None,
     until: Annotated[str | None, typer.Option(help="Only calls before then, written as for --since.")] = None,
     verdict: Annotated[
         Literal["passed", "abstained", "skipped", "failed"] | None, typer.Option(help="Only calls with this verdict.")
@@ -55,8 +50,8 @@ def log(
         from smoothguard_guardrail.observability.safety_log.filters import LineFilter
 
         chosen = LineFilter(
-            since=_parse_time("--since", since),
-            until=_parse_time("--until", until),
+            since=parse_time("--since", since),
+            until=parse_time("--until", until),
             verdict=verdict,
             tag=tag,
             client=client,
@@ -104,34 +99,12 @@ def _print_call(files: Sequence[Path], chosen: LineFilter) -> None:
 
 
 def _write_page(page: Path, files: Sequence[Path], chosen: LineFilter, *, low_agreement: float, limit: int) -> None:
-    for package in ("duckdb", "jinja2", "matplotlib"):
-        if find_spec(package) is None:
-            raise MissingDependencyError(package, "log")
     from smoothguard_guardrail._internal.files import write_atomic
-    from smoothguard_guardrail.cli.log.page import render_log
-    from smoothguard_guardrail.observability.safety_log.database import open_log
-    from smoothguard_guardrail.observability.safety_log.figures import find_figures
+    from smoothguard_guardrail.inspector.log_page import log_page
 
-    with open_log(files, chosen, low_agreement=low_agreement) as (connection, skipped):
-        figures = find_figures(connection, limit=limit)
-    write_atomic(page, render_log(figures, skipped, chosen))
-    typer.echo(f"{figures.total.calls:,} guarded calls: {page}")
-
-
-def _parse_time(option: str, text: str | None) -> datetime | None:
-    from datetime import UTC, datetime, timedelta
-
-    if text is None:
-        return None
-    try:
-        if match := re.fullmatch(r"(\d+)([smhdw])", text.strip()):
-            return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-        moment = datetime.fromisoformat(text.strip())
-    except (ValueError, OverflowError):
-        raise InputError(
-            f"{option} must be a time such as 2026-11-24, 2026-11-24T07:00, 30m, 24h or 7d, got {text!r}"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    html, num_calls = log_page(files, chosen, low_agreement=low_agreement, limit=limit)
+    write_atomic(page, html)
+    typer.echo(f"{num_calls:,} guarded calls: {page}")
 
 
 def _warn_about_rotated_files(files: Sequence[Path]) -> None:

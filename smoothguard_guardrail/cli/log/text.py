@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from smoothguard_guardrail._internal.times import duration_text, time_text
 from smoothguard_guardrail.cli.failures import printable
 
 if TYPE_CHECKING:
     from collections import Counter
-    from datetime import datetime, timedelta
 
     from smoothguard_guardrail.observability.safety_log.lines import VerdictLine
     from smoothguard_guardrail.observability.safety_log.reader import SkippedLines
@@ -21,17 +21,7 @@ def report_lines(summary: Summary, skipped: SkippedLines) -> list[str]:
     """Return the lines to print."""
     parts = (_overview, _rates, _suspicious, _repeated) if summary.calls else ()
     lines = [printable(line) for part in parts for line in part(summary)] or ["no guarded calls"]
-    return [*lines, *unread_lines(skipped)]
-
-
-def unread_lines(skipped: SkippedLines) -> list[str]:
-    """Return what to say about lines that could not be read."""
-    lines = []
-    if skipped.damaged:
-        lines.append(f"damaged lines skipped: {skipped.damaged}")
-    if skipped.other_version:
-        lines.append(f"lines of another schema version skipped: {skipped.other_version}")
-    return lines
+    return [*lines, *skipped.texts()]
 
 
 def _overview(summary: Summary) -> list[str]:
@@ -115,25 +105,3 @@ def _counted(counts: Counter[str]) -> str:
 
 def _number(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
-def time_text(moment: datetime | None) -> str:
-    """Return a time in UTC to the second."""
-    from datetime import UTC
-
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if moment else "?"
-
-
-def duration_text(step: timedelta) -> str:
-    """Return the length of a period.
-
-    Example:
-        >>> from datetime import timedelta
-        >>> duration_text(timedelta(hours=6))
-        '6 h'
-    """
-    minutes = round(step.total_seconds() / 60)
-    for size, name in ((24 * 60, "d"), (60, "h")):
-        if minutes % size == 0:
-            return f"{minutes // size} {name}"
-    return f"{minutes} min"

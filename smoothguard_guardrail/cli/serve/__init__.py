@@ -87,6 +87,8 @@ def serve(
 
     An OpenAI client gets the guard by changing its base URL to http://HOST:PORT/v1, an Anthropic client by changing it
     to http://HOST:PORT.
+
+    Example: smoothguard serve --model openai:gpt-4o --port 8000 --safety-log safety.jsonl
     """
     with exit_codes():
         loading.quiet_libraries()

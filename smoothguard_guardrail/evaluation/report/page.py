@@ -76,14 +76,17 @@ def render_html(report: Report) -> str:
     )
 
 
-def render_page(template: str, *, title: str, contents: Sequence[tuple[str, str]], **values: Any) -> str:
+def render_page(
+    template: str, *, title: str, contents: Sequence[tuple[str, str]], script: str | None = None, **values: Any
+) -> str:
     """Return a page with the look of the reports: one file, whose policy forbids the browser to load anything.
 
     Args:
         template: Extends `base.html.jinja`.
         title: Of the page.
         contents: Anchor and title of every section.
-        **values: What the template needs; `script` names a file of the package, the only one that may run.
+        script: Name of a template, the only script that may run.
+        **values: What the template needs.
 
     Raises:
         MissingDependencyError: The page has curves or maps, and matplotlib is not installed.
@@ -93,7 +96,14 @@ def render_page(template: str, *, title: str, contents: Sequence[tuple[str, str]
     return (
         template_environment(__package__)
         .get_template(template)
-        .render(title=title, contents=contents, version=__version__, **values)
+        .render(
+            title=title,
+            contents=contents,
+            version=__version__,
+            style=page_style(),
+            script=own_text(__package__, script) if script else None,
+            **values,
+        )
     )
 
 
@@ -121,24 +131,34 @@ def template_environment(package: str) -> Environment:
         "image_size": image_size,
         "interval": interval,
         "map_wordings": _map_wordings,
-        "own_file": _own_file,
-        "own_hash": _own_hash,
+        "source_hash": source_hash,
         "rate_parts": lambda cell: rate_parts(cell) if isinstance(cell, Rate) else None,
     }
     return made
 
 
-def _own_file(name: str) -> Markup:
-    """Return a style sheet or a script of the package, as it is."""
+def own_text(package: str, *names: str) -> Markup:
+    """Return style sheets or a script of a package's templates, as they are."""
     from markupsafe import Markup
 
-    text = resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
-    return Markup(text)  # noqa: S704 - the package's own file
+    folder = resources.files(package).joinpath("templates")
+    texts = (folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+    return Markup("").join(Markup(text) for text in texts)  # noqa: S704 - the package's own files
 
 
-def _own_hash(name: str) -> str:
-    """Return the source expression of a content security policy that allows this file."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(_own_file(name).encode()).digest()).decode()}'"
+def page_style() -> Markup:
+    """Return the style of the reports' pages."""
+    return own_text(__package__, "palette.css", "report.css")
+
+
+def source_hash(text: str) -> str:
+    """Return the source expression with which a content security policy allows a style or a script.
+
+    Example:
+        >>> source_hash("")
+        "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+    """
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _finalize(value: Any) -> Any:

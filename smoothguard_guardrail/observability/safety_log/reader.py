@@ -25,6 +25,11 @@ class SkippedLines:
     other_version: int = 0
     """Lines of another schema version."""
 
+    def texts(self) -> list[str]:
+        """Return what to tell readers about them, one line for each kind that there is."""
+        counts = {"damaged lines": self.damaged, "lines of another schema version": self.other_version}
+        return [f"{name} skipped: {count}" for name, count in counts.items() if count]
+
 
 def read_log(paths: Sequence[Path], skipped: SkippedLines) -> Iterator[Line]:
     """Yield the lines of files in order, and count the unreadable ones in `skipped`.

@@ -19,3 +19,15 @@ if (calls.length) {
   text.addEventListener("input", apply);
   apply();
 }
+
+// In the inspector's frame, a link to a place on this page would load the inspector into the frame instead.
+if (location.href === "about:srcdoc") {
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link) return;
+    event.preventDefault();
+    const place = document.getElementById(link.hash.slice(1));
+    place.scrollIntoView();
+    place.focus();
+  });
+}

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from smoothguard_guardrail.cli.log.text import duration_text, time_text, unread_lines
+from smoothguard_guardrail._internal.times import duration_text, time_text
+from smoothguard_guardrail.errors import MissingDependencyError
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table, days
 from smoothguard_guardrail.evaluation.report.page import render_page
 from smoothguard_guardrail.evaluation.statistics import Rate
-from smoothguard_guardrail.observability.safety_log.figures import ERRORS, PERIOD_SHARES, QUANTITIES, SHARES
+from smoothguard_guardrail.observability.safety_log.database import open_log
+from smoothguard_guardrail.observability.safety_log.figures import (
+    ERRORS,
+    PERIOD_SHARES,
+    QUANTITIES,
+    SHARES,
+    find_figures,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from smoothguard_guardrail.observability.safety_log.figures import Counts, Figures, Group, LoggedCall, Period
     from smoothguard_guardrail.observability.safety_log.filters import LineFilter
@@ -41,6 +51,38 @@ _TITLES: Final = {
 }
 
 
+def check_packages() -> None:
+    """Check that everything is installed that the page needs.
+
+    Raises:
+        MissingDependencyError: The extra `log` is not installed.
+    """
+    for package in ("duckdb", "jinja2", "matplotlib"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "log")
+
+
+def log_page(
+    files: Sequence[Path], chosen: LineFilter, *, low_agreement: float = 0.6, limit: int = 20
+) -> tuple[str, int]:
+    """Return the page of safety logs, and how many guarded calls it counts.
+
+    Args:
+        files: Safety logs, as `open_log` reads them.
+        chosen: Which lines count.
+        low_agreement: Agreement below which a call is suspicious.
+        limit: Number of single calls to show, the latest ones.
+
+    Raises:
+        MissingDependencyError: The extra `log` is not installed.
+        OSError: A file cannot be read.
+    """
+    check_packages()
+    with open_log(files, chosen, low_agreement=low_agreement) as (connection, skipped):
+        figures = find_figures(connection, limit=limit)
+    return render_log(figures, skipped, chosen), figures.total.calls
+
+
 def render_log(figures: Figures, skipped: SkippedLines, chosen: LineFilter) -> str:
     """Return the page; every value of the log is escaped, and the page loads nothing.
 
@@ -61,7 +103,7 @@ def render_log(figures: Figures, skipped: SkippedLines, chosen: LineFilter) -> s
         script="log.js",
         tiles=_tiles(figures),
         chosen=_chosen(figures.total, chosen),
-        unread=" ".join(f"{line[0].upper()}{line[1:]}." for line in unread_lines(skipped)),
+        unread=" ".join(f"{line[0].upper()}{line[1:]}." for line in skipped.texts()),
         sections=sections,
         calls=[_shown(call) for call in figures.calls],
         calls_note=_calls_note(figures, chosen),
