@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from smoothguard_guardrail.errors import MissingDependencyError
+from smoothguard_guardrail.errors import ConfigurationError, MissingDependencyError
 
 if TYPE_CHECKING:
 
@@ -18,8 +18,15 @@ if TYPE_CHECKING:
         """What this module uses of LiteLLM's class."""
 
         guardrail_name: str | None
+        run_in_parallel: bool
+        scan_raw_request: bool
 
         def __init__(self, **kwargs: Any) -> None: ...
+
+    class GuardrailEventHooks:
+        """What this module uses of LiteLLM's names for modes."""
+
+        pre_call: str
 
     class AsyncClient:
         """What this module uses of httpx's client."""
@@ -41,6 +48,7 @@ else:
         from litellm._version import version
         from litellm.exceptions import GuardrailRaisedException
         from litellm.integrations.custom_guardrail import CustomGuardrail
+        from litellm.types.guardrails import GuardrailEventHooks
     except ImportError as _error:
         raise MissingDependencyError(_error.name or "litellm", "litellm") from _error
 
@@ -66,6 +74,10 @@ class SmoothGuardrail(CustomGuardrail):
         unguarded_call_types: Call types of LiteLLM that may pass unguarded, such as `aembedding`.
         **kwargs: Those of LiteLLM's guardrails.
 
+    Raises:
+        ValueError: The mode is not `pre_call`, the only one in which the model gets what this class returns.
+        ConfigurationError: For the same reason, if `run_in_parallel` or `scan_raw_request` is set.
+
     Example:
         In LiteLLM's `config.yaml`:
 
@@ -87,7 +99,12 @@ class SmoothGuardrail(CustomGuardrail):
         unguarded_call_types: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        super().__init__(timeout=timeout, **kwargs)
+        super().__init__(timeout=timeout, supported_event_hooks=[GuardrailEventHooks.pre_call], **kwargs)
+        # Older versions of LiteLLM know neither.
+        if getattr(self, "run_in_parallel", False) or getattr(self, "scan_raw_request", False):
+            raise ConfigurationError(
+                "run_in_parallel and scan_raw_request must be false: with them the model gets the original media"
+            )
         headers = {"x-api-key": api_key} if api_key else {}
         self._url = api_base.rstrip("/").removesuffix(_PATH) + _PATH
         self._client = AsyncClient(headers=headers, timeout=timeout or 120.0, trust_env=False)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,7 +21,7 @@ from smoothguard_guardrail import SmoothGuardRunnable
 from smoothguard_guardrail.serving import ServerSettings, create_app
 from smoothguard_guardrail.testing import AsyncScriptedChatModel
 from tests.helpers import config_of
-from tests.integration.litellm_proxy import KEY, litellm_proxy
+from tests.integration.litellm_proxy import ENVIRONMENT, KEY, litellm_proxy
 from tests.integration.recording import Recorder, recording_server
 from tests.integration.replies import TEXT, scripted_answers
 from tests.media.corpus import CASES, PNG_URI, WAV64, Case, originals
@@ -211,3 +214,23 @@ def test_the_class_sees_what_litellm_does_not_show_to_its_api(proxy: Proxy) -> N
 def test_the_class_lets_listed_call_types_pass(proxy: Proxy) -> None:
     assert proxy.ask("lenient", "/v1/responses", input="Hi").status_code == 200
     assert proxy.ask("lenient", "/v1/messages", max_tokens=9, messages=[]).status_code == 400
+
+
+_IN_VAIN = """
+from smoothguard_guardrail.integrations.litellm import SmoothGuardrail
+modes = [{"event_hook": "during_call"}, {"event_hook": "post_call"}]
+for given in ({}, *modes, {"run_in_parallel": True}, {"scan_raw_request": True}):
+    try:
+        SmoothGuardrail(api_base="http://127.0.0.1:1", **{"event_hook": "pre_call"} | given)
+    except Exception as error:
+        print(type(error).__name__)
+    else:
+        print("accepted")
+"""
+
+
+def test_the_class_refuses_settings_with_which_litellm_would_send_the_originals() -> None:
+    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [str(ENVIRONMENT / "bin" / "python"), "-c", _IN_VAIN]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["accepted", *["ValueError"] * 2, *["ConfigurationError"] * 2]
