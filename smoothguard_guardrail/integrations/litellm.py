@@ -100,8 +100,7 @@ class SmoothGuardrail(CustomGuardrail):
         **kwargs: Any,
     ) -> None:
         super().__init__(timeout=timeout, supported_event_hooks=[GuardrailEventHooks.pre_call], **kwargs)
-        # Older versions of LiteLLM know neither.
-        if getattr(self, "run_in_parallel", False) or getattr(self, "scan_raw_request", False):
+        if self.run_in_parallel or self.scan_raw_request:
             raise ConfigurationError(
                 "run_in_parallel and scan_raw_request must be false: with them the model gets the original media"
             )
