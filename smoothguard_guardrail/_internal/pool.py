@@ -7,11 +7,16 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import lru_cache
+from threading import BoundedSemaphore
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 _NUM_THREADS = os.cpu_count() or 1
+
+SLOW_WORK = BoundedSemaphore(max(1, _NUM_THREADS // 2))
+"""Held by work that may take seconds, such as drawing a PDF, which waits for it outside of the pool: so much of it at
+once leaves cores to the requests that need little."""
 
 
 @lru_cache(maxsize=1)

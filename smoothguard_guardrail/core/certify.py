@@ -184,7 +184,9 @@ class Certifier:
 
     def _prepare(self) -> Effects[PreparedRequest]:
         sizing = ModelInput(config=self._config, model_info=self._model_info)
-        prepared: PreparedRequest = yield Compute(function=lambda: prepare(self._messages, self._config.media, sizing))
+        prepared: PreparedRequest = yield Compute(
+            function=lambda: prepare(self._messages, self._config.media, sizing), waits=True
+        )
         if not prepared.media or any(medium.kind != "image" for medium in prepared.media):
             found = ", ".join(sorted({medium.kind for medium in prepared.media})) or "no media"
             raise UnsupportedMediaError(f"a certificate is about images, the request has {found}", path="messages")

@@ -38,7 +38,7 @@ class Compute:
 
     function: Callable[[], Any]
     waits: bool = False
-    """Whether it may wait for a network; otherwise it runs in the pool for CPU work."""
+    """Whether it may wait, for a network or for `SLOW_WORK`; otherwise it runs in the pool for CPU work."""
 
 
 Effects = Generator[CallModel | Compute, Any, T]

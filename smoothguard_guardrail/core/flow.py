@@ -22,7 +22,7 @@ from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import ModelInput
 from smoothguard_guardrail.core.request_perturber import RequestPerturber
 from smoothguard_guardrail.errors import AbstainedError, QuorumError
-from smoothguard_guardrail.media import PreparedRequest, prepare
+from smoothguard_guardrail.media import PreparedRequest, SearchedRequest, decode_media, search
 from smoothguard_guardrail.perturbations import draw_seed
 from smoothguard_guardrail.result import GuardResult, Medium, PerturbedRequest, Sample
 from smoothguard_guardrail.voting import StoppingRule, answer_text
@@ -95,8 +95,10 @@ class Guard:
     def _prepare(self, messages: Sequence[BaseMessage], clock: _Clock) -> Effects[PreparedRequest]:
         media = self.config.media
         sizing = ModelInput(config=self.config, model_info=self._model_info)
+        searched: SearchedRequest = yield Compute(function=clock.timed("scan", lambda: search(messages, media.limits)))
         prepared: PreparedRequest = yield Compute(
-            function=clock.timed("scan", lambda: prepare(messages, media, sizing)), waits=media.remote.allow_urls
+            function=clock.timed("scan", lambda: decode_media(searched, media, sizing)),
+            waits=searched.may_take_long(media),
         )
         return prepared
 

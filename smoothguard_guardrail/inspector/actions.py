@@ -86,7 +86,7 @@ class Actions:
         self.model = model
         self.name = name
         self.config = config
-        self.logs = tuple(logs)
+        self.logs: tuple[Path, ...] = tuple(logs)
         self._folder = folder
 
     def preview(self, shown: Shown, files: Sequence[str] | None) -> Iterator[Update]:

@@ -59,7 +59,7 @@ class OwnPagesOnly:
         """Answer one request."""
         headers = {name: value.decode("latin-1") for name, value in scope.get("headers", ())}
         origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).hostname not in _NAMES:
+        if origin is not None and urlsplit(origin).netloc != headers.get(b"host"):
             await send({"type": "http.response.start", "status": 403, "headers": []})
             await send({"type": "http.response.body", "body": b"requests of other sites are refused"})
             return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
+from smoothguard_guardrail._internal.pool import SLOW_WORK
 from smoothguard_guardrail.errors import MediaError, MediaFetchError, MediaLimitError, UnsupportedMediaError
 from smoothguard_guardrail.media import audio, dialects, image, pdf, video
 from smoothguard_guardrail.media.containers import own_block, pdf_parts, video_parts
@@ -19,6 +21,7 @@ from smoothguard_guardrail.media.strings import (
     decode_data_uri,
     decoded_size,
     find_spans,
+    sniff_base64,
     split_data_uri,
 )
 from smoothguard_guardrail.result import Medium
@@ -82,6 +85,27 @@ def decode(
         raise UnguardedError(in_text, found) from error
 
 
+def may_take_long(found: Found, config: MediaConfig) -> bool:
+    """Return whether decoding a medium may wait or take seconds: it is to be fetched, a PDF, a video, or unknown."""
+    value = found.value
+    if found.form in ("object", "unknown", "file_id"):
+        return False
+    if found.form in ("url", "path"):
+        return True
+    if found.form == "bytes":
+        sniffed = sniff(value)
+    else:
+        text = value.decode("ascii") if found.form == "base64_bytes" else value
+        uri = split_data_uri(text)
+        sniffed = sniff_base64(text if uri is None else uri.payload)
+    return sniffed is None or sniffed.mime_type not in _quickly_decoded(config)
+
+
+def _quickly_decoded(config: MediaConfig) -> set[str]:
+    moving = video.ANIMATED if config.video.animated_images else set()
+    return (IMAGE_FORMATS.keys() | AUDIO_FORMATS.keys()) - CONTAINER_FORMATS.keys() - moving
+
+
 def _decode(
     found: Found, messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None
 ) -> tuple[DecodedMedium, ...]:
@@ -105,7 +129,8 @@ def _decode(
         )
         raise UnguardedError(unsupported, found, **facts)
     try:
-        return _decode_known(data, found, messages, config, sizing, facts)
+        with nullcontext() if sniffed.mime_type in _quickly_decoded(config) else SLOW_WORK:
+            return _decode_known(data, found, messages, config, sizing, facts)
     except UnsupportedMediaError as error:
         raise UnguardedError(error, found, **facts) from error
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smoothguard_guardrail.errors import InputError, MediaLimitError
 from smoothguard_guardrail.media import audio, image
-from smoothguard_guardrail.media.decode import UnguardedError, decode
+from smoothguard_guardrail.media.decode import UnguardedError, decode, may_take_long
 from smoothguard_guardrail.media.decoded_medium import DecodedMedium
 from smoothguard_guardrail.media.formats import Encoded
 from smoothguard_guardrail.media.pdf import PDF
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from langchain_core.messages import BaseMessage
 
-    from smoothguard_guardrail.config import MediaConfig
+    from smoothguard_guardrail.config import MediaConfig, MediaLimits
     from smoothguard_guardrail.media.found_medium import Found
     from smoothguard_guardrail.media.sizing import Sizing
     from smoothguard_guardrail.result import Medium
@@ -167,11 +167,51 @@ def _captioned(medium: DecodedMedium, payload: dict[str, Any]) -> RenderedMedium
     return [{"type": "text", "text": medium.caption}, block] if medium.caption else block
 
 
-def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None = None) -> PreparedRequest:
-    """Find, check and decode the media of a request; blocks while fetching and decoding.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedRequest:
+    """A request whose media are found."""
+
+    messages: tuple[BaseMessage, ...]
+    """Copies of the messages."""
+    found: tuple[Found, ...]
+
+    def may_take_long(self, config: MediaConfig) -> bool:
+        """Return whether decoding them may wait or take seconds; see `decode.may_take_long`."""
+        return any(may_take_long(found, config) for found in self.found)
+
+
+def search(messages: Sequence[BaseMessage], limits: MediaLimits) -> SearchedRequest:
+    """Find the media of a request.
 
     Args:
         messages: The request; it is only read.
+        limits: On their number.
+
+    Raises:
+        MediaLimitError: There are too many.
+        UnsupportedMediaError: A message is nested too deeply.
+    """
+    copies = tuple(Rewriter(share_objects=True).apply(messages))
+    found = tuple(scan(copies))
+    if len(found) > limits.max_count:
+        reason = f"the request holds {len(found)} media; at most {limits.max_count} are allowed"
+        raise MediaLimitError(reason, path=found[limits.max_count].path)
+    return SearchedRequest(messages=copies, found=found)
+
+
+def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing | None = None) -> PreparedRequest:
+    """Find, check and decode the media of a request; blocks while fetching and decoding.
+
+    See `search` and `decode_media` for the arguments and errors.
+    """
+    return decode_media(search(messages, config.limits), config, sizing)
+
+
+def decode_media(request: SearchedRequest, config: MediaConfig, sizing: Sizing | None = None) -> PreparedRequest:
+    """Check and decode the media of a request; blocks while fetching and decoding.
+
+    Args:
+        request: The request.
         config: Which references are fetched, what happens to those that are not and to what the guard cannot perturb
             (file ids, other formats, unknown blocks), and limits, which are errors under every policy.
         sizing: The size and rate at which the media are wanted; None: their own.
@@ -182,20 +222,15 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
         MediaLimitError: A limit is exceeded.
         MediaError: A medium is damaged.
     """
-    limits, on_unsupported = config.limits, config.on_unsupported
-    copies = tuple(Rewriter(share_objects=True).apply(messages))
-    every = scan(copies)
-    if len(every) > limits.max_count:
-        reason = f"the request holds {len(every)} media; at most {limits.max_count} are allowed"
-        raise MediaLimitError(reason, path=every[limits.max_count].path)
+    on_unsupported = config.on_unsupported
     media: list[DecodedMedium] = []
     records: list[Medium] = []
     dropped: list[Found] = []
     budget = _Budget(config)
-    for found in every:
+    for found in request.found:
         start = time.monotonic()
         try:
-            parts = decode(found, copies, config, sizing)
+            parts = decode(found, request.messages, config, sizing)
         except UnguardedError as unguarded:
             if on_unsupported == "error":
                 raise unguarded.with_advice() from unguarded.__cause__
@@ -208,4 +243,6 @@ def prepare(messages: Sequence[BaseMessage], config: MediaConfig, sizing: Sizing
                 budget.spend(part)
                 media.append(part)
                 records.append(part.record)
-    return PreparedRequest(media=tuple(media), records=tuple(records), messages=copies, dropped=tuple(dropped))
+    return PreparedRequest(
+        media=tuple(media), records=tuple(records), messages=request.messages, dropped=tuple(dropped)
+    )

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from langchain_core.messages import BaseMessage
 
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+
 
 class SafeJSONResponse(JSONResponse):
     """A JSON response that cannot fail: see `readable`."""
@@ -19,8 +21,9 @@ class SafeJSONResponse(JSONResponse):
 
 
 def json_text(data: Any) -> str:
-    """Return data as JSON in valid Unicode."""
-    return json.dumps(readable(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+    """Return data as JSON in valid Unicode, and in one line also for readers that split at Unicode's line ends."""
+    text = json.dumps(readable(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+    return text.translate(_LINE_ENDS)
 
 
 def readable(data: Any) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
+from base64 import b64encode
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,11 +22,14 @@ from smoothguard_guardrail import (
     MediaError,
     QuorumError,
 )
+from smoothguard_guardrail._internal.pool import SLOW_WORK
 from smoothguard_guardrail.core.effects import CallModel, adrive, drive
 from smoothguard_guardrail.core.flow import Guard
 from smoothguard_guardrail.media import scan
 from smoothguard_guardrail.result import Stance
-from tests.helpers import components_of, config_of, image_block, pixels, png, question
+from smoothguard_guardrail.testing import ScriptedChatModel
+from tests.helpers import components_of, config_of, guarded, image_block, pixels, png, question
+from tests.media.corpus import pdf_bomb
 
 Script = Sequence[Any] | Callable[[int], Any]
 
@@ -423,3 +428,17 @@ def test_the_order_of_the_answers_does_not_matter_to_who_wins() -> None:
     for seed in range(5):
         shuffled = random.Random(seed).sample(script, len(script))
         assert ask(shuffled, early_stop=None)[0].answer.content == "cat"
+
+
+async def test_files_that_take_long_leave_the_pool_to_other_requests() -> None:
+    bomb = {"type": "file", "base64": b64encode(pdf_bomb("forms")).decode(), "mime_type": "application/pdf"}
+    guard = guarded(ScriptedChatModel(script=["A cat."]), media={"pdf": {"timeout": 3}})
+    slow = [asyncio.create_task(guard.ainvoke(question(bomb))) for _ in range(os.cpu_count() or 1)]
+    while SLOW_WORK.acquire(blocking=False):  # until it is held by the first of them
+        SLOW_WORK.release()
+        await asyncio.sleep(0.01)
+    assert (await guard.ainvoke(question())).text == "A cat."
+    assert not any(task.done() for task in slow)
+    for task in slow:
+        task.cancel()
+    await asyncio.gather(*slow, return_exceptions=True)
