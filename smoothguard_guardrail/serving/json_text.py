@@ -52,12 +52,20 @@ def readable_text(text: str) -> str:
     return text
 
 
-def make_readable(data: Any) -> Any:
-    """Replace lone surrogates in parsed JSON, in place and however deep it is nested; return it."""
+def make_readable(data: Any, max_containers: int) -> Any:
+    """Replace lone surrogates in parsed JSON, in place and however deep it is nested; return it.
+
+    Raises:
+        OverflowError: It holds more objects and arrays.
+    """
     whole = [data]
     waiting: list[Any] = [whole]
+    remaining = max_containers + 1
     while waiting:
         container = waiting.pop()
+        remaining -= 1
+        if remaining < 0:
+            raise OverflowError
         if isinstance(container, dict):
             for key in [key for key in container if readable_text(key) != key]:
                 container[readable_text(key)] = container.pop(key)

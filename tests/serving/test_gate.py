@@ -67,6 +67,16 @@ def test_key_opens_every_route_and_nothing_else_does(serve: Serve, model: AsyncS
         assert get(url + path).status_code in (200, 503)
 
 
+def test_too_many_parts_are_a_413(serve: Serve, model: AsyncScriptedChatModel) -> None:
+    parts = [{"type": "text", "text": "x"}] * 50_000
+    url = serve()
+    for path in ("/v1/chat/completions", "/v1/messages", "/v1/responses", "/guards/scripted/invoke"):
+        told = post(url + path, json=HELLO | {"messages": [{"role": "user", "content": parts}]})
+        assert told.status_code == 413
+        assert "send fewer parts" in told.text
+    assert not model.received
+
+
 def test_body_over_the_limit_is_a_413(serve: Serve, model: AsyncScriptedChatModel) -> None:
     url = serve(max_body_bytes=2000)
     big = HELLO | {"user": "x" * 2000}
