@@ -8,7 +8,7 @@ from benchmarks.doors.__main__ import holds, run, table
 from benchmarks.doors.files import File, files
 from benchmarks.doors.shapes import DOORS, Door
 
-GUARDED = ("png", "m4a", "pdf", "mp4")
+GUARDED = ("png", "pdf", "mp4")
 REFUSED = ("svg", "unknown")
 
 

@@ -457,11 +457,11 @@ async def test_the_event_loop_runs_on_during_every_stage(monkeypatch: pytest.Mon
 
     import smoothguard_guardrail.core.flow as guard_module
 
-    prepare = guard_module.prepare
+    decode_media = guard_module.decode_media
 
-    def slow_prepare(*args: Any, **kwargs: Any) -> Any:
+    def slow_decode(*args: Any, **kwargs: Any) -> Any:
         until_the_loop_ran("scan")
-        return prepare(*args, **kwargs)
+        return decode_media(*args, **kwargs)
 
     def perturb(batch: Any, *, generator: Any) -> Any:
         until_the_loop_ran("perturb")
@@ -482,7 +482,7 @@ async def test_the_event_loop_runs_on_during_every_stage(monkeypatch: pytest.Mon
         until_the_loop_ran("model")
         return next(animals)
 
-    monkeypatch.setattr(guard_module, "prepare", slow_prepare)
+    monkeypatch.setattr(guard_module, "decode_media", slow_decode)
 
     def group(texts: Any, embed: Any) -> list[int]:
         until_the_loop_ran("group")

@@ -192,11 +192,16 @@ def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> 
     with visit(browser, served, width=1360, scheme="dark") as page:
         choose(page, 0)
         page.get_by_role("tab", name="Attack").click()
+        steps = page.get_by_label("number input for Steps")
+        steps.fill("300")  # long enough to be stopped
+        steps.press("Tab")
         page.get_by_role("button", name="Attack the reference model").click()
         page.locator("#attacked progress").wait_for()
         page.get_by_role("button", name="Stop").click()
         page.get_by_text("Stopped: the attack was not finished.").wait_for()
         page.locator("#stop:disabled").wait_for()
+        steps.fill("60")
+        steps.press("Tab")
         page.get_by_role("button", name="Attack the reference model").click()
         page.get_by_text("The attack succeeded").wait_for()
         assert page.get_by_text("The attack failed").count() == 1
