@@ -25,7 +25,7 @@ _FFT, _FRAMES, _HEIGHT, _DECIBELS = 512, 320, 128, 80.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediumView:
-    """A medium to show; all images and sounds are data URIs, which nothing has to be fetched for."""
+    """A medium to show; all images and sounds are data URIs, so nothing is fetched."""
 
     image: str
     """The image, or the spectrogram of audio."""

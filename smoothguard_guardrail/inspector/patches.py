@@ -94,7 +94,7 @@ def map_patches(
         config: How media are decoded and answers grouped.
         patch: Sides of the largest patch, as a share of the image's sides, in (0, 1].
         per_axis: Windows along each axis.
-        stop: Set by anyone who wants the run to end; then there is no map.
+        stop: Set by anyone who wants the run to end; the map is then left out.
 
     Raises:
         ConfigurationError: The request does not have exactly one image, or a number is out of range.

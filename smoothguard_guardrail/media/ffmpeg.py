@@ -98,7 +98,7 @@ def audio_blocks(streams: Streams, path: str) -> tuple[int, int, Iterator[NDArra
     Rate and channels are those of the first decoded block, whatever the header says.
 
     Raises:
-        MediaError: There is no sound in it, or its rate or channels change on the way.
+        MediaError: It has no sound, or its rate or channels change on the way.
     """
     frames = _decoded(streams)
     first = next(frames, None)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fastapi.responses import Response, StreamingResponse
 from langchain_core.runnables import RunnableConfig
 
 from smoothguard_guardrail._langchain.sample_calls import unwrap
 from smoothguard_guardrail.errors import AbstainedError
 from smoothguard_guardrail.serving.clients import call_metadata
 from smoothguard_guardrail.serving.errors import ABSTAINED, ApiError, UpstreamError, is_model_error
+from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 from smoothguard_guardrail.serving.model_arguments import model_arguments
 from smoothguard_guardrail.serving.public_record import public_record, verdict_headers
 
@@ -38,6 +40,15 @@ class GuardedAnswer:
     def is_refusal(self) -> bool:
         """Whether the guard's refusal replaces the model's answer."""
         return self.result.verdict == "abstained" and self.result.action == "refused"
+
+    def as_json(self, body: Mapping[str, Any]) -> Response:
+        """Return the HTTP response with a door's body."""
+        return SafeJSONResponse(body, headers=self.headers)
+
+    def as_stream(self, events: Iterable[str]) -> Response:
+        """Return the HTTP response with a door's server-sent events."""
+        headers = self.headers | {"cache-control": "no-store"}
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
 async def guarded_answer(

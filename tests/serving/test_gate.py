@@ -6,7 +6,6 @@ import base64
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -282,15 +281,14 @@ def test_a_medium_beside_the_messages_is_refused_without_being_drawn(serve: Serv
     asks = {"input": "Hi"} if path == "/v1/responses" else {"messages": [{"role": "user", "content": "Hi"}]}
     asks |= {"max_tokens": 9} if path == "/v1/messages" else {}
     body = {"model": "scripted", "metadata": {"a": drawn_for_days}} | asks
-    start, num_others = time.monotonic(), 0
+    num_others = 0
     with ThreadPoolExecutor() as pool:
-        refused = pool.submit(post, f"{url}{path}", json=body)
+        refused = pool.submit(httpx.post, f"{url}{path}", json=body, timeout=10)  # to draw it takes longer
         while not refused.done():
             assert get(f"{url}/healthz").status_code == 200
             num_others += 1
     assert refused.result().status_code == 400
     assert "metadata must hold no medium" in refused.result().text
-    assert time.monotonic() - start < 10
     assert num_others > 2, "the server answers others meanwhile"
 
 

@@ -13,7 +13,7 @@ from smoothguard_guardrail.serving.json_text import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smoothguard_guardrail.result import GuardResult
+    from smoothguard_guardrail.serving.guarded_answer import GuardedAnswer
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
 
@@ -23,11 +23,7 @@ class MessageResponse:
     """One guarded answer in Anthropic's format."""
 
     model: str
-    result: GuardResult
-    record: dict[str, Any]
-    """What clients may know of the guarded call."""
-    is_refusal: bool
-    """Whether the guard's refusal replaces the model's answer."""
+    answer: GuardedAnswer
     id: str = field(default_factory=lambda: f"msg_{uuid4().hex}")
 
     def message(self) -> dict[str, Any]:
@@ -46,10 +42,16 @@ class MessageResponse:
         yield _event("message_stop")
 
     def _head(self) -> dict[str, Any]:
-        return {"id": self.id, "type": "message", "role": "assistant", "model": self.model, "smoothguard": self.record}
+        return {
+            "id": self.id,
+            "type": "message",
+            "role": "assistant",
+            "model": self.model,
+            "smoothguard": self.answer.record,
+        }
 
     def _content(self) -> list[dict[str, Any]]:
-        answer = self.result.answer
+        answer = self.answer.result.answer
         text = str(answer.text) or refusal_of(answer)
         blocks: list[dict[str, Any]] = [{"type": "text", "text": text}] if text else []
         for call in tool_calls(answer):
@@ -58,20 +60,24 @@ class MessageResponse:
 
     def _end(self) -> dict[str, Any]:
         """Return why the answer ended."""
-        answer = self.result.answer
+        answer = self.answer.result.answer
         reason = _STOP_REASONS[finish_reason(answer)]
         details = sequence = None
-        if self.is_refusal or (refusal_of(answer) and not answer.text):
+        if self.answer.is_refusal or (refusal_of(answer) and not answer.text):
             reason = "refusal"
         if reason == "refusal":
-            details = {"type": "refusal", "category": None, "explanation": ABSTAINED if self.is_refusal else None}
+            details = {
+                "type": "refusal",
+                "category": None,
+                "explanation": ABSTAINED if self.answer.is_refusal else None,
+            }
         if reason == "end_turn" and answer.response_metadata.get("stop_reason") == "stop_sequence":
             reason, sequence = "stop_sequence", answer.response_metadata.get("stop_sequence")
         return {"stop_reason": reason, "stop_sequence": sequence, "stop_details": details}
 
     def _usage(self) -> dict[str, int]:
         """Return the tokens of all samples; 0 where the model does not report them, since clients need a number."""
-        usage = self.result.usage
+        usage = self.answer.result.usage
         return {name: usage[name] if usage else 0 for name in ("input_tokens", "output_tokens")}
 
 

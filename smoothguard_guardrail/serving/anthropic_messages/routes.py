@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.anthropic_messages.errors import PATH
@@ -16,7 +16,6 @@ from smoothguard_guardrail.serving.anthropic_messages.request import parse_reque
 from smoothguard_guardrail.serving.anthropic_messages.response import MessageResponse
 from smoothguard_guardrail.serving.errors import ApiError
 from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
-from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 from smoothguard_guardrail.serving.read_json import read_json
 
 if TYPE_CHECKING:
@@ -51,13 +50,8 @@ def messages_router(
             settings=settings,
             callbacks=callbacks,
         )
-        response = MessageResponse(
-            model=asked.model, result=answer.result, record=answer.record, is_refusal=answer.is_refusal
-        )
-        if not asked.stream:
-            return SafeJSONResponse(response.message(), headers=answer.headers)
-        headers = answer.headers | {"cache-control": "no-store"}
-        return StreamingResponse(response.events(), media_type="text/event-stream", headers=headers)
+        response = MessageResponse(model=asked.model, answer=answer)
+        return answer.as_stream(response.events()) if asked.stream else answer.as_json(response.message())
 
     @router.post("/count_tokens")
     async def count_tokens() -> Response:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from langchain_core.messages.ai import UsageMetadata
 
-    from smoothguard_guardrail.result import GuardResult
+    from smoothguard_guardrail.serving.guarded_answer import GuardedAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +31,7 @@ class ChatResponse:
     """One guarded answer in OpenAI's format."""
 
     model: str
-    result: GuardResult
-    record: dict[str, Any]
-    """What clients may know of the guarded call."""
-    is_refusal: bool
-    """Whether the guard's refusal replaces the model's answer."""
+    answer: GuardedAnswer
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -48,7 +44,7 @@ class ChatResponse:
             "finish_reason": self._finish_reason(),
         }
         body = {**self._head("chat.completion"), "choices": [choice]}
-        return {**body, "usage": self._usage(), "smoothguard": self.record}
+        return {**body, "usage": self._usage(), "smoothguard": self.answer.record}
 
     def chunks(self, *, include_usage: bool) -> Iterator[str]:
         """Yield `chat.completion.chunk` server-sent events; the record is on the last chunk with a choice."""
@@ -59,7 +55,7 @@ class ChatResponse:
             yield self._chunk({"audio": {"id": audio["id"], name: audio[name]}})
         if calls:
             yield self._chunk({"tool_calls": [{"index": index, **call} for index, call in enumerate(calls)]})
-        yield self._chunk({}, finish_reason=self._finish_reason(), smoothguard=self.record)
+        yield self._chunk({}, finish_reason=self._finish_reason(), smoothguard=self.answer.record)
         if include_usage:
             yield _event({**self._head("chat.completion.chunk"), "choices": [], "usage": self._usage()})
         yield "data: [DONE]\n\n"
@@ -74,21 +70,21 @@ class ChatResponse:
             "object": kind,
             "created": self.created,
             "model": self.model,
-            "system_fingerprint": fingerprint_of(self.record),
+            "system_fingerprint": fingerprint_of(self.answer.record),
         }
 
     def _content(self) -> dict[str, Any]:
-        answer = self.result.answer
+        answer = self.answer.result.answer
         calls, refusal, audio, text = _calls(answer), refusal_of(answer), audio_of(answer), str(answer.text)
         content = text if text or not (calls or refusal or audio) else None
         others = {"audio": audio, "tool_calls": calls}
         return {"content": content, "refusal": refusal} | {name: value for name, value in others.items() if value}
 
     def _finish_reason(self) -> str:
-        return "content_filter" if self.is_refusal else finish_reason(self.result.answer)
+        return "content_filter" if self.answer.is_refusal else finish_reason(self.answer.result.answer)
 
     def _usage(self) -> dict[str, int] | None:
-        usage: UsageMetadata | None = self.result.usage
+        usage: UsageMetadata | None = self.answer.result.usage
         if usage is None:
             return None
         return {

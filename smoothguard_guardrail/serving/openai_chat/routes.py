@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
-from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 from smoothguard_guardrail.serving.openai_chat.messages import request_messages
 from smoothguard_guardrail.serving.openai_chat.request import parse_request
 from smoothguard_guardrail.serving.openai_chat.response import ChatResponse
@@ -49,15 +48,10 @@ def chat_router(
             settings=settings,
             callbacks=callbacks,
         )
-        response = ChatResponse(
-            model=chat_request.model, result=answer.result, record=answer.record, is_refusal=answer.is_refusal
-        )
+        response = ChatResponse(model=chat_request.model, answer=answer)
         if not chat_request.stream:
-            return SafeJSONResponse(response.completion(), headers=answer.headers)
+            return answer.as_json(response.completion())
         include_usage = bool(chat_request.stream_options and chat_request.stream_options.include_usage)
-        chunks = response.chunks(include_usage=include_usage)
-        return StreamingResponse(
-            chunks, media_type="text/event-stream", headers=answer.headers | {"cache-control": "no-store"}
-        )
+        return answer.as_stream(response.chunks(include_usage=include_usage))
 
     return router

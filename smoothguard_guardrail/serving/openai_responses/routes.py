@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response as HttpResponse
-from fastapi.responses import StreamingResponse
 
 from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
 from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
-from smoothguard_guardrail.serving.json_text import SafeJSONResponse, json_text
+from smoothguard_guardrail.serving.json_text import json_text
 from smoothguard_guardrail.serving.openai_chat.messages import request_messages
 from smoothguard_guardrail.serving.openai_responses.request import in_terms_of_responses, parse_responses_request
 from smoothguard_guardrail.serving.openai_responses.response import Response, stream_events
@@ -52,13 +51,7 @@ def responses_router(
                 callbacks=callbacks,
             )
         response = Response(request=asked, answer=answer)
-        if not asked.chat.stream:
-            return SafeJSONResponse(response.body(), headers=answer.headers)
-        return StreamingResponse(
-            _server_sent(response),
-            media_type="text/event-stream",
-            headers=answer.headers | {"cache-control": "no-store"},
-        )
+        return answer.as_stream(_server_sent(response)) if asked.chat.stream else answer.as_json(response.body())
 
     return router
 
