@@ -24,6 +24,7 @@ from smoothguard_guardrail.serving.litellm_guardrail.routes import guardrail_rou
 from smoothguard_guardrail.serving.models import models_router
 from smoothguard_guardrail.serving.openai_chat.routes import chat_router
 from smoothguard_guardrail.serving.openai_responses.routes import responses_router
+from smoothguard_guardrail.serving.served_guard import ServedGuard
 from smoothguard_guardrail.serving.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -86,12 +87,14 @@ def create_app(
     app.state.ready = None
     convert_framework_errors(app)
     app.add_middleware(Gate, settings=settings, metrics=metrics)
-    app.include_router(models_router(guards))
-    app.include_router(chat_router(guards, settings=settings, callbacks=handlers))
-    app.include_router(responses_router(guards, settings=settings, callbacks=handlers))
-    app.include_router(messages_router(guards, settings=settings, callbacks=handlers))
-    if guards:
-        app.include_router(guardrail_router(guards, settings=settings, callbacks=handlers))
+    served = {
+        name: ServedGuard(name=name, guard=guard, settings=settings, callbacks=handlers)
+        for name, guard in guards.items()
+    }
+    for router in (models_router, chat_router, responses_router, messages_router):
+        app.include_router(router(served))
+    if served:
+        app.include_router(guardrail_router(served))
     playground = _add_langserve(app, guards, chains, settings=settings, callbacks=handlers)
     _add_status_routes(app, metrics, playground=playground)
     return app

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from smoothguard_guardrail.serving.guarded_answer import find_guard
 from smoothguard_guardrail.serving.json_text import SafeJSONResponse
-
-if TYPE_CHECKING:
-    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
+from smoothguard_guardrail.serving.served_guard import ServedGuard, find_guard
 
 
-def models_router(guards: Mapping[str, SmoothGuardRunnable]) -> APIRouter:
+def models_router(guards: Mapping[str, ServedGuard]) -> APIRouter:
     """Return the routes.
 
     Args:

@@ -13,7 +13,7 @@ from smoothguard_guardrail.serving.json_text import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from smoothguard_guardrail.serving.guarded_answer import GuardedAnswer
+    from smoothguard_guardrail.serving.served_guard import GuardedAnswer
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
 

@@ -13,21 +13,16 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage
 
 from smoothguard_guardrail.serving.errors import ABSTAINED, to_api_error
-from smoothguard_guardrail.serving.guarded_answer import guarded_answer
 from smoothguard_guardrail.serving.litellm_guardrail.request import GuardrailRequest, texts_in, to_message, to_row
 from smoothguard_guardrail.serving.openai_chat.messages import request_messages
 
 if TYPE_CHECKING:
-    from langchain_core.callbacks import BaseCallbackHandler
-
-    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-    from smoothguard_guardrail.serving.settings import ServerSettings
+    from smoothguard_guardrail.serving.served_guard import ServedGuard
 
 _logger = logging.getLogger(__name__)
 
@@ -36,22 +31,13 @@ _OLDEST_VERSION = (1, 106)
 """Older ones may ignore the messages of an answer, and so send the original media on."""
 
 
-async def decide(
-    guard: SmoothGuardRunnable,
-    request: GuardrailRequest,
-    *,
-    name: str,
-    settings: ServerSettings,
-    callbacks: Sequence[BaseCallbackHandler],
-) -> dict[str, Any]:
+async def decide(served: ServedGuard, request: GuardrailRequest) -> dict[str, Any]:
     """Return the answer to LiteLLM.
 
     Args:
-        guard: Its configuration says how media are perturbed and what cannot be guarded; `vote` asks its model.
+        served: Its guard's configuration says how media are perturbed and what cannot be guarded; `vote` asks its
+            model.
         request: What LiteLLM shows of the client's request.
-        name: The guard's name.
-        settings: The server's policies.
-        callbacks: The server's callbacks.
 
     A failure blocks the request, because LiteLLM can be configured to go on after an HTTP error.
     """
@@ -60,7 +46,7 @@ async def decide(
     try:
         if not _can_rewrite(request.litellm_version):
             return _blocked(f"SmoothGuard needs LiteLLM {'.'.join(map(str, _OLDEST_VERSION))} or later")
-        return await _answer(guard, request, name, settings, callbacks)
+        return await _answer(served, request)
     except Exception as error:
         failure = to_api_error(error)
         if failure.status >= 500:
@@ -68,14 +54,8 @@ async def decide(
         return _blocked(failure.message)
 
 
-async def _answer(
-    guard: SmoothGuardRunnable,
-    request: GuardrailRequest,
-    name: str,
-    settings: ServerSettings,
-    callbacks: Sequence[BaseCallbackHandler],
-) -> dict[str, Any]:
-    others = await guard.aperturb([HumanMessage("", additional_kwargs=request.other_parts)])
+async def _answer(served: ServedGuard, request: GuardrailRequest) -> dict[str, Any]:
+    others = await served.guard.aperturb([HumanMessage("", additional_kwargs=request.other_parts)])
     if others.media:
         return _blocked("media are guarded in messages only: remove them from the other parts of the request")
     rows = request.structured_messages or []
@@ -83,14 +63,13 @@ async def _answer(
         return _blocked(
             "LiteLLM does not show all parts of a message: send text, image_url, input_audio and file parts"
         )
-    perturbed = await guard.aperturb([to_message(row) for row in rows])
+    perturbed = await served.guard.aperturb([to_message(row) for row in rows])
     if not {*(request.images or ())} <= {*texts_in(rows)}:
         return _blocked("LiteLLM does not show where the images stand: send them as a chat completion")
     if not perturbed.media:
         return {"action": "NONE"}
-    if settings.litellm_policy == "vote":
-        messages = request_messages(rows)
-        answer = await guarded_answer(guard, messages, model=name, route=ROUTE, settings=settings, callbacks=callbacks)
+    if served.settings.litellm_policy == "vote":
+        answer = await served.answer(request_messages(rows), route=ROUTE)
         if answer.result.action == "refused":
             return _blocked(ABSTAINED if answer.is_refusal else "the guard's model refuses to answer")
     changed = [to_row(message, row) for message, row in zip(perturbed.messages, rows, strict=True)]

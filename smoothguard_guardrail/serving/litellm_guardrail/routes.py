@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -12,23 +11,14 @@ from smoothguard_guardrail.serving.json_text import SafeJSONResponse
 from smoothguard_guardrail.serving.litellm_guardrail.decide import ROUTE, decide
 from smoothguard_guardrail.serving.litellm_guardrail.request import parse_request
 from smoothguard_guardrail.serving.read_json import read_json
-
-if TYPE_CHECKING:
-    from langchain_core.callbacks import BaseCallbackHandler
-
-    from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-    from smoothguard_guardrail.serving.settings import ServerSettings
+from smoothguard_guardrail.serving.served_guard import ServedGuard
 
 
-def guardrail_router(
-    guards: Mapping[str, SmoothGuardRunnable], *, settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
-) -> APIRouter:
+def guardrail_router(guards: Mapping[str, ServedGuard]) -> APIRouter:
     """Return the route. A request is guarded by the guard with its model's name, if there is one, else by the first.
 
     Args:
         guards: Guarded models by name, at least one.
-        settings: Limits and policies.
-        callbacks: The server's callbacks; clients cannot add any.
     """
     router = APIRouter(include_in_schema=False)
     first = next(iter(guards))
@@ -38,7 +28,6 @@ def guardrail_router(
         guardrail_request = parse_request(await read_json(request))
         wanted = guardrail_request.model
         name = wanted if wanted is not None and wanted in guards else first
-        answer = await decide(guards[name], guardrail_request, name=name, settings=settings, callbacks=callbacks)
-        return SafeJSONResponse(answer)
+        return SafeJSONResponse(await decide(guards[name], guardrail_request))
 
     return router

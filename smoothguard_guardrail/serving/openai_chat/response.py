@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from langchain_core.messages.ai import UsageMetadata
 
-    from smoothguard_guardrail.serving.guarded_answer import GuardedAnswer
+    from smoothguard_guardrail.serving.served_guard import GuardedAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

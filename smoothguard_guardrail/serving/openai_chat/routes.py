@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from smoothguard_guardrail.hosts.runnable import SmoothGuardRunnable
-from smoothguard_guardrail.serving.guarded_answer import find_guard, guarded_answer
 from smoothguard_guardrail.serving.openai_chat.messages import request_messages
 from smoothguard_guardrail.serving.openai_chat.request import parse_request
 from smoothguard_guardrail.serving.openai_chat.response import ChatResponse
 from smoothguard_guardrail.serving.read_json import read_json
-
-if TYPE_CHECKING:
-    from langchain_core.callbacks import BaseCallbackHandler
-
-    from smoothguard_guardrail.serving.settings import ServerSettings
+from smoothguard_guardrail.serving.served_guard import ServedGuard, find_guard
 
 
-def chat_router(
-    guards: Mapping[str, SmoothGuardRunnable], *, settings: ServerSettings, callbacks: Sequence[BaseCallbackHandler]
-) -> APIRouter:
+def chat_router(guards: Mapping[str, ServedGuard]) -> APIRouter:
     """Return the route.
 
     Args:
         guards: Guarded models by the name that clients use.
-        settings: Limits and policies.
-        callbacks: The server's callbacks; clients cannot add any.
     """
     router = APIRouter(prefix="/v1", include_in_schema=False)
 
@@ -38,16 +27,8 @@ def chat_router(
     async def complete(request: Request) -> Response:
         chat_request, ignored = await asyncio.to_thread(parse_request, await read_json(request))
         guard = find_guard(guards, chat_request.model)
-        answer = await guarded_answer(
-            guard,
-            request_messages(chat_request.messages),
-            chat_request,
-            ignored=ignored,
-            model=chat_request.model,
-            route="/v1/chat/completions",
-            settings=settings,
-            callbacks=callbacks,
-        )
+        messages = request_messages(chat_request.messages)
+        answer = await guard.answer(messages, chat_request, ignored=ignored, route="/v1/chat/completions")
         response = ChatResponse(model=chat_request.model, answer=answer)
         if not chat_request.stream:
             return answer.as_json(response.completion())

@@ -20,8 +20,8 @@ from smoothguard_guardrail.serving.answer_parts import (
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
-    from smoothguard_guardrail.serving.guarded_answer import GuardedAnswer
     from smoothguard_guardrail.serving.openai_responses.request import ResponsesRequest
+    from smoothguard_guardrail.serving.served_guard import GuardedAnswer
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _REPEATED: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""One guarded answer, for every door of the server: the guard is asked here and nowhere else."""
+"""A guard as the doors of the server ask it, and its answer: here and nowhere else."""
 
 from __future__ import annotations
 
@@ -51,52 +51,59 @@ class GuardedAnswer:
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def guarded_answer(
-    guard: SmoothGuardRunnable,
-    messages: Sequence[BaseMessage],
-    parameters: ModelParameters | None = None,
-    *,
-    ignored: Sequence[str] = (),
-    model: str,
-    route: str,
-    settings: ServerSettings,
-    callbacks: Sequence[BaseCallbackHandler],
-) -> GuardedAnswer:
-    """Ask a guard.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedGuard:
+    """A guard of the server, which every door asks in the same way."""
 
-    Args:
-        guard: The guarded model.
-        messages: The request.
-        parameters: What the client asks of the model.
-        ignored: Parameters that the server does not know; the record names them, with those the model does not know.
-        model: The name that clients use for the guarded model.
-        route: Names the run in traces, such as `/v1/chat/completions`.
-        settings: The server's policies.
-        callbacks: The server's callbacks; clients cannot add any.
+    name: str
+    """What clients call it."""
+    guard: SmoothGuardRunnable
+    settings: ServerSettings
+    callbacks: Sequence[BaseCallbackHandler]
+    """The server's; clients cannot add any."""
 
-    Raises:
-        ApiError: The model does not support what the client asks for, or the guard abstained and is configured to raise
-            then.
-        UpstreamError: The model failed on a request without a vote.
-    """
-    arguments, unknown = ({}, []) if parameters is None else model_arguments(parameters, unwrap(guard.model).model)
-    config: RunnableConfig = {"callbacks": list(callbacks), "run_name": route, "metadata": call_metadata(model)}
-    try:
-        result = await guard.aguard(list(messages), config, **arguments)
-    except AbstainedError as error:
-        record = public_record(error.result.to_metadata(), settings.record)
-        raise ApiError(422, "abstained", ABSTAINED, record=record, headers=verdict_headers(record)) from error
-    except Exception as error:
-        if is_model_error(error):
-            raise UpstreamError from error
-        raise
-    record = public_record(result.to_metadata(), settings.record)
-    if names := sorted({*ignored, *unknown}):
-        record["ignored_parameters"] = names
-    return GuardedAnswer(result=result, record=record, headers=verdict_headers(record))
+    async def answer(
+        self,
+        messages: Sequence[BaseMessage],
+        parameters: ModelParameters | None = None,
+        *,
+        ignored: Sequence[str] = (),
+        route: str,
+    ) -> GuardedAnswer:
+        """Ask the guard.
+
+        Args:
+            messages: The request.
+            parameters: What the client asks of the model.
+            ignored: Parameters that the server does not know; the record names them, with those the model does not
+                know.
+            route: Names the run in traces, such as `/v1/chat/completions`.
+
+        Raises:
+            ApiError: The model does not support what the client asks for, or the guard abstained and is configured to
+                raise then.
+            UpstreamError: The model failed on a request without a vote.
+        """
+        model = unwrap(self.guard.model).model
+        arguments, unknown = ({}, []) if parameters is None else model_arguments(parameters, model)
+        metadata = call_metadata(self.name)
+        config: RunnableConfig = {"callbacks": list(self.callbacks), "run_name": route, "metadata": metadata}
+        try:
+            result = await self.guard.aguard(list(messages), config, **arguments)
+        except AbstainedError as error:
+            record = public_record(error.result.to_metadata(), self.settings.record)
+            raise ApiError(422, "abstained", ABSTAINED, record=record, headers=verdict_headers(record)) from error
+        except Exception as error:
+            if is_model_error(error):
+                raise UpstreamError from error
+            raise
+        record = public_record(result.to_metadata(), self.settings.record)
+        if names := sorted({*ignored, *unknown}):
+            record["ignored_parameters"] = names
+        return GuardedAnswer(result=result, record=record, headers=verdict_headers(record))
 
 
-def find_guard(guards: Mapping[str, SmoothGuardRunnable], name: str) -> SmoothGuardRunnable:
+def find_guard(guards: Mapping[str, ServedGuard], name: str) -> ServedGuard:
     """Return the guard that clients call by a name.
 
     Raises:
