@@ -1,6 +1,10 @@
 """Settings for every test: no network, no model hub, and no failure because the machine is slow."""
 
 import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when first imported, which a test may do before a command does
@@ -13,3 +17,11 @@ from hypothesis import settings
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from tests.browser import chromium
+
+    with chromium() as browser:
+        yield browser

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from typer.testing import CliRunner
 
 from benchmarks.safety_log import log_lines
 from smoothguard_guardrail.cli import app
-from tests.evaluation.test_report_browser import CHROMIUM, LABELS_RESOLVE, OPTIONS, OVERFLOW
+from tests.browser import LABELS_RESOLVE, OVERFLOW
 
 pytestmark = pytest.mark.browser
 
@@ -22,16 +21,6 @@ def page_url(tmp_path_factory: pytest.TempPathFactory) -> str:
     command = ["log", str(folder / "safety.jsonl"), "--html", str(folder / "log.html")]
     assert CliRunner().invoke(app, command).exit_code == 0
     return (folder / "log.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("options", [{"width": 1280, "height": 900}, {"width": 390, "height": 844}], ids=str)

@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from smoothguard_guardrail.evaluation.report import Report, write_report
+from tests.browser import LABELS_RESOLVE, OVERFLOW
 from tests.evaluation.reports import hostile_report, rich_report
 
-CHROMIUM = Path("/usr/bin/chromium")
-OPTIONS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 IMAGES_DECODED = "[...document.images].every(image => image.complete && image.naturalWidth > 0)"
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 SCROLLED = """
 frame => new Promise(resolve => {
   const look = () => frame.scrollLeft > 0 ? resolve(true) : requestAnimationFrame(look);
   look();
 })
 """
-LABELS_RESOLVE = """
-[...document.querySelectorAll("[aria-labelledby]")].every(each =>
-  each.getAttribute("aria-labelledby").split(" ").every(id => document.getElementById(id)))
-"""
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
     return rich_report()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -24,13 +24,9 @@ from typer.testing import CliRunner
 from benchmarks.safety_log import log_lines
 from smoothguard_guardrail.cli import app, loading
 from smoothguard_guardrail.testing import ScriptedChatModel
+from tests.browser import OVERFLOW
 from tests.serving.servers import get, post
 
-CHROMIUM = Path("/usr/bin/chromium")
-OPTIONS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 # The command itself; every model call is noted in a file.
 LAUNCHER = """
 import os
@@ -46,7 +42,6 @@ main()
 """
 CONFIG = """{"num_samples": 8, "sigma": 0.3, "seed": 0, "image": {"max_rotation": 8},
 "vote": {"refusal_share": 0.125}, "media": {"limits": {"max_bytes": 100000}}}"""
-OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 HOSTILE = "<img src=x onerror=alert(1)>${alert(2)}{{ 7 * 7 }}"
 
 
@@ -94,15 +89,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     assert [path.name for path in folder.glob("smoothguard-*")] == [], "uploads are deleted at the end"
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
-        yield browser
-        browser.close()
-
-
 @contextmanager
 def visit(browser: Any, served: Served, width: int, scheme: str = "light") -> Iterator[Any]:
     """Open the page; at the end nothing may have been asked of other hosts, and no error logged."""
@@ -144,10 +130,6 @@ def screenshot(page: Any, name: str) -> None:
         taken.quantize(256, dither=Image.Dither.NONE).save(Path(folder) / f"inspector-{name}.png", optimize=True)
 
 
-needs_browser = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
-
-
-@needs_browser
 @pytest.mark.browser
 @pytest.mark.server
 def test_ask_vote_again_and_export_by_keyboard(browser: Any, served: Served, tmp_path: Path) -> None:
@@ -185,7 +167,6 @@ def test_ask_vote_again_and_export_by_keyboard(browser: Any, served: Served, tmp
     exported.close()
 
 
-@needs_browser
 @pytest.mark.browser
 @pytest.mark.server
 def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> None:
@@ -213,7 +194,6 @@ def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> 
         screenshot(page, "patches-dark")
 
 
-@needs_browser
 @pytest.mark.browser
 @pytest.mark.server
 def test_a_phone_shows_hostile_texts_as_texts(browser: Any, served: Served) -> None:
@@ -229,7 +209,6 @@ def test_a_phone_shows_hostile_texts_as_texts(browser: Any, served: Served) -> N
         page.locator("#answer q", has_text=HOSTILE).first.wait_for()
 
 
-@needs_browser
 @pytest.mark.browser
 @pytest.mark.server
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1360, "light")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,6 @@ from smoothguard_guardrail.serving import ServerSettings
 from tests.serving.servers import get, post, running, url_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
-CHROMIUM = Path("/usr/bin/chromium")
-OPTIONS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 CONFIG = SmoothGuardConfig.reference(seed=0)
 PICTURE = next(picture for picture in load_demo().pictures if not picture.is_attack)
 
@@ -44,26 +40,22 @@ def url(model: ChatTransformersMultimodal) -> Iterator[str]:
         yield url_of(server)
 
 
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser: apt-get install chromium")
 def test_browser_asks_about_an_image_and_gets_the_answer(
-    model: ChatTransformersMultimodal, url: str, tmp_path: Path
+    browser: Any, model: ChatTransformersMultimodal, url: str, tmp_path: Path
 ) -> None:
     expected = build_chain(model, CONFIG).invoke(chain_input(DEMO_DIR / PICTURE.file, PICTURE.question))
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install playwright")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
-        context = browser.new_context(http_credentials={"username": "me", "password": "open-sesame"})
-        page = context.new_page()
-        errors: list[str] = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{url}/")
-        assert page.url == f"{url}/chains/images/playground/"
-        page.set_input_files("input[type=file]", DEMO_DIR / PICTURE.file)
-        page.locator("textarea").first.fill(PICTURE.question)
-        page.get_by_text("Start", exact=True).click()
-        page.get_by_text(expected, exact=True).wait_for()
-        page.screenshot(path=str(tmp_path / "playground.png"))
-        browser.close()
+    context = browser.new_context(http_credentials={"username": "me", "password": "open-sesame"})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{url}/")
+    assert page.url == f"{url}/chains/images/playground/"
+    page.set_input_files("input[type=file]", DEMO_DIR / PICTURE.file)
+    page.locator("textarea").first.fill(PICTURE.question)
+    page.get_by_text("Start", exact=True).click()
+    page.get_by_text(expected, exact=True).wait_for()
+    page.screenshot(path=str(tmp_path / "playground.png"))
+    context.close()
     assert errors == []
     assert 'smoothguard_verdicts_total{verdict="passed"} 1.0' in metrics(url)
 
