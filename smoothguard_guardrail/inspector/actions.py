@@ -45,9 +45,13 @@ ASKED, ATTACKED, PATCHED = "Guarded question", "Attack", "Hidden patches"
 """Headings of the exported file."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Shown:
-    """What one visitor has on the screen."""
+    """What one visitor has on the screen.
+
+    Actions change it in place: a visitor may start one while another is under way, and a copy that an action took at
+    its start would undo what the other has changed since.
+    """
 
     run: GuardedRun | None = None
     result: GuardResult | None = None
@@ -58,13 +62,24 @@ class Shown:
     stop: Event | None = None
     """Ends the latest question, attack or map."""
 
+    def show(self, run: GuardedRun, result: GuardResult, config: SmoothGuardConfig, html: Markup) -> None:
+        """Keep a run and a vote on it."""
+        self.run, self.result, self.config = run, result, config
+        self.sections[ASKED] = html
 
-Update = tuple[str, Shown]
-"""HTML and what is then on the screen."""
+    def clear(self) -> None:
+        """Forget the run and the votes on it."""
+        self.run = self.result = self.config = None
+        self.sections.pop(ASKED, None)
+
+    def start(self) -> Event:
+        """Return what ends the question, attack or map that starts now."""
+        self.stop = Event()
+        return self.stop
 
 
 class Actions:
-    """What a page can do with one model.
+    """What a page can do with one model; what takes what is on the screen changes it, and yields HTML.
 
     Args:
         model: The model.
@@ -89,37 +104,38 @@ class Actions:
         self.logs: tuple[Path, ...] = tuple(logs)
         self._folder = folder
 
-    def preview(self, shown: Shown, files: Sequence[str] | None) -> Iterator[Update]:
+    def preview(self, shown: Shown, files: Sequence[str] | None) -> Iterator[str]:
         """Show what was uploaded as the guard decodes it, in place of the last run."""
         html = render_macro("welcome")
         if files:
             sizing = ModelInput(config=self.config, model_info=ModelInfo.find(self.model))
             media = prepare([_request(files, "?")], self.config.media, sizing).media
             html = render_run(GuardedRun(question="", config=self.config, originals=tuple(map(original_view, media))))
-        kept = {heading: html for heading, html in shown.sections.items() if heading != ASKED}
-        yield html, Shown(sections=kept)
+        shown.clear()
+        yield html
 
-    def ask(self, shown: Shown, files: Sequence[str] | None, question: str, settings: PageSettings) -> Iterator[Update]:
+    def ask(self, shown: Shown, files: Sequence[str] | None, question: str, settings: PageSettings) -> Iterator[str]:
         """Ask through the guard, and show every copy and answer as it comes."""
         config = settings.apply(self.config)
-        shown, run = replace(shown, stop=Event()), GuardedRun(question=question, config=config)
-        for run in _spaced(record(self.model, [_request(files, question)], config, stop=shown.stop)):
+        run = GuardedRun(question=question, config=config)
+        for run in _spaced(record(self.model, [_request(files, question)], config, stop=shown.start())):
             if run.result is None:
-                yield render_run(run), shown
+                yield render_run(run)
         if run.result is None:
+            shown.clear()
             html = render_run(replace(run, stopped=True), notice="Stopped: no more calls are made.")
-            yield html, _show(shown, ASKED, html, run=None, result=None, config=None)
-            return
-        early = _early_calls(run, config, self.config)
-        html = render_run(run, early_calls=early)
-        yield html, _show(shown, ASKED, html, run=run, result=run.result, config=config)
+            shown.sections[ASKED] = html
+        else:
+            html = render_run(run, early_calls=_early_calls(run, config, self.config))
+            shown.show(run, run.result, config, html)
+        yield html
 
     def stop(self, shown: Shown) -> None:
         """Stop what is under way: no further call or step starts, those under way cannot be taken back."""
         if shown.stop is not None:
             shown.stop.set()
 
-    def vote_again(self, shown: Shown, settings: PageSettings) -> Iterator[Update]:
+    def vote_again(self, shown: Shown, settings: PageSettings) -> Iterator[str]:
         """Vote again on the answers that are there, or say that the settings need a new run."""
         if shown.run is None or shown.run.result is None:
             return
@@ -128,12 +144,13 @@ class Actions:
             result = replay(shown.run, config)
         except ConfigurationError as error:
             notice = f"This needs a new run: {error}. What is shown is the last run."
-            yield render_run(shown.run, shown.result, config=shown.config, notice=notice), shown
+            yield render_run(shown.run, shown.result, config=shown.config, notice=notice)
             return
         notice = f"Voted again on the {len(shown.run.outcomes)} answers that are there; the model was not asked."
         early = _early_calls(shown.run, config, self.config)
         html = render_run(shown.run, result, config=config, notice=notice, early_calls=early)
-        yield html, _show(shown, ASKED, html, run=shown.run, result=result, config=config)
+        shown.show(shown.run, result, config, html)
+        yield html
 
     def attack(
         self,
@@ -146,7 +163,7 @@ class Actions:
         epsilon: float,
         num_steps: float,
         knows_guard: bool,
-    ) -> Iterator[Update]:
+    ) -> Iterator[str]:
         """Attack the reference model, and compare its answers without and with the guard.
 
         It starts at `start`, the clean image of an attacked example, or at the one file.
@@ -166,15 +183,15 @@ class Actions:
             knows_guard=knows_guard,
             seed=config.seed,
         )
-        shown, found = replace(shown, stop=Event()), None
-        for found in _spaced(attack(model, config, plan, shown.stop)):
+        found = None
+        for found in _spaced(attack(model, config, plan, shown.start())):
             if isinstance(found, AttackProgress):
-                yield render_progress(found), shown
+                yield render_progress(found)
         if not isinstance(found, AttackedRun):
-            yield render_message("Stopped: the attack was not finished."), shown
+            yield render_message("Stopped: the attack was not finished.")
             return
-        html = render_attack(found)
-        yield html, _show(shown, ATTACKED, html)
+        shown.sections[ATTACKED] = html = render_attack(found)
+        yield html
 
     def hide_patches(
         self,
@@ -184,25 +201,23 @@ class Actions:
         settings: PageSettings,
         patch: float,
         per_axis: float,
-    ) -> Iterator[Update]:
+    ) -> Iterator[str]:
         """Hide every window of the image, and show where that changes the answer."""
         config = settings.apply(self.config)
         request = [_request(files, question)]
-        shown, found = replace(shown, stop=Event()), None
-        windows = map_patches(self.model, request, config, patch=patch, per_axis=int(per_axis), stop=shown.stop)
+        found = None
+        windows = map_patches(self.model, request, config, patch=patch, per_axis=int(per_axis), stop=shown.start())
         for found in _spaced(windows):
             if isinstance(found, GuardedRun):
                 done, total = sum(each is not None for each in found.outcomes), found.config.num_samples
-                yield render_macro("progress", text=f"{done} of {total} answers", done=done, total=total), shown
+                yield render_macro("progress", text=f"{done} of {total} answers", done=done, total=total)
         if not isinstance(found, PatchMap):
-            yield render_message("Stopped: a map needs every answer."), shown
+            yield render_message("Stopped: a map needs every answer.")
             return
-        html = render_patches(found)
-        yield html, _show(shown, PATCHED, html)
+        shown.sections[PATCHED] = html = render_patches(found)
+        yield html
 
-    def read_log(
-        self, shown: Shown, since: str, until: str, verdict: str | None, tag: str, client: str, call: str
-    ) -> Iterator[Update]:
+    def read_log(self, since: str, until: str, verdict: str | None, tag: str, client: str, call: str) -> Iterator[str]:
         """Show the safety logs' calls that these filters let pass; an empty one lets all pass."""
         chosen = LineFilter(
             since=parse_time("Since", since.strip() or None),
@@ -213,7 +228,7 @@ class Actions:
             id=call.strip() or None,
         )
         html, _ = log_page(self.logs, chosen)
-        yield render_macro("log", page=escape(html)), shown
+        yield render_macro("log", page=escape(html))
 
     def export(self, shown: Shown) -> list[str]:
         """Write what is on the screen as HTML, and the record as JSON; returns the paths."""
@@ -241,14 +256,15 @@ def _request(files: Sequence[str] | None, question: str) -> HumanMessage:
 
 
 def _spaced(found: Iterator[Any]) -> Iterator[Any]:
-    """Leave out what comes too soon after what was last yielded; the last always comes, even if for the second time."""
-    shown_at, latest = 0.0, None
-    for latest in found:
+    """Leave out what comes too soon after what was last yielded; the last always comes."""
+    shown_at, left_out = 0.0, None
+    for each in found:
+        left_out = each
         if time.monotonic() - shown_at >= _SECONDS_BETWEEN_UPDATES:
-            yield latest
-            shown_at = time.monotonic()
-    if latest is not None:
-        yield latest
+            yield each
+            shown_at, left_out = time.monotonic(), None
+    if left_out is not None:
+        yield left_out
 
 
 def _early_calls(run: GuardedRun, config: SmoothGuardConfig, base: SmoothGuardConfig) -> int | None:
@@ -256,7 +272,3 @@ def _early_calls(run: GuardedRun, config: SmoothGuardConfig, base: SmoothGuardCo
     if config.early_stop is not None or run.result is None or run.result.verdict == "skipped":
         return None
     return replay(run, config.override(early_stop=base.early_stop or "lossless")).num_calls
-
-
-def _show(shown: Shown, heading: str, html: Markup, **changes: Any) -> Shown:
-    return replace(shown, sections={**shown.sections, heading: html}, **changes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from smoothguard_guardrail.errors import SmoothGuardError
-from smoothguard_guardrail.inspector.actions import Actions, Shown, Update, failure_message
+from smoothguard_guardrail.inspector.actions import Actions, Shown, failure_message
 from smoothguard_guardrail.inspector.settings import PageSettings
 from smoothguard_guardrail.inspector.views import render_macro, render_message
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
@@ -17,7 +17,7 @@ from smoothguard_guardrail.observability.safety_log.filters import VERDICTS
 if TYPE_CHECKING:
     from smoothguard_guardrail.models.reference.demo import DemoPicture
 
-Action = Callable[..., Iterator[Update]]
+Action = Callable[..., Iterator[str]]
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -49,18 +49,18 @@ def build_page(actions: Actions) -> Any:
                     patch_inputs, hide, hidden = _patch_tab()
                 if actions.logs:
                     with gr.Tab("Log", id="log") as tab:
-                        _log_tab(actions, tab, shown)
+                        _log_tab(actions, tab)
 
         asked = [shown, files, question, *settings]
 
         def start(triggers: list[Any], tab: str, action: Action, more: list[Any], html: Any) -> None:
             """Let these events open the tab and run the action, and enable Stop until it ends."""
 
-            def run(*given: Any) -> Iterator[Update]:
+            def run(*given: Any) -> Iterator[str]:
                 return action(*_read(given[: len(asked)]), *given[len(asked) :])
 
             begin = gr.on(triggers, lambda: (gr.Tabs(selected=tab), _enabled()), None, [tabs, stop], **_HIDDEN)
-            done = begin.then(_handler(run), [*asked, *more], [html, shown], scroll_to_output=True, **_HIDDEN)
+            done = begin.then(_handler(run), [*asked, *more], html, scroll_to_output=True, **_HIDDEN)
             done.then(lambda: _enabled(False), None, stop, **_HIDDEN)
 
         start([ask.click, question.submit], "ask", actions.ask, [], answer)
@@ -69,10 +69,10 @@ def build_page(actions: Actions) -> Any:
         stop.click(actions.stop, shown, None, **_HIDDEN)
         again = _handler(lambda shown, *values: actions.vote_again(shown, PageSettings.read(values)))
         for setting in settings:
-            setting.input(again, [shown, *settings], [answer, shown], trigger_mode="always_last", **_HIDDEN)
+            setting.input(again, [shown, *settings], answer, trigger_mode="always_last", **_HIDDEN)
         gallery.select(_chosen, None, [files, question, target, original], **_HIDDEN)
         gr.on([files.upload, files.clear], lambda: None, None, original, **_HIDDEN)
-        files.change(_handler(actions.preview), [shown, files], [answer, shown], **_HIDDEN)
+        files.change(_handler(actions.preview), [shown, files], answer, **_HIDDEN)
         export.click(_exporter(actions), shown, exported, **_HIDDEN)
     return page
 
@@ -87,14 +87,14 @@ def _read(given: tuple[Any, ...]) -> tuple[Any, ...]:
     return shown, files, question, PageSettings.read(values)
 
 
-def _handler(action: Action) -> Callable[..., Iterator[tuple[Any, Any]]]:
+def _handler(action: Action) -> Action:
     """Return an event handler that shows a failure instead of raising it."""
 
-    def handle(*given: Any) -> Iterator[tuple[Any, Any]]:
+    def handle(*given: Any) -> Iterator[str]:
         try:
             yield from action(*given)
         except Exception as error:
-            yield failure_message(error), gr.skip()
+            yield failure_message(error)
 
     return handle
 
@@ -194,7 +194,7 @@ def _patch_tab() -> tuple[list[Any], Any, Any]:
     return [patch, per_axis], button, found
 
 
-def _log_tab(actions: Actions, tab: Any, shown: Any) -> None:
+def _log_tab(actions: Actions, tab: Any) -> None:
     """Build the tab of the safety logs, which are read whenever it is opened or a filter is set."""
     with gr.Row():
         since = gr.Textbox(label="Since", placeholder="24h", min_width=110)
@@ -208,7 +208,7 @@ def _log_tab(actions: Actions, tab: Any, shown: Any) -> None:
     gr.on(
         [tab.select, button.click, verdict.input, *(each.submit for each in (since, until, *texts))],
         _handler(actions.read_log),
-        [shown, *filters],
-        [found, shown],
+        filters,
+        found,
         **_HIDDEN,
     )

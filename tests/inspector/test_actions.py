@@ -11,7 +11,7 @@ import pytest
 from benchmarks.safety_log import log_lines
 from smoothguard_guardrail import InputError, SmoothGuardConfig
 from smoothguard_guardrail.inspector import views
-from smoothguard_guardrail.inspector.actions import Actions, Shown, failure_message
+from smoothguard_guardrail.inspector.actions import ASKED, PATCHED, Actions, Shown, failure_message
 from smoothguard_guardrail.inspector.page import build_page
 from smoothguard_guardrail.inspector.settings import PageSettings
 from smoothguard_guardrail.models.reference.demo import DEMO_DIR, load_demo
@@ -30,30 +30,30 @@ def test_actions_ask_vote_again_and_export(tmp_path: Path) -> None:
     config = SmoothGuardConfig(num_samples=4, seed=0, max_concurrency=1)
     actions, settings = Actions(model, "scripted", config, folder=tmp_path), PageSettings.of(config)
     files = [str(DEMO_DIR / PICTURE.file)]
-    ((html, _),) = actions.preview(Shown(), files)
-    assert "data:image/" in html
-    *_, (html, shown) = actions.ask(Shown(), files, "What is it?", settings)
+    shown = Shown()
+    assert "data:image/" in "".join(actions.preview(shown, files))
+    *_, html = actions.ask(shown, files, "What is it?", settings)
     assert "It is red." in html
     assert shown.result is not None
     assert shown.result.action == "answered"
     refusing = PageSettings.read([4, 0.25, *settings.values()[2:]])
-    ((html, shown),) = actions.vote_again(shown, refusing)
+    (html,) = actions.vote_again(shown, refusing)
     assert "was not asked" in html
     assert shown.result is not None
     assert shown.result.action == "refused"
     louder = PageSettings.read([*settings.values()[:3], 0.4, *settings.values()[4:]])
-    ((html, stale),) = actions.vote_again(shown, louder)
+    (html,) = actions.vote_again(shown, louder)
     assert "needs a new run" in html
-    assert stale == shown
+    assert shown.result.action == "refused"
     assert len(model.received) == 4
     page, record = map(Path, actions.export(shown))
     assert page.is_relative_to(tmp_path)
     assert "Refused by the vote" in page.read_text()
     assert '"action": "refused"' in record.read_text()
-    ((_, emptied),) = actions.preview(shown, files)
-    assert not list(actions.vote_again(emptied, settings)), "the answers of another file do not vote"
+    list(actions.preview(shown, files))
+    assert not list(actions.vote_again(shown, settings)), "the answers of another file do not vote"
     with pytest.raises(InputError):
-        actions.export(emptied)
+        actions.export(shown)
 
 
 def test_a_file_that_cannot_be_guarded_is_named(tmp_path: Path) -> None:
@@ -78,7 +78,8 @@ def test_every_page_of_a_pdf_is_shown_beside_its_original(tmp_path: Path) -> Non
     document.save(tmp_path / "two.pdf")
     config = SmoothGuardConfig(num_samples=3)
     actions = Actions(ScriptedChatModel(script=["Blank pages."]), "scripted", config)
-    *_, (_, shown) = actions.ask(Shown(), [str(tmp_path / "two.pdf")], "What is it?", PageSettings.of(config))
+    shown = Shown()
+    list(actions.ask(shown, [str(tmp_path / "two.pdf")], "What is it?", PageSettings.of(config)))
     assert shown.run is not None
     assert [len(views) for views in (shown.run.originals, *shown.run.copies)] == [2] * 4
     assert all(view.difference for copy in shown.run.copies for view in copy)
@@ -88,12 +89,11 @@ def test_stop_shows_what_came_and_asks_no_more() -> None:
     model = ScriptedChatModel(script=["It is red."], delay=0.2)
     config = SmoothGuardConfig(num_samples=12, max_concurrency=1)
     actions = Actions(model, "scripted", config)
-    updates = actions.ask(Shown(), [str(DEMO_DIR / PICTURE.file)], "What is it?", PageSettings.of(config))
-    html, shown = next(updates)
-    while "It is red." not in html:
-        html, shown = next(updates)
+    shown = Shown()
+    updates = actions.ask(shown, [str(DEMO_DIR / PICTURE.file)], "What is it?", PageSettings.of(config))
+    assert any("It is red." in html for html in updates)
     actions.stop(shown)
-    *_, (html, shown) = updates
+    *_, html = updates
     assert ("Stopped: no more calls" in html, "It is red." in html, "no answer" in html) == (True, True, True)
     assert shown.result is None
     assert "asking …" not in html
@@ -105,15 +105,31 @@ def test_stop_shows_what_came_and_asks_no_more() -> None:
 def test_stop_before_the_first_answer_and_without_a_run() -> None:
     config = SmoothGuardConfig(num_samples=4)
     actions = Actions(ScriptedChatModel(script=["It is red."], delay=0.5), "scripted", config)
-    actions.stop(Shown())
-    updates = actions.hide_patches(
-        Shown(), [str(DEMO_DIR / PICTURE.file)], "What is it?", PageSettings.of(config), 0.5, 2
-    )
-    _, shown = next(updates)
+    shown = Shown()
     actions.stop(shown)
-    *_, (html, shown) = updates
+    updates = actions.hide_patches(
+        shown, [str(DEMO_DIR / PICTURE.file)], "What is it?", PageSettings.of(config), 0.5, 2
+    )
+    next(updates)
+    actions.stop(shown)
+    *_, html = updates
     assert "Stopped: a map needs every answer." in html
     assert shown.sections == {}
+
+
+def test_an_action_keeps_what_others_did_meanwhile() -> None:
+    config = SmoothGuardConfig(num_samples=4)
+    actions = Actions(ScriptedChatModel(script=["It is red."], delay=0.05), "scripted", config)
+    files, shown = [str(DEMO_DIR / PICTURE.file)], Shown()
+    settings = PageSettings.of(config)
+    windows = actions.hide_patches(shown, files, "What is it?", settings, 0.5, 2)
+    next(windows)
+    list(actions.preview(shown, files))
+    assert shown.stop is not None, "a preview takes nobody's Stop away"
+    list(actions.ask(shown, files, "What is it?", settings))
+    list(windows)
+    assert set(shown.sections) == {ASKED, PATCHED}
+    assert shown.result is not None
 
 
 @pytest.mark.parametrize("logs", [(), (Path("safety.jsonl"),)], ids=["no log", "a log"])
@@ -131,10 +147,10 @@ def test_the_log_page_is_one_attribute_of_a_frame_that_may_touch_nothing(tmp_pat
     actions = Actions(
         ScriptedChatModel(script=["A."]), "scripted", SmoothGuardConfig(), logs=[tmp_path / "safety.jsonl"]
     )
-    ((html, _),) = actions.read_log(Shown(), "", "", "", "", "", "")
+    (html,) = actions.read_log("", "", "", "", "", "")
     assert (html.count("<iframe"), html.count("</iframe"), html.count("<script")) == (1, 1, 0)
     assert 'sandbox="allow-scripts"' in html
-    ((html, _),) = actions.read_log(Shown(), "", "", "failed", hostile, "", "")
+    (html,) = actions.read_log("", "", "failed", hostile, "", "")
     assert "Only calls with verdict failed, tag" in html
     with pytest.raises(InputError, match="Since must be a time"):
-        list(actions.read_log(Shown(), "soon", "", "", "", "", ""))
+        list(actions.read_log("soon", "", "", "", "", ""))
