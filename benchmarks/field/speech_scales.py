@@ -22,7 +22,7 @@ SCALES = {
     ),
     "standard": Scale(
         num_sentences=32,
-        num_attacked=14,
+        num_attacked=60,
         budgets=(
             Budget(snr_db=20, num_steps=60),
             Budget(snr_db=25, num_steps=80, num_recordings=5),

@@ -78,7 +78,7 @@ SCALES = {
     ),
     "standard": Scale(
         images=200,
-        adaptive_images=4,
+        adaptive_images=10,
         epsilons=(4, 8, 16),
         num_steps=20,
         budgets=((25, 8), (50, 16)),
