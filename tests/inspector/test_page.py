@@ -176,11 +176,14 @@ def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> 
         steps = page.get_by_label("number input for Steps")
         steps.fill("300")  # long enough to be stopped
         steps.press("Tab")
+        knows = page.get_by_label("The attacker knows the guard")
+        knows.check()  # four times as long
         page.get_by_role("button", name="Attack the reference model").click()
         page.locator("#attacked progress").wait_for()
         page.get_by_role("button", name="Stop").click()
         page.get_by_text("Stopped: the attack was not finished.").wait_for()
         page.locator("#stop:disabled").wait_for()
+        knows.uncheck()
         steps.fill("60")
         steps.press("Tab")
         page.get_by_role("button", name="Attack the reference model").click()
