@@ -74,6 +74,18 @@ class Clusterer(Protocol):
 
 
 @runtime_checkable
+class Equivalence(Protocol):
+    """Says how likely it is that two texts mean the same, for `voting.EquivalenceClusterer`.
+
+    Called once per vote with all pairs of different answers that are in question, each pair in one order only.
+    """
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float]:
+        """Return one probability in [0, 1] per pair; True and False qualify."""
+        ...
+
+
+@runtime_checkable
 class Scorer(Protocol):
     """Scores how benign each answer is, in [-1, 1], for `vote.rule="sentiment"`."""
 

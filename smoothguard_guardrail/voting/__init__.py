@@ -4,6 +4,8 @@ from smoothguard_guardrail.voting.answers import Answer, answer_key, answer_text
 from smoothguard_guardrail.voting.clusterer import AgglomerativeClusterer, KMeansClusterer
 from smoothguard_guardrail.voting.election import Election, elect
 from smoothguard_guardrail.voting.embedder import default_embedder, embed_answers
+from smoothguard_guardrail.voting.entailment import BidirectionalEntailment
+from smoothguard_guardrail.voting.equivalence import EquivalenceClusterer, equivalence_from_chat_model
 from smoothguard_guardrail.voting.groups import group_answers
 from smoothguard_guardrail.voting.meaning import MeaningClusterer
 from smoothguard_guardrail.voting.polarity import yes_or_no
@@ -21,7 +23,9 @@ from smoothguard_guardrail.voting.voter import SentimentVoter, StanceVoter, Vote
 __all__ = [
     "AgglomerativeClusterer",
     "Answer",
+    "BidirectionalEntailment",
     "Election",
+    "EquivalenceClusterer",
     "KMeansClusterer",
     "MeaningClusterer",
     "NgramStanceClassifier",
@@ -38,6 +42,7 @@ __all__ = [
     "default_embedder",
     "elect",
     "embed_answers",
+    "equivalence_from_chat_model",
     "from_sentiment_pipeline",
     "group_answers",
     "stances_from_chat_model",

@@ -76,9 +76,22 @@ class MeaningClusterer:
     def __call__(self, texts: Sequence[str], embed: Embed | None = None) -> list[int]:
         """Return one label per text; embeddings are not used."""
         counts = Counter(texts)
-        same = _matcher()(list(counts), list(counts.values()))
-        labels = dict(zip(counts, join_matching(same, self.same, self.opposed), strict=True))
+        labels = dict(zip(counts, join_matching(_compare(counts), self.same, self.opposed), strict=True))
         return [labels[text] for text in texts]
+
+    def opposed_pairs(self, texts: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of the different texts oppose each other, (num_different, num_different), by first appearance.
+
+        Example:
+            >>> bool(MeaningClusterer().opposed_pairs(["It is red.", "It is green."])[0, 1])
+            True
+        """
+        opposed: NDArray[np.bool_] = _compare(Counter(texts)) < self.opposed
+        return opposed
+
+
+def _compare(counts: Counter[str]) -> NDArray[np.float64]:
+    return _matcher()(list(counts), list(counts.values()))
 
 
 @load_once
