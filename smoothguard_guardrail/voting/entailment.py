@@ -47,7 +47,8 @@ class BidirectionalEntailment:
             raise ConfigurationError(
                 f"expected a fast tokenizer, got {type(tokenizer).__name__}: load it with AutoTokenizer"
             )
-        self._model, self._tokenizer, self._batch_size = model.eval(), tokenizer, batch_size
+        model.train(False)
+        self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
         positions = getattr(model.config, "max_position_embeddings", None) or MAX_TOKENS
         self._max_tokens = min(tokenizer.model_max_length, positions, MAX_TOKENS)
 
@@ -134,7 +135,7 @@ class BidirectionalEntailment:
         return found
 
 
-def entailment_index(labels: Mapping[int, Any]) -> int:
+def entailment_index(labels: Mapping[Any, Any]) -> int:
     """Return which output of a model is the one for entailment.
 
     Args:
