@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.study import arenas, sections
 from benchmarks.study.__main__ import run
 from benchmarks.study.design import CANDIDATES, PERTURBATIONS, SCALES, Scale, guards
-from benchmarks.study.measure import Study
+from benchmarks.study.measure import ARENA_SCENES, Study
 from benchmarks.study.sections import attacked, headline
 from benchmarks.study.summary import markdown
 from benchmarks.study.tasks import make_tasks, target_of
@@ -25,8 +26,8 @@ TINY = Scale(
     items=3,
     swept=1,
     candidates=1,
-    arena=5,
-    fooled=5,
+    arena=2,
+    fooled=2,
     gradients=2,
     escalated=1,
     num_steps=2,
@@ -46,8 +47,11 @@ def guards_table(report: Report) -> Table:
 
 @pytest.mark.slow
 def test_the_study_runs_and_goes_on_from_what_it_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(PERTURBATIONS)[1:]:  # each costs a second and runs the same code
+    # Each of these costs seconds and runs the same code.
+    for name in list(PERTURBATIONS)[1:]:
         monkeypatch.delitem(PERTURBATIONS, name)
+    monkeypatch.setattr(arenas, "ARENA_SCENES", ARENA_SCENES[:2])
+    monkeypatch.setattr(sections, "SIGMAS", (0.0, 0.3))
     study = Study(folder=tmp_path, scale=TINY, mapper=InThreads(1))
     report, table = run(study, scale="tiny")
     answers = (tmp_path / "answers.jsonl").read_bytes()

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from smoothguard_guardrail.cli import app
 from smoothguard_guardrail.models.reference.questions import secret_questions, target_answer
 from smoothguard_guardrail.models.reference.scenes import draw, scenes
 from tests.evaluation.drawn import write_pope
@@ -87,8 +90,10 @@ def working_in(folder: Path) -> list[str]:
 
 
 def finish(words: list[str], folder: Path) -> str:
-    done = subprocess.run([*PYTHON, *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    """Run a command to its end, in this process, which has imported everything that it needs."""
+    with chdir(folder):
+        done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.stderr
     return done.stdout
 
 
@@ -144,7 +149,7 @@ def attack_has_begun(folder: Path) -> Seen:
     return lambda: re.search(r"[1-9]\d*/\d+", (folder / "stderr").read_text()) is not None
 
 
-@pytest.mark.parametrize("seconds", [2.0, 4.0, 7.0])
+@pytest.mark.parametrize("seconds", [2.0, 6.0])
 def test_an_attack_may_be_interrupted_at_any_moment(folder: Path, seconds: float) -> None:
     code, stderr = interrupt(attack_words(folder), folder, seconds)
     check_interrupted(code, stderr, folder)
@@ -174,7 +179,7 @@ def test_a_calibration_asks_nothing_twice_after_an_interrupt(folder: Path, worke
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("seconds", [2.0, 5.0, 9.0])
+@pytest.mark.parametrize("seconds", [2.0, 8.0])
 def test_a_calibration_may_be_interrupted_at_any_moment(folder: Path, seconds: float) -> None:
     code, stderr = interrupt(calibrate_words(2), folder, seconds)
     check_interrupted(code, stderr, folder)
