@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 Action = Callable[..., Iterator[str]]
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_SECONDS_BETWEEN_SIGNS_OF_LIFE = 5
 
 
 def build_page(actions: Actions) -> Any:
@@ -74,7 +76,19 @@ def build_page(actions: Actions) -> Any:
         gr.on([files.upload, files.clear], lambda: None, None, original, **_HIDDEN)
         files.change(_handler(actions.preview), [shown, files], answer, **_HIDDEN)
         export.click(_exporter(actions), shown, exported, **_HIDDEN)
+        page.load(_keep_events_flowing, concurrency_limit=None, **_HIDDEN)
     return page
+
+
+async def _keep_events_flowing() -> AsyncIterator[None]:
+    """Stay pending for as long as the page is open.
+
+    Gradio closes a page's stream of events when none is pending, and may do so just as another starts, whose output
+    then never arrives.
+    """
+    while True:
+        yield
+        await asyncio.sleep(_SECONDS_BETWEEN_SIGNS_OF_LIFE)
 
 
 def _enabled(enabled: bool = True) -> gr.Button:

@@ -136,8 +136,6 @@ def test_ask_vote_again_and_export_by_keyboard(browser: Any, served: Served, tmp
     with visit(browser, served, width=1360) as page:
         page.get_by_role("button", name="Export what is shown").click()
         page.get_by_text("nothing to export yet").wait_for()
-        page.reload()
-        page.locator("#ask").wait_for()
         choose(page, 4)
         before = served.num_calls
         question_of(page).focus()
