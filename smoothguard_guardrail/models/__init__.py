@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from smoothguard_guardrail.models.resolver import load_model
     from smoothguard_guardrail.models.transformers_chat import ChatTransformersMultimodal
 
-_MODULES = {"ChatTransformersMultimodal": "transformers_chat", "load_model": "resolver"}
+_MODULES = {
+    "resolver": ("load_model",),
+    "transformers_chat": ("ChatTransformersMultimodal",),
+}
 
 __all__ = ["ChatTransformersMultimodal", "load_model"]
 

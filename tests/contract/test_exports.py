@@ -7,7 +7,7 @@ import smoothguard_guardrail
 
 
 def test_every_public_name_loads_and_none_is_missing() -> None:
-    assert set(smoothguard_guardrail.__all__) == set(smoothguard_guardrail._MODULES) | {"__version__"}
+    assert set(smoothguard_guardrail.__all__) == set(dir(smoothguard_guardrail)) | {"__version__"}
     for name in smoothguard_guardrail.__all__:
         assert getattr(smoothguard_guardrail, name) is not None
 
