@@ -163,9 +163,6 @@ class Arena:
         """Return per item which of the first copies, and which of the tries, gave the wanted answer."""
         per_try = self._config.num_samples - self._config.include_clean
         records = self._store.copies(items, self._config, max(SIMULATED, first_copy + per_try * num_tries))
-        if self._config.include_clean:
-            clean = self._store.clean(items, self._config)
-            records = [record.model_copy(update={"clean": clean[record.item_id]}) for record in records]
         tries = try_copies(
             items,
             records,

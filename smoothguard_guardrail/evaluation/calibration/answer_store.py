@@ -52,8 +52,18 @@ class AnswerStore:
         """Calls that failed so far."""
 
     def copies(self, items: Sequence[Item], config: SmoothGuardConfig, num_copies: int) -> list[CopyAnswers]:
-        """Return the answers to at least `num_copies` perturbed copies of every item, in order."""
-        return self._answers(items, config, num_copies=num_copies)
+        """Return the answers to at least `num_copies` perturbed copies of every item, in order.
+
+        With `include_clean` they come with the answer to the unperturbed item.
+        """
+        records = self._answers(items, config, num_copies=num_copies)
+        if not config.include_clean:
+            return records
+        clean = self._answers(items, config, num_copies=0)
+        return [
+            record.model_copy(update={"clean": found.clean, "errors": record.errors | found.errors})
+            for record, found in zip(records, clean, strict=True)
+        ]
 
     def clean(self, items: Sequence[Item], config: SmoothGuardConfig) -> dict[str, str | None]:
         """Return the model's answer to every unperturbed item, by id; None where the call failed."""

@@ -28,7 +28,7 @@ from smoothguard_guardrail.evaluation.calibration.results import (
 from smoothguard_guardrail.evaluation.calibration.rows import Match, Rows, is_right, succeeded
 from smoothguard_guardrail.evaluation.items import Item
 from smoothguard_guardrail.evaluation.records import Record
-from smoothguard_guardrail.evaluation.replay import CLEAN, CopyAnswers, cached_components, replay
+from smoothguard_guardrail.evaluation.replay import CopyAnswers, cached_components, replay
 from smoothguard_guardrail.evaluation.shared import CachedEmbeddings
 from smoothguard_guardrail.evaluation.statistics import Rate, mcnemar
 
@@ -123,7 +123,7 @@ class Bench:
         arms, copies = self._arms(rows, first), {}
         for arm, items in arms.items():
             self._progress(f"{arm}: {len(items)} rows, {num_copies} copies each, {describe_noise(first, rows.kinds)}")
-            copies[arm] = self._copies(items, first, num_copies)
+            copies[arm] = self._store.copies(items, first, num_copies)
         return [self._voted(config, arms, copies, alone) for config in configs]
 
     def suspicions(self, config: SmoothGuardConfig, rows: Rows) -> dict[str, list[float]]:
@@ -137,7 +137,7 @@ class Bench:
         for arm, items in self._arms(rows, config).items():
             if arm == HARMLESS or arm in ATTACKS:
                 self._progress(f"{arm}: suspicion of {len(items)} rows, {describe_noise(config, rows.kinds)}")
-                voted = replay(config, self._copies(items, config, config.num_samples), components=components)
+                voted = replay(config, self._store.copies(items, config, config.num_samples), components=components)
                 found[arm] = [vote.suspicion for vote in voted if vote.suspicion is not None]
         return found
 
@@ -146,14 +146,6 @@ class Bench:
         if adaptive := self._attacked(rows, config):
             arms[ADAPTIVE] = adaptive
         return arms
-
-    def _copies(self, items: Sequence[Item], config: SmoothGuardConfig, num_copies: int) -> list[CopyAnswers]:
-        """Return the answers to perturbed copies, with those to the clean one if the guard has one."""
-        records = self._store.copies(items, config, num_copies)
-        if not config.include_clean:
-            return records
-        clean = self._store.clean(items, config)
-        return [_with_clean(record, clean[record.item_id]) for record in records]
 
     def _voted(
         self,
@@ -222,8 +214,3 @@ class Bench:
             )
             self._found[key] = with_media(rows.attack, files)
         return self._found[key]
-
-
-def _with_clean(record: CopyAnswers, text: str | None) -> CopyAnswers:
-    errors = record.errors if text is not None else record.errors | {CLEAN: "failed"}
-    return record.model_copy(update={"clean": text, "errors": errors})
