@@ -41,8 +41,10 @@ from tests.voting.bank import LANGUAGES, BankAnswer, load_answers, load_sentence
 from tests.voting.bank.frames import frame_sentences
 
 FOLDS = 5
-STRENGTH = 10.0
+STRENGTH = 1.0
 """Inverse regularization of the sentence model."""
+LEAST_RATIO = 0.25
+"""Added to the log-count ratio of every n-gram, so that those that all labels share still count."""
 ANSWER_STRENGTH = 1.0
 PER_FRAME = 3
 """Sentences of each frame, with nouns drawn at random."""
@@ -126,17 +128,31 @@ def fold_of(unit: str) -> int:
     return zlib.crc32(unit.encode()) % FOLDS
 
 
+def _column_sums(rows: csr_matrix) -> NDArray[np.float64]:
+    return np.asarray(rows.sum(axis=0), dtype=np.float64).ravel()
+
+
 class SentenceModel:
-    """A linear model of sentences, on n-grams weighted by how few sentences have them."""
+    """A linear model for each label, on n-grams weighted by how well they tell this label from the others.
+
+    Source: Wang and Manning, "Baselines and Bigrams" (2012): logistic regression on naive Bayes' log-count ratios.
+    """
 
     def __init__(self, rows: Sequence[LabelledSentence]) -> None:
         features = matrix([row.text for row in rows])
-        having = np.asarray((features > 0).sum(axis=0)).ravel()
-        rarity = np.log((1 + len(rows)) / (1 + having)) + 1
-        model = LogisticRegression(C=STRENGTH, max_iter=500, class_weight="balanced")
-        model.fit(features.multiply(rarity).tocsr(), [SENTENCE_LABELS.index(row.label) for row in rows])
-        self.weights: NDArray[np.float64] = model.coef_.T * rarity[:, None]
-        self.bias: NDArray[np.float64] = model.intercept_
+        labels = np.array([SENTENCE_LABELS.index(row.label) for row in rows])
+        has = features > 0
+        rarity = np.log((1 + len(rows)) / (1 + _column_sums(has))) + 1
+        self.weights = np.zeros((NUM_BUCKETS, len(SENTENCE_LABELS)))
+        self.bias = np.zeros(len(SENTENCE_LABELS))
+        for label in range(len(SENTENCE_LABELS)):
+            inside, outside = _column_sums(has[labels == label]) + 1, _column_sums(has[labels != label]) + 1
+            ratio = np.log(inside / inside.sum()) - np.log(outside / outside.sum())
+            weights = (LEAST_RATIO + np.abs(ratio)) * rarity
+            model = LogisticRegression(C=STRENGTH, max_iter=500, class_weight="balanced", tol=1e-3)
+            model.fit(features.multiply(weights).tocsr(), labels == label)
+            self.weights[:, label] = model.coef_[0] * weights
+            self.bias[label] = model.intercept_[0]
 
     def logits(self, sentences: Sequence[str]) -> NDArray[np.float64]:
         """Return logits for normalized sentences, (num_sentences, 4)."""
