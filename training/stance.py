@@ -41,17 +41,19 @@ from tests.voting.bank import LANGUAGES, BankAnswer, load_answers, load_sentence
 from tests.voting.bank.frames import frame_sentences
 
 FOLDS = 5
-STRENGTH = 1.0
+STRENGTH = 2.0
 """Inverse regularization of the sentence model."""
-LEAST_RATIO = 0.25
+LEAST_RATIO = 1.0
 """Added to the log-count ratio of every n-gram, so that those that all labels share still count."""
 ANSWER_STRENGTH = 1.0
-PER_FRAME = 3
+PER_FRAME = 5
 """Sentences of each frame, with nouns drawn at random."""
 COPIES = 20
 """How often each whole answer of the bank counts, beside the composed ones."""
 MOST_TAKEN_FOR: dict[Stance, float] = {"refuses": 0.03, "unsure": 0.015}
 """Share of answers, those that refuse first included, that may be taken for a refusal or for unsure."""
+FRAMED_COPIES = 5
+"""How often each sentence made of a frame counts as an answer."""
 PER_RECIPE = 40
 """Composed answers per language, fold and recipe."""
 RECIPES: tuple[tuple[str, str], ...] = (
@@ -67,6 +69,7 @@ RECIPES: tuple[tuple[str, str], ...] = (
 
 The long ones are there because what is told after many refusals must not pass for a refusal.
 """
+_STANCE: dict[str, Stance] = {"refuse": "refuses", "unsure": "unsure", "answer": "answers"}
 _LABEL = {"R": "refuse", "O": "other", "U": "unsure", "A": "answer"}
 
 
@@ -206,7 +209,8 @@ def fit(answers: Sequence[BankAnswer], path: Path) -> None:
             for answer in answers
             if fold_of(answer.text) == fold
         ]
-        samples = compose([row for row in held_out if not row.is_framed], rng) + written * COPIES
+        framed = [(STANCES.index(_STANCE[row.label]), [row.text]) for row in held_out if row.is_framed and row.label in _STANCE]
+        samples = compose([row for row in held_out if not row.is_framed], rng) + written * COPIES + framed * FRAMED_COPIES
         features.append(summarize_answers(model.logits, [sentences for _, sentences in samples]))
         stances.extend(stance for stance, _ in samples)
     print(f"sentences of other folds labelled right: {right / len(rows):.3f} of {len(rows)}")
