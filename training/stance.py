@@ -52,7 +52,7 @@ COPIES = 20
 """How often each whole answer of the bank counts, beside the composed ones."""
 MOST_TAKEN_FOR: dict[Stance, float] = {"refuses": 0.03, "unsure": 0.01}
 """Share of answers, those that refuse first included, that may be taken for a refusal or for unsure."""
-FRAMED_COPIES = 10
+FRAMED_COPIES = 2
 """How often each sentence made of a frame counts as an answer."""
 PER_RECIPE = 40
 """Composed answers per language, fold and recipe."""
