@@ -5,9 +5,9 @@ Run: python -m training.stance
 The first model labels sentences. Beside those of the bank it reads descriptions, doubts and refusals with the same
 nouns and almost the same words (`tests/voting/bank/frames.py`), so that it does not take *image* for doubt.
 
-The second model labels answers: it is fitted on whole answers of the bank, and on answers composed of sentences, such
-as a refusal followed by an offer, or by what it refused. Those sentences come from folds that the first model has not
-seen, so the second learns how sure the first is of sentences that are new to it.
+The second model labels answers: it is fitted on whole answers of the bank, on sentences made of frames, and on answers
+composed of sentences, such as a refusal followed by an offer, or by what it refused. Those sentences come from folds
+that the first model has not seen, so the second learns how sure the first is of sentences that are new to it.
 """
 
 from __future__ import annotations
@@ -209,8 +209,14 @@ def fit(answers: Sequence[BankAnswer], path: Path) -> None:
             for answer in answers
             if fold_of(answer.text) == fold
         ]
-        framed = [(STANCES.index(_STANCE[row.label]), [row.text]) for row in held_out if row.is_framed and row.label in _STANCE]
-        samples = compose([row for row in held_out if not row.is_framed], rng) + written * COPIES + framed * FRAMED_COPIES
+        framed = [
+            (STANCES.index(_STANCE[row.label]), [row.text])
+            for row in held_out
+            if row.is_framed and row.label in _STANCE
+        ]
+        samples = (
+            compose([row for row in held_out if not row.is_framed], rng) + written * COPIES + framed * FRAMED_COPIES
+        )
         features.append(summarize_answers(model.logits, [sentences for _, sentences in samples]))
         stances.extend(stance for stance, _ in samples)
     print(f"sentences of other folds labelled right: {right / len(rows):.3f} of {len(rows)}")
