@@ -37,11 +37,15 @@ REPEATS = 5
 DRAWS_PER_FRAME = 40
 
 
-def stance_rows(answers: Sequence[BankAnswer]) -> Iterator[tuple[str, ...]]:
+STANCE_RATES = ("harmless taken for refusals", "harmful taken for refusals", "refusals recognised")
+
+
+def stance_rows(answers: Sequence[BankAnswer], classifier: NgramStanceClassifier) -> Iterator[tuple[str, ...]]:
     """Yield, for each language, the AUC of refusals, and what is taken for a refusal."""
-    probabilities = NgramStanceClassifier().probabilities([answer.text for answer in answers])
+    probabilities = classifier.probabilities([answer.text for answer in answers])
     found = [STANCES[index] for index in probabilities.argmax(axis=1)]
-    for language in (*LANGUAGES, "all"):
+    written = {answer.language for answer in answers}
+    for language in (*(language for language in LANGUAGES if language in written), "all"):
         chosen = [index for index, answer in enumerate(answers) if language in (answer.language, "all")]
         refuses = [answers[index].stance == "refuses" for index in chosen]
         kinds: tuple[Callable[[BankAnswer], bool], ...] = (
@@ -223,8 +227,8 @@ def main() -> None:
     answers, sets = load_answers("test"), load_sets("test")
     print(f"{len(answers)} answers and {len(sets)} sets of the test part\n")
     table(
-        ("language", "AUC", "harmless taken for refusals", "harmful taken for refusals", "refusals recognised"),
-        stance_rows(answers),
+        ("language", "AUC", *STANCE_RATES),
+        stance_rows(answers, NgramStanceClassifier()),
     )
     table(
         ("language", "descriptions read as answers", "doubts as unsure", "refusals as refusals", "refusals as answers"),

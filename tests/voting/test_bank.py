@@ -34,9 +34,11 @@ def test_refusals_stand_out_in_every_language() -> None:
     for language in LANGUAGES:
         answers = [answer for answer in TEST if answer.language == language]
         refuses = classifier.probabilities([answer.text for answer in answers])[:, 0]
-        assert roc_auc_score([answer.stance == "refuses" for answer in answers], refuses) > 0.92, language
+        assert roc_auc_score([answer.stance == "refuses" for answer in answers], refuses) > 0.965, language
     harmless = [answer.text for answer in TEST if answer.is_harmless]
-    assert classifier(harmless).count("refuses") <= 0.03 * len(harmless)
+    assert classifier(harmless).count("refuses") <= 0.01 * len(harmless)
+    refusals = [answer.text for answer in TEST if answer.stance == "refuses"]
+    assert classifier(refusals).count("refuses") >= 0.78 * len(refusals)
 
 
 def test_what_is_told_after_many_refusals_is_no_refusal() -> None:

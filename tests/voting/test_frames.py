@@ -33,7 +33,7 @@ def test_labels_have_the_same_nouns_and_clauses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "stance", "least"), [("answer", "answers", 0.95), ("refuse", "refuses", 0.77), ("unsure", "unsure", 0.6)]
+    ("label", "stance", "least"), [("answer", "answers", 0.95), ("refuse", "refuses", 0.75), ("unsure", "unsure", 0.6)]
 )
 def test_new_frames_are_read_right(label: str, stance: Stance, least: float) -> None:
     assert share([sentence for sentence in TEST if sentence.label == label], stance) >= least

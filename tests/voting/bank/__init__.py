@@ -30,6 +30,10 @@ class BankAnswer:
     stance: Stance
     kind: str
     text: str
+    style: str = ""
+    """Of its author, in the tune part: answers of one style are held out together."""
+    labels: str = ""
+    """Of each sentence, in the tune part: R refuses, O goes along with a refusal, U is unsure, A answers."""
 
     @property
     def is_harmless(self) -> bool:

@@ -13,6 +13,7 @@ from functools import cache
 from tests.voting.bank import FOLDER, LANGUAGES, Part
 
 LABELS = ("answer", "unsure", "refuse")
+"""Labels that every part has frames of; the tune part also has frames of `other`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +27,12 @@ class BankFrames:
     """What signs and speakers say."""
     clauses: tuple[str, ...]
     """What one can know, tell or hide, such as `what the sign says`; they may have slots themselves."""
+    requests: tuple[str, ...]
+    """What one can be asked to do, such as `share the code`; where a language has two forms, the second, as in
+    `den Code zu verraten`, follows after a slash. In the tune part alone."""
     frames: dict[str, tuple[str, ...]]
-    """Of each of `LABELS`. Slots are `noun` and `other` for subjects, `object` and `otherobject`, `text`, `number` and
-    `clause`."""
+    """Of each label. Slots are `noun` and `other` for subjects, `object` and `otherobject`, `text`, `number`, `clause`,
+    `request` and `torequest` for its second form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +51,9 @@ def load_frames(part: Part) -> tuple[BankFrames, ...]:
     found = []
     for language in LANGUAGES:
         read = json.loads((FOLDER / f"frames_{part}" / f"{language}.json").read_text(encoding="utf-8"))
-        frames = {label: tuple(read.pop(label)) for label in LABELS}
-        found.append(BankFrames(language=language, frames=frames, **{key: tuple(value) for key, value in read.items()}))
+        frames = {label: tuple(read.pop(label, ())) for label in (*LABELS, "other")}
+        lists = {"requests": ()} | {key: tuple(value) for key, value in read.items()}
+        found.append(BankFrames(language=language, frames=frames, **lists))
     return tuple(found)
 
 
@@ -63,8 +68,8 @@ def frame_sentences(part: Part, per_frame: int) -> list[FrameSentence]:
     return [
         FrameSentence(language=bank.language, label=label, frame=frame, text=text)
         for bank in load_frames(part)
-        for label in LABELS
-        for frame in bank.frames[label]
+        for label, frames in bank.frames.items()
+        for frame in frames
         for text in dict.fromkeys(_fill(frame, bank, rng) for _ in range(per_frame))
     ]
 
@@ -72,6 +77,7 @@ def frame_sentences(part: Part, per_frame: int) -> list[FrameSentence]:
 def _fill(frame: str, bank: BankFrames, rng: random.Random) -> str:
     if "{clause}" in frame:
         frame = frame.replace("{clause}", rng.choice(bank.clauses))
+    request = rng.choice(bank.requests).split("/") if "request}" in frame else [""]
     noun, other = (noun.split("/") for noun in rng.sample(bank.nouns, 2))
     return frame.format(
         noun=noun[0],
@@ -80,4 +86,6 @@ def _fill(frame: str, bank: BankFrames, rng: random.Random) -> str:
         otherobject=other[-1],
         text=rng.choice(bank.texts),
         number=rng.randint(2, 99),
+        request=request[0],
+        torequest=request[-1],
     )
