@@ -20,17 +20,23 @@ if TYPE_CHECKING:
 
 SAME, OPPOSED = 0.9, 0.05
 """Probability of saying the same above which two answers join, and below which they keep their groups apart."""
+LIKELY, MIN_GROUP = 0.6, 3
+"""Mean probability at which an answer that stands alone joins a group, and how many different answers that has."""
 
 
-def join_matching(same: NDArray[np.float64], threshold: float = SAME, opposed: float = OPPOSED) -> list[int]:
+def join_matching(
+    same: NDArray[np.float64], threshold: float = SAME, opposed: float = OPPOSED, likely: float = LIKELY
+) -> list[int]:
     """Return one label per answer: the surest pairs join first, and with them their groups.
 
-    Groups do not join if any two of their answers oppose each other.
+    Then answers that stand alone join a group of three or more that they match on average: a wording that is sure of no
+    other single one. Neither groups nor answers join if any two of their answers oppose each other.
 
     Args:
         same: Probability that two answers say the same, (num_answers, num_answers), symmetric.
         threshold: Probability at which two answers join.
         opposed: Probability below which two answers oppose each other.
+        likely: Mean probability at which an answer joins a group.
 
     Example:
         >>> join_matching(np.array([[1, 0.95, 0.5], [0.95, 1, 0.97], [0.5, 0.97, 1]]))
@@ -49,8 +55,25 @@ def join_matching(same: NDArray[np.float64], threshold: float = SAME, opposed: f
             continue
         for index in theirs:
             labels[index] = labels[first]
+    _join_lone(labels, same, opposed, likely)
     ranks = {label: rank for rank, label in enumerate(dict.fromkeys(labels))}
     return [ranks[label] for label in labels]
+
+
+def _join_lone(labels: list[int], same: NDArray[np.float64], opposed: float, likely: float) -> None:
+    """Move answers that stand alone to the group that they match best on average, the surest first."""
+    while True:
+        groups = [[place for place, label in enumerate(labels) if label == group] for group in dict.fromkeys(labels)]
+        offers = [
+            (same[lone[0], group].mean(), lone[0], group[0])
+            for lone in groups
+            for group in groups
+            if len(lone) == 1 and len(group) >= MIN_GROUP and same[lone[0], group].min() >= opposed
+        ]
+        mean, place, member = max(offers, key=lambda offer: offer[0], default=(0.0, 0, 0))
+        if not offers or mean < likely:
+            return
+        labels[place] = labels[member]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +86,7 @@ class MeaningClusterer:
     Args:
         same: Probability of saying the same at which two answers join, in (0, 1).
         opposed: Probability below which two answers keep their groups apart, in [0, `same`].
+        likely: Mean probability at which an answer that stands alone joins a group of three or more different ones.
 
     Example:
         >>> texts = ["It was approved.", "It was rejected.", "The request was approved."]
@@ -72,11 +96,12 @@ class MeaningClusterer:
 
     same: float = SAME
     opposed: float = OPPOSED
+    likely: float = LIKELY
 
     def __call__(self, texts: Sequence[str], embed: Embed | None = None) -> list[int]:
         """Return one label per text; embeddings are not used."""
         counts = Counter(texts)
-        labels = dict(zip(counts, join_matching(_compare(counts), self.same, self.opposed), strict=True))
+        labels = dict(zip(counts, join_matching(_compare(counts), self.same, self.opposed, self.likely), strict=True))
         return [labels[text] for text in texts]
 
     def opposed_pairs(self, texts: Sequence[str]) -> NDArray[np.bool_]:

@@ -8,18 +8,26 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from smoothguard_guardrail.voting.folding import fold
-from smoothguard_guardrail.voting.lexicon import FUNCTION_WORDS, NEGATIONS, NO, NUMBERS, TENS, UNSPACED_NEGATIONS, YES
+from smoothguard_guardrail.voting.lexicon import FUNCTION_WORDS, NEGATIONS, NO, UNSPACED_NEGATIONS, YES
+from smoothguard_guardrail.voting.numerals import number_groups, spelled_numbers
 from smoothguard_guardrail.voting.polarity import yes_or_no
 
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
 _SYMBOL = re.compile(r"([$€£¥₹%°])")
-_BREAK = re.compile(r"[\s\-/–—]+|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
+_BREAK = re.compile(r"[\s/–—]+|-(?!\d)|(?<=\w)-(?=\d)|(?<=[^\W\d_])(?=\d)|(?<=\d)(?=[^\W\d_])")
 _EDGE = ".,:;'’_*#?!/\\&@|\"“”„«»()[]।،؟"
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
+_NUMBER = re.compile(r"-?\d+(?:[.,:]\d+)*")
+# English ordinals, and Turkish cases.
+_SUFFIX_OF_NUMBER = re.compile(r"(?<=\d)(?:st|nd|rd|th|['’][a-zçğıöşü]{1,4})\b")
 _CONTRACTED_NOT = re.compile(r"(?:ca|wo|ai|is|are|was|were|do|does|did|could|would|should|has|have|had|must|need)nt")
-_NEGATIVE_SUFFIX = re.compile(r"m[aeıiuü]y?")
+_NEGATIVE_SUFFIX = re.compile(r"m[aeıiuü]y?|s[ıiuü]z|less|los|frei|free")
+_ARABIC_VOWELS = re.compile(r"[\u064b-\u0652]")
+_ARABIC_ARTICLE = re.compile(r"[وبكف]?(?:ال|لل)(?=\w\w)")
+_NEVER_WITH_ARTICLE = FUNCTION_WORDS | NEGATIONS
 MIN_STEM, MIN_STEM_SHARE = 4, 0.6
 """Characters, and share of the longer word, that two forms of one word share at their start."""
+MIN_WORD, MAX_ENDING = 3, 4
+"""Characters of a word, and of an ending that makes another form of it."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +44,18 @@ class Statement:
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        """In order. A character of Chinese and Japanese counts as a word; number words are digits."""
+        """In order. A character of Chinese and Japanese counts as a word; numbers are digits, a word for each part."""
         words: list[str] = []
-        for part in _BREAK.split(_SYMBOL.sub(r" \1 ", _UNSPACED.sub(r" \1 ", self._folded))):
-            word = _digits(part.strip(_EDGE))
-            if not word:
-                continue
-            if words and word in NUMBERS and NUMBERS[word] < 10 and words[-1] in _TEN_DIGITS:
-                words[-1] = str(int(words[-1]) + NUMBERS[word])
-            else:
-                words.append(str(NUMBERS.get(word) or TENS.get(word) or word))
+        for word in spelled_numbers(self._tokens):
+            words += number_groups(word) if _NUMBER.fullmatch(word) else [_without_article(word)]
         return tuple(words)
 
     @cached_property
     def numbers(self) -> frozenset[str]:
-        """Numbers in digits, with a point for any separator."""
-        return frozenset(_plain(match) for word in self.words for match in _NUMBER.findall(word))
+        """The parts of its numbers, and numbers of several parts also whole."""
+        parts = [number_groups(word) for word in self._tokens if _NUMBER.fullmatch(word)]
+        whole = {".".join(number) for number in parts if len(number) > 1}
+        return frozenset(whole | {word for word in self.words if _NUMBER.fullmatch(word)})
 
     @cached_property
     def denies(self) -> bool:
@@ -72,11 +76,19 @@ class Statement:
         return frozenset(words) - FUNCTION_WORDS - NEGATIONS
 
     @cached_property
+    def _tokens(self) -> list[str]:
+        parts = _BREAK.split(_SYMBOL.sub(r" \1 ", _UNSPACED.sub(r" \1 ", self._folded)))
+        return [word for word in (_digits(part.strip(_EDGE)) for part in parts) if word]
+
+    @cached_property
     def _folded(self) -> str:
-        return fold(self.text)
+        return fold(_ARABIC_VOWELS.sub("", _SUFFIX_OF_NUMBER.sub("", self.text)))
 
 
-_TEN_DIGITS = frozenset(str(value) for value in range(20, 100, 10))
+def _without_article(word: str) -> str:
+    """Return an Arabic word without the article that is written with it."""
+    article = None if word in _NEVER_WITH_ARTICLE else _ARABIC_ARTICLE.match(word)
+    return word[article.end() :] if article else word
 
 
 def _digits(word: str) -> str:
@@ -86,29 +98,26 @@ def _digits(word: str) -> str:
     )
 
 
-def _plain(number: str) -> str:
-    """Return a number without leading zeros, and without zeros after its last separator."""
-    number = number.replace(",", ".").replace(":", ".").lstrip("0")
-    return (number.rstrip("0").rstrip(".") if "." in number else number) or "0"
-
-
 def related(first: str, second: str) -> bool:
     """Return whether two words are forms of one word, going by how they start.
 
-    Turkish negates with a suffix, so such forms are not related.
+    One may be the other with an ending, unless the ending negates, as *-less* does and Turkish *-ma*.
 
     Example:
-        >>> related("snowing", "snowy"), related("red", "green"), related("onaylandı", "onaylanmadı")
+        >>> related("snowing", "snowy"), related("red", "green"), related("end", "endless")
         (True, False, False)
     """
     if first == second:
         return True
+    if first[:MIN_WORD] != second[:MIN_WORD]:  # Saves most of the work: this runs for all pairs of words.
+        return False
     if any(letter.isdigit() for letter in first + second):
         return False
+    shorter, longer = sorted((first, second), key=len)
     shared = next(
-        (place for place, pair in enumerate(zip(first, second, strict=False)) if pair[0] != pair[1]),
-        min(len(first), len(second)),
+        (place for place, pair in enumerate(zip(shorter, longer, strict=False)) if pair[0] != pair[1]), len(shorter)
     )
-    if shared < MIN_STEM or shared < MIN_STEM_SHARE * max(len(first), len(second)):
+    has_ending = shared == len(shorter) >= MIN_WORD and len(longer) <= shared + MAX_ENDING
+    if not has_ending and (shared < MIN_STEM or shared < MIN_STEM_SHARE * len(longer)):
         return False
-    return not (_NEGATIVE_SUFFIX.match(first, shared) or _NEGATIVE_SUFFIX.match(second, shared))
+    return not (_NEGATIVE_SUFFIX.match(shorter, shared) or _NEGATIVE_SUFFIX.match(longer, shared))
