@@ -36,7 +36,8 @@ _INVISIBLE = re.compile("[\u00a0\u00ad\u200b-\u200f\u2028-\u202f\u2060-\u2064\uf
 _NAMES = {b"plus": b"+", b"sol": b"/", b"equals": b"=", b"amp": b"&", b"percnt": b"%", b"bsol": b"\\", b"colon": b":"}
 _NAMES |= {b"comma": b",", b"semi": b";", b"lowbar": b"_", b"quot": b'"', b"newline": b"\n", b"nbsp": b" "}
 _ESCAPE = re.compile(
-    rb"\\\\*(?:u00(?P<u>[0-9a-f]{2})|x(?P<x>[0-9a-f]{2})|(?P<octal>[0-3][0-7]{2})|(?P<letter>[nrt/]|\r?\n))"
+    # A run of backslashes is read once, from its start: its length must not be squared.
+    rb"(?<!\\)\\++(?:u00(?P<u>[0-9a-f]{2})|x(?P<x>[0-9a-f]{2})|(?P<octal>[0-3][0-7]{2})|(?P<letter>[nrt/]|\r?\n))"
     rb"|%(?P<percent>[0-9a-f]{2})|&\#(?P<number>\d{1,7});?|&\#x(?P<hex>[0-9a-f]{1,6});?|&(?P<name>[a-z]{3,7});",
     re.IGNORECASE,
 )
@@ -281,7 +282,7 @@ def _uri_payloads(squeezed: bytes) -> list[int]:
     lower = squeezed.lower()
     found, at = [], lower.find(b"data:")
     while at >= 0:
-        if match := _DECLARES.match(squeezed, at):
+        if (match := _DECLARES.match(squeezed, at)) and match.end() < len(squeezed):
             found.append(match.end())
         at = lower.find(b"data:", at + 5)
     return found
@@ -355,11 +356,15 @@ def _raw_spans(layer: _Layer, text: str) -> list[Span]:
     spans: list[Span] = []
     if layer.data.isascii():
         return spans
+    stop = 0
     for start in sorted({at for each in _RAW_STARTS for at in _find_all(layer.data, each)}):
-        sniffed = sniff(layer.data[start : start + HEAD])
-        literal = _LITERAL.match(text, layer.origin(start))
-        stop = literal.end() if literal and len(layer.data) != len(text) else len(text)
+        origin = layer.origin(start)
         unprintable = sum(byte > 126 or byte < 9 for byte in layer.data[start : start + 64])
-        if sniffed is not None and unprintable >= 4 and stop - layer.origin(start) >= 2 * _MIN_CHARS:
-            spans.append(Span(layer.origin(start), stop, False, sniffed, "raw bytes"))
+        if origin < stop or unprintable < 4 or (sniffed := sniff(layer.data[start : start + HEAD])) is None:
+            continue
+        literal = _LITERAL.match(text, origin)
+        end = literal.end() if literal and len(layer.data) != len(text) else len(text)
+        if end - origin >= 2 * _MIN_CHARS:
+            spans.append(Span(origin, end, False, sniffed, "raw bytes"))
+            stop = end
     return spans

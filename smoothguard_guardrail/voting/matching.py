@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothguard_guardrail.voting.statements import Statement, related
+from smoothguard_guardrail.voting.statements import MIN_WORD, Statement, related
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+_MAX_PLACES = 250_000
+"""Pairs of places with the same word, one in each of two answers, that an alignment looks at."""
 MATCHER = Path(__file__).parent / "weights" / "matcher.safetensors"
 
 
@@ -79,15 +81,14 @@ class _Pair:
     def __init__(self, first: Statement, second: Statement) -> None:
         self.first, self.second = first, second
         self.contents = first.content, second.content
-        self.shared = tuple(
-            frozenset(word for word in mine if any(related(word, other) for other in theirs))
-            for mine, theirs in (self.contents, self.contents[::-1])
-        )
+        self.shared = _shared(first, second), _shared(second, first)
         self.only = tuple(content - shared for content, shared in zip(self.contents, self.shared, strict=True))
 
     @cached_property
     def opcodes(self) -> Sequence[tuple[str, int, int, int, int]]:
-        return SequenceMatcher(None, self.first.words, self.second.words, autojunk=False).get_opcodes()
+        first, second = self.first.words, self.second.words
+        too_many = _words_in_too_many_places(first, second)
+        return SequenceMatcher(too_many.__contains__, first, second, autojunk=False).get_opcodes()
 
     def replaced(self) -> list[tuple[int, int]]:
         """Return, for each place where one has other deciding words than the other, how many words each has there."""
@@ -98,6 +99,31 @@ class _Pair:
             and any(word in self.only[0] for word in self.first.words[start:end])
             and any(word in self.only[1] for word in self.second.words[other_start:other_end])
         ]
+
+
+def _shared(mine: Statement, other: Statement) -> frozenset[str]:
+    """Return the words of a statement that another has too, in some form."""
+    return frozenset(
+        word
+        for word in mine.content
+        if word in other.content or any(related(word, each) for each in other.content_by_start.get(word[:MIN_WORD], ()))
+    )
+
+
+def _words_in_too_many_places(first: Sequence[str], second: Sequence[str]) -> frozenset[str]:
+    """Return the most frequent words, on which answers are not aligned, where it would take too long with them.
+
+    That is so in very long answers, and where a model repeats itself without end.
+    """
+    ours, theirs = Counter(first), Counter(second)
+    places = {word: count * theirs[word] for word, count in ours.items() if word in theirs}
+    total, found = sum(places.values()), set()
+    for word in sorted(places, key=places.__getitem__, reverse=True):
+        if total <= _MAX_PLACES:
+            break
+        found.add(word)
+        total -= places[word]
+    return frozenset(found)
 
 
 def pair_features(statements: Sequence[Statement], counts: Sequence[int]) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,6 +77,14 @@ class Statement:
         return frozenset(words) - FUNCTION_WORDS - NEGATIONS
 
     @cached_property
+    def content_by_start(self) -> Mapping[str, Sequence[str]]:
+        """`content` by its first characters, which words that are `related` share."""
+        found: dict[str, list[str]] = {}
+        for word in self.content:
+            found.setdefault(word[:MIN_WORD], []).append(word)
+        return found
+
+    @cached_property
     def _tokens(self) -> list[str]:
         parts = _BREAK.split(_SYMBOL.sub(r" \1 ", _UNSPACED.sub(r" \1 ", self._folded)))
         return [word for word in (_digits(part.strip(_EDGE)) for part in parts) if word]
@@ -109,7 +118,7 @@ def related(first: str, second: str) -> bool:
     """
     if first == second:
         return True
-    if first[:MIN_WORD] != second[:MIN_WORD]:  # Saves most of the work: this runs for all pairs of words.
+    if first[:MIN_WORD] != second[:MIN_WORD]:
         return False
     if any(letter.isdigit() for letter in first + second):
         return False

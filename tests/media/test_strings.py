@@ -193,9 +193,54 @@ def test_ordinary_text_holds_no_media(name: str) -> None:
     assert ready(ORDINARY[name]) == []
 
 
-@pytest.mark.parametrize(
-    "unit", ["data:", "data:image/png,", "%41", "%25", "&#43;", "\\n", "\\", "/9j/", "UklGR.", "eJxx.", "ffd8ff ", "A "]
-)
-def test_repetitions_do_not_fail(unit: str) -> None:
-    for span in find_spans(unit * 20_000):
-        assert 0 <= span.start < span.stop <= len(unit) * 20_000
+FRAGMENTS = [
+    *(
+        "data:",
+        "data:image/png,",
+        "data:image/png;base64,",
+        "%41",
+        "%25",
+        "%",
+        "&#43;",
+        "&",
+        "\\n",
+        "\\",
+        "\\x4",
+        "\\u00",
+    ),
+    *(
+        "/9j/",
+        "UklGR.",
+        "eJxx.",
+        "H4sI",
+        "ffd8ff ",
+        "\x89PNG\r\n\x1a\n",
+        "\xff\xd8\xff",
+        "GIF8",
+        "A ",
+        " ",
+        "\n",
+        "'",
+        "=",
+        "é",
+    ),
+]
+
+
+@pytest.mark.parametrize("unit", FRAGMENTS)
+def test_a_long_repetition_is_read_in_one_go(unit: str) -> None:
+    """Work that grows with the square of the length would take an hour here."""
+    text = unit * (500_000 // len(unit))
+    for span in find_spans(text):
+        assert 0 <= span.start < span.stop <= len(text)
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=60), st.integers(1, 40))
+def test_no_text_is_too_odd(fragments: list[str], times: int) -> None:
+    text = "".join(fragments) * times
+    for span in find_spans(text):
+        assert 0 <= span.start < span.stop <= len(text)
+
+
+def test_a_data_uri_without_data_at_the_end_is_text() -> None:
+    assert find_spans("An inline image begins with data:image/png;base64,") == []

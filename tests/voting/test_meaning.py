@@ -82,3 +82,10 @@ def test_a_minus_is_part_of_a_number() -> None:
 )
 def test_negative_endings_make_other_words(first: str, second: str) -> None:
     assert not related(first, second)
+
+
+@pytest.mark.parametrize("unit", ["no ", "中", "1 ", "$5, ", "It is red. ", "hundred "])
+def test_a_model_that_repeats_itself_without_end_is_grouped_in_one_go(unit: str) -> None:
+    """Work that grows with the square of the length would take an hour here."""
+    endless = unit * (200_000 // len(unit))
+    assert MeaningClusterer()([endless, endless, endless[:-1] + "x", "It shows a harbour."])[:2] == [0, 0]
