@@ -61,7 +61,8 @@ def elect(
 
     The shortest refusal speaks for the refusals: it has the least room for anything else. Of the other groups it is the
     member that says most of what the group says and least that only it says, so that nothing comes along that the
-    others do not support. Without stances it is the member nearest to the centroid, by cosine, as in the paper.
+    others do not support; of members that do so alike, the wording that was given most often. Without stances it is the
+    member nearest to the centroid, by cosine, as in the paper.
 
     Args:
         answers: At least one.
@@ -119,11 +120,17 @@ def elect(
 def _best_supported(answers: Sequence[Answer], members: list[int], stance: Stance) -> int:
     if stance == "refuses":
         return min(members, key=lambda index: len(answers[index].text))
-    if len({answers[index].key for index in members}) == 1:
+    given = Counter(answers[index].key for index in members)
+    if len(given) == 1:
         return members[0]
     content = {index: Statement(answers[index].text).content for index in members}
     having = Counter(word for words in content.values() for word in words)
-    return max(members, key=lambda index: sum(1 if 2 * having[word] > len(members) else -1 for word in content[index]))
+
+    def support(index: int) -> tuple[int, int]:
+        said = sum(1 if 2 * having[word] > len(members) else -1 for word in content[index])
+        return said, given[answers[index].key]
+
+    return max(members, key=support)
 
 
 def _nearest_to_centroid(answers: Sequence[Answer], members: list[int], embed: Embed) -> int:

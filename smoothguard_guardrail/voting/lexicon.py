@@ -5,6 +5,7 @@ Open classes (colours, names, verdicts) are not listed: `matching` finds what de
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from pathlib import Path
 
@@ -14,6 +15,13 @@ _CLASSES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding=
 def _values(lines: list[str], values: range) -> dict[str, int]:
     """Return the value of every number word in lines that count through the values."""
     return {word: value for line in lines for word, value in zip(line.split(), values, strict=True) if word != "-"}
+
+
+def _contrasts(classes: list[str]) -> frozenset[tuple[str, str]]:
+    """Return the pairs of words from the two sides of each class, in both orders."""
+    sides = [tuple(side.split() for side in line.split("|")) for line in classes]
+    pairs = [pair for first, second in sides for pair in itertools.product(first, second)]
+    return frozenset(pairs) | frozenset((second, first) for first, second in pairs)
 
 
 YES = frozenset(_CLASSES["yes"].split())
@@ -29,4 +37,8 @@ NUMBERS = _values(_CLASSES["numbers"], range(2, 21))
 TENS = _values(_CLASSES["tens"], range(30, 100, 10))
 """Value of the words for thirty to ninety."""
 FUNCTION_WORDS = frozenset(_CLASSES["function_words"].split())
-"""Words that decide nothing: articles, pronouns, auxiliaries, and how answers report what they see."""
+"""Words that decide nothing by themselves: articles, pronouns, auxiliaries, and how answers report what they see."""
+PERSONS = _contrasts(_CLASSES["persons"])
+"""Pairs of pronouns of which one stands for a man, the other for a woman."""
+PLACES = _contrasts(_CLASSES["places"])
+"""Pairs of adverbs of which one stands for a place near by, the other for one far away."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smoothguard_guardrail.voting.lexicon import PERSONS, PLACES
 from smoothguard_guardrail.voting.statements import MIN_WORD, Statement, related
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class _Pair:
 
     def __init__(self, first: Statement, second: Statement) -> None:
         self.first, self.second = first, second
-        self.contents = first.content, second.content
+        ours, theirs = self._contrasting()
+        self.contents = first.content | ours, second.content | theirs
         self.shared = _shared(first, second), _shared(second, first)
         self.only = tuple(content - shared for content, shared in zip(self.contents, self.shared, strict=True))
 
@@ -89,6 +91,21 @@ class _Pair:
         first, second = self.first.words, self.second.words
         too_many = _words_in_too_many_places(first, second)
         return SequenceMatcher(too_many.__contains__, first, second, autojunk=False).get_opcodes()
+
+    def _contrasting(self) -> tuple[set[str], set[str]]:
+        """Return the function words of each that decide, because one stands in the place of the other: *he* and *she*.
+
+        *Here* and *there* do not where they open a sentence: "There is a dog."
+        """
+        first, second = self.first.words, self.second.words
+        found = [
+            pair
+            for kind, start, end, other_start, _ in self.opcodes
+            if kind == "replace"
+            for pair in [(first[start], second[other_start])]
+            if pair in PERSONS or (pair in PLACES and (start or end == len(first)))
+        ]
+        return {mine for mine, _ in found}, {theirs for _, theirs in found}
 
     def replaced(self) -> list[tuple[int, int]]:
         """Return, for each place where one has other deciding words than the other, how many words each has there."""
@@ -138,7 +155,7 @@ def pair_features(statements: Sequence[Statement], counts: Sequence[int]) -> NDA
     """
     support: Counter[str] = Counter()
     for statement, count in zip(statements, counts, strict=True):
-        for word in statement.content:
+        for word in set(statement.words):
             support[word] += count
     return np.stack(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -65,6 +66,13 @@ def test_an_answer_that_adds_what_no_other_says_is_not_returned() -> None:
     outcome = run(answers, clusterer=lambda texts, embed: [0] * len(texts))
     assert outcome.agreement == 1.0
     assert "6173" not in answers[outcome.representative]
+
+
+def test_of_wordings_that_say_the_same_the_most_frequent_one_speaks() -> None:
+    answers = ["It's there.", "It is there, yes.", "It is there.", "it is there"]
+    for order in itertools.permutations(answers):
+        outcome = run(order, clusterer=lambda texts, embed: [0] * len(texts))
+        assert order[outcome.representative].lower().strip(".") == "it is there"
 
 
 def test_unanimous_answers_need_no_embeddings() -> None:

@@ -84,6 +84,28 @@ def test_negative_endings_make_other_words(first: str, second: str) -> None:
     assert not related(first, second)
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["The dog is here.", "The dog is there."],
+        ["He is holding a ball.", "She is holding a ball."],
+        ["Es ist hier.", "Es ist dort."],
+        ["Está aquí.", "Está allí."],
+        ["Она здесь.", "Она там."],
+        ["Он здесь.", "Она здесь."],
+        ["他在跑步", "她在跑步"],
+    ],
+)
+def test_pronouns_and_places_decide_where_one_stands_for_another(texts: list[str]) -> None:
+    assert MeaningClusterer()(texts) == [0, 1]
+    assert MeaningClusterer().opposed_pairs(texts * 4)[0, 1]
+
+
+def test_pronouns_and_places_are_wording_elsewhere() -> None:
+    assert MeaningClusterer()(["There is a dog.", "Here is a dog."]) == [0, 0]
+    assert MeaningClusterer()(["There is a dog.", "I see a dog there."]) == [0, 0]
+
+
 @pytest.mark.parametrize("unit", ["no ", "中", "1 ", "$5, ", "It is red. ", "hundred "])
 def test_a_model_that_repeats_itself_without_end_is_grouped_in_one_go(unit: str) -> None:
     """Work that grows with the square of the length would take an hour here."""
