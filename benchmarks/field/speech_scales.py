@@ -25,10 +25,10 @@ SCALES = {
         num_attacked=60,
         budgets=(
             Budget(snr_db=20, num_steps=60),
-            Budget(snr_db=25, num_steps=80, num_recordings=5),
-            Budget(snr_db=30, num_steps=120, num_recordings=5),
+            Budget(snr_db=25, num_steps=80, num_recordings=10),
+            Budget(snr_db=30, num_steps=120, num_recordings=10),
         ),
-        adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=5),
+        adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=10),
         perturbations=_FEW,
         adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
     ),

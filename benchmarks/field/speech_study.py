@@ -138,8 +138,8 @@ class SpeechStudy:
         low, high = ATTACKED_SECONDS
         chosen = spread([each for each in self.recordings if low <= each.seconds <= high], self.scale.num_attacked)
         folder, found = self.folder / "attacks" / kind.replace(" ", "-").replace(",", ""), []
-        for recording in spread(chosen, budget.num_recordings or len(chosen)):
-            target = TARGETS[chosen.index(recording) % len(TARGETS)]
+        for place, recording in enumerate(spread(chosen, budget.num_recordings or len(chosen))):
+            target = TARGETS[place % len(TARGETS)]
             file = folder / f"{recording.name.replace('/', '_')}.wav"
             transform = None if name is None else CANDIDATES[name]
             found.append(attack(self.whisper, recording, target, budget, file, transform))
