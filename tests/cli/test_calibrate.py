@@ -185,13 +185,14 @@ def many(settings: dict[str, tuple[float, ...]], rows: int) -> Calibration:
     """A calibration in which all settings vary, measured on many rows."""
     candidates = tuple(config for group in Sweep(**settings).configs(SmoothGuardConfig()) for config in group)
     outcomes = {str(row): row % 7 > 0 for row in range(rows)}
+    paired = mcnemar(dict.fromkeys(outcomes, True), outcomes)
     measured = [
         Measured(
             config=config,
             rates={"harmless": Rate(k=rows - 1, n=rows), "adaptive": Rate(k=min(index, rows), n=rows)},
             outcomes={"harmless": outcomes, "adaptive": outcomes},
             mean_calls=10.5,
-            paired=mcnemar(dict.fromkeys(outcomes, True), outcomes),
+            paired=paired,
         )
         for index, config in enumerate(candidates)
     ]
