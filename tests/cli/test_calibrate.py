@@ -145,7 +145,7 @@ def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> N
 
 
 def test_audio_is_calibrated_and_attacked(runner: CliRunner, recording: Path, tmp_path: Path) -> None:
-    model, out = f"hf:{tiny.build_qwen2_audio(tmp_path / 'model')}", tmp_path / "out"
+    model, out = f"hf:{tiny.with_short_answers(tiny.build_qwen2_audio(tmp_path / 'model'))}", tmp_path / "out"
     rows = [
         {"audio": recording.name, "question": "Tell me.", "target": "No."},
         {"audio": recording.name, "question": "What is it?", "answer": "sound"},
