@@ -12,11 +12,12 @@ os.environ["TQDM_DISABLE"] = "1"  # tqdm reads it when first imported, which a t
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Dozens of processes import torch and the like, which may have been installed without compiling them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # one core for each worker
 
 from hypothesis import settings
+
+sys.dont_write_bytecode = False
 
 # How long one example takes says more about the machine than about the code.
 settings.register_profile("project", deadline=None)
