@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.study import arenas, sections
+from benchmarks.study import arenas, sections, summary
 from benchmarks.study.__main__ import run
-from benchmarks.study.design import CANDIDATES, PERTURBATIONS, SCALES, Scale, guards
+from benchmarks.study.design import CANDIDATES, EPSILONS, PERTURBATIONS, SCALES, Scale, guards
+from benchmarks.study.detection import ATTACKS
 from benchmarks.study.measure import ARENA_SCENES, Study
-from benchmarks.study.sections import attacked, headline
+from benchmarks.study.sections import ADAPTIVE, CLEAN, CONTROL, OVER_REFUSAL, POPE, attacked, headline
 from benchmarks.study.summary import markdown
 from benchmarks.study.tasks import make_tasks, target_of
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.config import MediaConfig
-from smoothguard_guardrail.evaluation.attackers import AttackSettings
+from smoothguard_guardrail.evaluation.attackers import Attacker, AttackSettings, default_attackers
 from smoothguard_guardrail.evaluation.mappers import InThreads
 from smoothguard_guardrail.evaluation.report import Report, Table, render_html
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 ROOT = Path(__file__).parents[1]
 TINY = Scale(
-    items=3,
+    items=2,
     swept=1,
     candidates=1,
     arena=2,
     fooled=2,
     gradients=2,
     escalated=1,
-    num_steps=2,
+    num_steps=1,
     candidate_budgets=((1, 1),),
     budgets=((1, 1), (2, 1)),
 )
@@ -45,18 +47,29 @@ def guards_table(report: Report) -> Table:
     return report.sections[0].tables[0]
 
 
+def attackers_that_sections_name(config: SmoothGuardConfig, **options: Any) -> tuple[Attacker, ...]:
+    attackers = default_attackers(config, num_draws=2, **options)
+    return tuple(each for each in attackers if each.name in (*arenas.FOOLING, *ATTACKS))
+
+
 @pytest.mark.slow
 def test_the_study_runs_and_goes_on_from_what_it_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Each of these costs seconds and runs the same code.
     for name in list(PERTURBATIONS)[1:]:
         monkeypatch.delitem(PERTURBATIONS, name)
+    for module in (sections, summary):
+        monkeypatch.setattr(module, "EPSILONS", EPSILONS[1::2])
     monkeypatch.setattr(arenas, "ARENA_SCENES", ARENA_SCENES[:2])
+    monkeypatch.setattr(arenas, "default_attackers", attackers_that_sections_name)
     monkeypatch.setattr(sections, "SIGMAS", (0.0, 0.3))
     study = Study(folder=tmp_path, scale=TINY, mapper=InThreads(1))
     report, table = run(study, scale="tiny")
     answers = (tmp_path / "answers.jsonl").read_bytes()
     assert table.splitlines()[0] == f"| | {' | '.join(guards())} |"
-    assert table.count("\n") > 10
+    assert [line.split(" | ")[0] for line in table.splitlines()[2:]] == [
+        *(f"| attacked {epsilon}/255" for epsilon in EPSILONS[1::2]),
+        *(f"| {name}" for name in (ADAPTIVE, CONTROL, CLEAN, POPE, OVER_REFUSAL, "mean calls")),
+    ]
     assert Report.model_validate_json(report.model_dump_json()) == report
     assert "<title>" in render_html(report)
     assert markdown(headline(Study(folder=tmp_path, scale=TINY, mapper=InThreads(1)))) == table

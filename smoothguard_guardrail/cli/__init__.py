@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Annotated
 
 import typer
@@ -57,6 +58,7 @@ def main() -> None:
         app()
     finally:
         end_if_interrupted()
+        gc.freeze()  # collecting torch and transformers when Python ends takes more than a second
 
 
 __all__ = ["app", "main"]

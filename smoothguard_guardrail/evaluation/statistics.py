@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from statistics import NormalDist
 from typing import Self
@@ -164,15 +165,13 @@ def mcnemar(first: Mapping[str, bool | None], second: Mapping[str, bool | None])
         raise ConfigurationError("paired arms must contain the same items")
     from scipy.stats import binomtest
 
-    pairs = [(first[key], second[key]) for key in first]
-    judged = [(one, other) for one, other in pairs if one is not None and other is not None]
-    only_first = sum(one and not other for one, other in judged)
-    only_second = sum(other and not one for one, other in judged)
+    counts = Counter((first[key], second[key]) for key in first)
+    only_first, only_second = counts[True, False], counts[False, True]
     discordant = only_first + only_second
     return PairedTest(
-        both=sum(one and other for one, other in judged),
+        both=counts[True, True],
         only_first=only_first,
         only_second=only_second,
-        neither=sum(not one and not other for one, other in judged),
+        neither=counts[False, False],
         p_value=float(binomtest(only_first, discordant).pvalue) if discordant else 1.0,
     )

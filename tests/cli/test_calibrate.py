@@ -145,7 +145,7 @@ def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> N
 
 
 def test_audio_is_calibrated_and_attacked(runner: CliRunner, recording: Path, tmp_path: Path) -> None:
-    model, out = f"hf:{tiny.build_qwen2_audio(tmp_path / 'model')}", tmp_path / "out"
+    model, out = f"hf:{tiny.with_short_answers(tiny.build_qwen2_audio(tmp_path / 'model'))}", tmp_path / "out"
     rows = [
         {"audio": recording.name, "question": "Tell me.", "target": "No."},
         {"audio": recording.name, "question": "What is it?", "answer": "sound"},
@@ -185,13 +185,14 @@ def many(settings: dict[str, tuple[float, ...]], rows: int) -> Calibration:
     """A calibration in which all settings vary, measured on many rows."""
     candidates = tuple(config for group in Sweep(**settings).configs(SmoothGuardConfig()) for config in group)
     outcomes = {str(row): row % 7 > 0 for row in range(rows)}
+    paired = mcnemar(dict.fromkeys(outcomes, True), outcomes)
     measured = [
         Measured(
             config=config,
             rates={"harmless": Rate(k=rows - 1, n=rows), "adaptive": Rate(k=min(index, rows), n=rows)},
             outcomes={"harmless": outcomes, "adaptive": outcomes},
             mean_calls=10.5,
-            paired=mcnemar(dict.fromkeys(outcomes, True), outcomes),
+            paired=paired,
         )
         for index, config in enumerate(candidates)
     ]

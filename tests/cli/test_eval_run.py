@@ -272,7 +272,7 @@ def test_own_attacked_audio_is_asked_about_in_all_four_arms(
 
 
 def test_audio_is_attacked_on_a_local_model_through_the_guard(runner: CliRunner, compa: Path, tmp_path: Path) -> None:
-    model, out = tiny.build_qwen2_audio(tmp_path / "model"), tmp_path / "out"
+    model, out = tiny.with_short_answers(tiny.build_qwen2_audio(tmp_path / "model")), tmp_path / "out"
     file = settings(tmp_path, "attack = {num_steps = 4, num_draws = 2}\nguard = {num_samples = 3}")
     more = ["--attack-epsilon", "0.005", "--eot", *file]
     result = runner.invoke(app, command("compa-order", compa, out, *more, model=f"hf:{model}"))

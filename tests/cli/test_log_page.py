@@ -157,8 +157,15 @@ def test_one_call_is_shown_whole(runner: CliRunner, made_up: Path, tmp_path: Pat
     assert (absent.exit_code, absent.stderr) == (2, "smoothguard: the log has no such call: none\n")
 
 
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """A page of a log without hostile values."""
+    folder = tmp_path_factory.mktemp("calm")
+    return Page(write_page(CliRunner(), folder, _calm(folder)))
+
+
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_values_stay_text(runner: CliRunner, tmp_path: Path, text: str) -> None:
+def test_hostile_values_stay_text(runner: CliRunner, calm: Page, tmp_path: Path, text: str) -> None:
     rng = random.Random(0)
     lines = []
     for line in map(json.loads, log_lines(40)):
@@ -173,7 +180,6 @@ def test_hostile_values_stay_text(runner: CliRunner, tmp_path: Path, text: str) 
     log = tmp_path / "hostile [*]?.jsonl"
     log.write_text("\n".join(lines))
     html = write_page(runner, tmp_path, log, "--tag", text)
-    calm = Page(write_page(runner, tmp_path, _calm(tmp_path)))
     page = Page(html)
     assert {tag for tag, _ in page.elements} <= {tag for tag, _ in calm.elements}
     names = {name for _, attributes in page.elements for name in attributes}

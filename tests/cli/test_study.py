@@ -80,7 +80,7 @@ def test_recordings_are_attacked_too(runner: CliRunner, tmp_path: Path) -> None:
             {"audio": "0.wav", "question": "What is said?", "target": "yes"},
         ],
     )
-    folder = tiny.build_qwen2_audio(tmp_path / "model")
+    folder = tiny.with_short_answers(tiny.build_qwen2_audio(tmp_path / "model"))
     result = run(runner, data, tmp_path / "out", "--model", f"hf:{folder}")
     assert result.exit_code == 0, result.output
     found = GuardStudy.model_validate_json((tmp_path / "out" / "study.json").read_bytes())

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,19 +19,18 @@ import torch
 from smoothguard_guardrail import GuardComponents
 from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.errors import ConfigurationError, MediaLimitError, MissingDependencyError
-from smoothguard_guardrail.evaluation import shared
 from smoothguard_guardrail.evaluation.arms import Arm, run_arms
 from smoothguard_guardrail.evaluation.items import Answer, Item
 from smoothguard_guardrail.evaluation.mappers import InThreads, Mapper
 from smoothguard_guardrail.evaluation.ray import OnRay, _Worker
 from smoothguard_guardrail.models.reference import demo
 from smoothguard_guardrail.testing import WordEmbeddings
+from tests.evaluation.ray_tasks import PATIENCE, act, with_loads
 
 ray = pytest.importorskip("ray")
 psutil = pytest.importorskip("psutil")
 
 pytestmark = pytest.mark.slow
-PATIENCE = 120  # seconds after which a test fails instead of hanging
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +54,6 @@ def children(pid: int) -> list[Any]:
     return found
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(str(path))
-        time.sleep(0.02)
-
-
 class Counted:
     """A mapper that also asks each worker who it is and how often it has loaded the model."""
 
@@ -75,10 +65,6 @@ class Counted:
         for index, (result, pid, loads) in self.inner(partial(with_loads, function), tasks):
             self.loads[pid] = max(loads, self.loads.get(pid, 0))
             yield index, result
-
-
-def with_loads(function: Callable[[Any], Any], task: Any) -> tuple[Any, int, int]:
-    return function(task), os.getpid(), shared._load.cache_info().misses
 
 
 def arms() -> list[Arm]:
@@ -124,19 +110,6 @@ def test_answers_are_those_of_the_plain_run(mapper: OnRay, tmp_path: Path) -> No
     assert os.getpid() not in counted.loads
     assert 1 <= len(counted.loads) <= 2
     assert set(counted.loads.values()) == {1}
-
-
-def act(folder: Path, task: str) -> str:
-    """Do one of four tasks that end only if two workers run at once and results arrive one by one."""
-    if task in ("first", "second"):
-        (folder / task).touch()
-        wait_for(folder / {"first": "second", "second": "first"}[task])
-    elif task == "third":
-        wait_for(folder / "two results are here")
-    else:
-        wait_for(folder / "three results are here")
-        raise MediaLimitError("too many pixels", path="messages[0].content[1]")
-    return task
 
 
 def test_results_arrive_as_they_are_done_and_errors_keep_their_type(mapper: OnRay, tmp_path: Path) -> None:

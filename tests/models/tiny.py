@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -196,6 +197,14 @@ def build_qwen2_audio(folder: Path, *, seed: int = 0) -> Path:
         audio_token_id=tokenizer.convert_tokens_to_ids("<|AUDIO|>"),
     )
     return save(Qwen2AudioForConditionalGeneration, config, processor, folder, seed=seed)
+
+
+def with_short_answers(folder: Path) -> Path:
+    """Let a model end its answers after a few tokens, as trained models do: random ones go on to the limit."""
+    path = folder / "generation_config.json"
+    settings = json.loads(path.read_text()) | {"exponential_decay_length_penalty": [4, 4.0]}
+    path.write_text(json.dumps(settings))
+    return folder
 
 
 def ids_of(tokenizer: Any) -> dict[str, Any]:

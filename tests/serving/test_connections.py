@@ -108,18 +108,23 @@ def test_slow_body_is_a_408_and_ends(model: AsyncScriptedChatModel, monkeypatch:
         assert len(model.received) == 1
 
 
-def test_slow_answers_and_reused_connections_are_fine(model: AsyncScriptedChatModel) -> None:
-    model.delay = 1.5
-    length = f"content-length: {len(HELLO)}\r\n\r\n".encode()
-    with bounded(model, header_timeout=0.5, body_timeout=0.5) as server, httpx.Client(timeout=60) as client:
-        for _ in range(2):
+def test_slow_answers_and_reused_connections_are_fine(
+    model: AsyncScriptedChatModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "_GRACE_SECONDS", 0.5)
+    model.delay = 1.5  # longer than the time for headers, and than that for a body
+    request = HEAD + f"content-length: {len(HELLO)}\r\n\r\n".encode() + HELLO
+    with (
+        bounded(model, header_timeout=0.5, body_timeout=0.5) as server,
+        httpx.Client(timeout=60) as client,
+        connect(server) as pipelining,
+    ):
+        pipelining.sendall(request + request.replace(b"host: x", b"host: x\r\nconnection: close"))
+        for pause in (0.8, 0):
             answer = client.post(f"{url_of(server)}/v1/chat/completions", json=json.loads(HELLO))
             assert answer.status_code == 200
-            time.sleep(0.8)
-        with connect(server) as pipelining:
-            request = HEAD + length + HELLO
-            pipelining.sendall(request + request)
-            assert rest_of(pipelining).count(b"HTTP/1.1 200") == 2
+            time.sleep(pause)
+        assert rest_of(pipelining).count(b"HTTP/1.1 200") == 2
 
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
