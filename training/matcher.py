@@ -25,7 +25,7 @@ from smoothguard_guardrail.voting.matching import MATCHER, pair_features
 from smoothguard_guardrail.voting.statements import Statement
 from tests.voting.bank import BankSet, load_sets
 
-HIDDEN, NETWORKS, PENALTY = 24, 4, 1.0
+HIDDEN, NETWORKS, PENALTY = 48, 4, 1.0
 OPPOSITE_WEIGHT = 4
 """How much a pair of opposites counts: there is one of them in a set, and up to 28 pairs in others."""
 PAIRS_ALONE, FORGERIES = 4, 3
