@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 _MAX_PLACES = 250_000
 """Pairs of places with the same word, one in each of two answers, that an alignment looks at."""
-_MAX_ORDERED = 50
-"""Words of an answer whose order is compared."""
 MATCHER = Path(__file__).parent / "weights" / "matcher.safetensors"
 
 
@@ -120,17 +118,6 @@ class _Pair:
         ]
 
 
-    def in_order(self) -> float:
-        """Return the share of pairs of words that both have in the same order: 0 for "Ann called Bob." and its reverse."""
-        places = [
-            {word: place for place, word in reversed(list(enumerate(statement.words))) if word in content}
-            for statement, content in zip((self.first, self.second), self.contents, strict=True)
-        ]
-        common = sorted(places[0].keys() & places[1].keys(), key=places[0].__getitem__)[:_MAX_ORDERED]
-        pairs = [places[1][first] < places[1][second] for first, second in itertools.combinations(common, 2)]
-        return sum(pairs) / len(pairs) if pairs else 1.0
-
-
 def _shared(mine: Statement, other: Statement) -> frozenset[str]:
     """Return the words of a statement that another has too, in some form."""
     return frozenset(
@@ -210,7 +197,6 @@ def _alone(pair: _Pair) -> NDArray[np.float64]:
             bool(replaced) and 2 * equal >= 0.5 * sum(lengths),
             min(lengths) <= 3,
             _extends(pair),
-            pair.in_order(),
         ],
         dtype=np.float64,
     )
