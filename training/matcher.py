@@ -3,7 +3,8 @@
 Run: python -m training.matcher
 
 Pairs within a group of a set say the same, pairs across groups do not. Pairs are also shown alone and given several
-times, and wordings of one fact with a forged minority, since how many answers have a word is what the matcher goes by.
+times, and wordings of one fact with a forged minority or with one answer of another fact, since how many answers have a
+word is what the matcher goes by.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from smoothguard_guardrail.voting.statements import Statement
 from tests.voting.bank import BankSet, load_sets
 
 HIDDEN, NETWORKS, PENALTY = 48, 4, 1.0
-OPPOSITE_WEIGHT = 4
+OPPOSITE_WEIGHT = 12
 """How much a pair of opposites counts: there is one of them in a set, and up to 28 pairs in others."""
+WORDINGS_WEIGHT = 6
+"""How much a pair of wordings counts among eight: most other pairs are of answers that contradict each other."""
 PAIRS_ALONE, FORGERIES = 4, 3
 """Pairs of a set that are also learnt alone, and forged minorities, for each set of wordings."""
 
@@ -48,7 +51,10 @@ class Case:
 
 
 def cases_of(answers: BankSet, others: Sequence[BankSet], rng: random.Random) -> list[Case]:
-    """Return a set as it is, and situations made from it: pairs alone, pairs given several times, a forged minority."""
+    """Return a set as it is, and situations made from it.
+
+    These are pairs alone, pairs given several times, a forged minority, and one answer that contradicts all others.
+    """
     texts, groups = list(answers.answers), list(answers.groups)
     if answers.kind == "opposite":
         if _differ_in_order_alone(texts):
@@ -58,7 +64,8 @@ def cases_of(answers: BankSet, others: Sequence[BankSet], rng: random.Random) ->
             Case(texts=texts, counts=counts, groups=groups, weight=OPPOSITE_WEIGHT)
             for counts in ([1, 1], [4, 4], [first, 8 - first])
         ]
-    cases = [Case(texts=texts, counts=[1] * len(texts), groups=groups)]
+    weight = WORDINGS_WEIGHT if answers.kind == "same" else 1
+    cases = [Case(texts=texts, counts=[1] * len(texts), groups=groups, weight=weight)]
     if answers.kind == "mixed":
         majority = max(groups, key=groups.count)
         wordings = [text for text, group in zip(texts, groups, strict=True) if group == majority]
@@ -105,7 +112,7 @@ def forge(texts: list[str], others: list[str], rng: random.Random) -> list[Case]
 
 def _shared_word(texts: Sequence[str]) -> str | None:
     """Return the deciding word that most answers of a set share; None where there is no such word."""
-    counts = Counter(word for text in texts for word in Statement(text).content)
+    counts = Counter(word for text in texts for word in sorted(Statement(text).content))
     word, count = counts.most_common(1)[0] if counts else ("", 0)
     return word if count >= 5 and word.lower() in " ".join(texts).lower() else None
 
