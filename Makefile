@@ -20,7 +20,7 @@ help:  ## Show this help.
 define install
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(@D)/bin/python -m pip install --quiet $(1)
+	$(@D)/bin/python -m pip install --quiet --no-compile $(1)
 	@touch $@
 endef
 
