@@ -34,7 +34,7 @@ def test_no_group_holds_two_that_oppose_each_other(drawn: tuple[int, list[float]
 
 def test_a_lone_wording_joins_a_group_but_no_other_lone_one() -> None:
     group = np.full((4, 4), 0.95)
-    group[3, :3] = group[:3, 3] = 0.7
+    group[3, :3] = group[:3, 3] = 0.8
     assert join_matching(group) == [0, 0, 0, 0]
     assert join_matching(group[1:, 1:]) == [0, 0, 1], f"fewer than {MIN_GROUP}"
     group[3, 0] = group[0, 3] = 0.01
