@@ -3,7 +3,8 @@
 Run: python -m training.matcher
 
 Pairs within a group of a set say the same, pairs across groups do not. Pairs are also shown alone and given several
-times, and wordings of one fact with a forged minority, since how many answers have a word is what the matcher goes by.
+times, and wordings of one fact with a forged minority or with one answer of another fact, since how many answers have a
+word is what the matcher goes by.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ from smoothguard_guardrail.voting.matching import MATCHER, pair_features
 from smoothguard_guardrail.voting.statements import Statement
 from tests.voting.bank import BankSet, load_sets
 
-HIDDEN, NETWORKS, PENALTY = 24, 4, 1.0
-OPPOSITE_WEIGHT = 4
+HIDDEN, NETWORKS, PENALTY = 48, 4, 1.0
+OPPOSITE_WEIGHT = 12
 """How much a pair of opposites counts: there is one of them in a set, and up to 28 pairs in others."""
+WORDINGS_WEIGHT = 6
+"""How much a pair of wordings counts among eight: most other pairs are of answers that contradict each other."""
 PAIRS_ALONE, FORGERIES = 4, 3
 """Pairs of a set that are also learnt alone, and forged minorities, for each set of wordings."""
 
@@ -48,15 +51,29 @@ class Case:
 
 
 def cases_of(answers: BankSet, others: Sequence[BankSet], rng: random.Random) -> list[Case]:
-    """Return a set as it is, and situations made from it: pairs alone, pairs given several times, a forged minority."""
+    """Return a set as it is, and situations made from it.
+
+    These are pairs alone, pairs given several times, a forged minority, and one answer that contradicts all others.
+    """
     texts, groups = list(answers.answers), list(answers.groups)
     if answers.kind == "opposite":
+        if _differ_in_order_alone(texts):
+            return []
         first = rng.randint(2, 6)
         return [
             Case(texts=texts, counts=counts, groups=groups, weight=OPPOSITE_WEIGHT)
             for counts in ([1, 1], [4, 4], [first, 8 - first])
         ]
-    cases = [Case(texts=texts, counts=[1] * len(texts), groups=groups)]
+    weight = WORDINGS_WEIGHT if answers.kind == "same" else 1
+    cases = [Case(texts=texts, counts=[1] * len(texts), groups=groups, weight=weight)]
+    if answers.kind == "mixed":
+        majority = max(groups, key=groups.count)
+        wordings = [text for text, group in zip(texts, groups, strict=True) if group == majority]
+        cases += [
+            Case(texts=[*wordings, text], counts=[1] * (len(wordings) + 1), groups=[0] * len(wordings) + [1])
+            for text, group in zip(texts, groups, strict=True)
+            if group != majority
+        ]
     if answers.kind == "same":
         for pair in rng.sample(list(itertools.combinations(texts, 2)), PAIRS_ALONE):
             first = rng.randint(2, 6)
@@ -64,6 +81,20 @@ def cases_of(answers: BankSet, others: Sequence[BankSet], rng: random.Random) ->
             cases.append(Case(texts=list(pair), counts=[first, 8 - first], groups=[0, 0]))
         cases += [case for other in others for case in forge(texts, list(other.answers), rng)]
     return cases
+
+
+def _differ_in_order_alone(texts: Sequence[str]) -> bool:
+    """Return whether two opposites have the same deciding words, as "Ann called Bob." and "Bob called Ann.".
+
+    The matcher can't tell them from two wordings of one fact; to learn them would split those.
+    """
+    first, second = (Statement(text) for text in texts)
+    return (first.content, first.numbers, first.denies, first.yes_or_no) == (
+        second.content,
+        second.numbers,
+        second.denies,
+        second.yes_or_no,
+    )
 
 
 def forge(texts: list[str], others: list[str], rng: random.Random) -> list[Case]:
@@ -81,7 +112,7 @@ def forge(texts: list[str], others: list[str], rng: random.Random) -> list[Case]
 
 def _shared_word(texts: Sequence[str]) -> str | None:
     """Return the deciding word that most answers of a set share; None where there is no such word."""
-    counts = Counter(word for text in texts for word in Statement(text).content)
+    counts = Counter(word for text in texts for word in sorted(Statement(text).content))
     word, count = counts.most_common(1)[0] if counts else ("", 0)
     return word if count >= 5 and word.lower() in " ".join(texts).lower() else None
 

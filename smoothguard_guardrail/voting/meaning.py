@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SAME, OPPOSED = 0.9, 0.05
 """Probability of saying the same above which two answers join, and below which they keep their groups apart."""
-LIKELY, MIN_GROUP = 0.6, 3
+LIKELY, MIN_GROUP = 0.75, 3
 """Mean probability at which an answer that stands alone joins a group, and how many different answers that has."""
 
 

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NUM_BUCKETS = 2**18
+NUM_BUCKETS = 2**20
 """Number of hash buckets, a power of two."""
 MAX_CHARACTERS, MAX_WORDS = 5, 3
 """Longest n-grams of characters and of words."""
