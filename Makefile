@@ -42,7 +42,7 @@ demo: .venv/.installed  ## Guard the shipped model against the shipped adversari
 test: lint .venv-litellm/.installed  ## Run lint and the whole test suite; WORKERS=4 uses four processes.
 	$(PYTEST)
 
-test-fast: .venv/.installed  ## Run ruff and the tests that need no browser, server, Ray or training: a minute.
+test-fast: .venv/.installed  ## Run ruff and the tests that need no browser, server, Ray or training: a minute and a half.
 	$(BIN)/ruff check --quiet .
 	$(PYTEST) -m "$(FAST)"
 

@@ -93,6 +93,7 @@ def test_bad_scores_are_rejected(bad: dict[str, float]) -> None:
         detection_section("Detection", (), [])
 
 
+@pytest.mark.slow
 def test_a_section_has_a_row_per_signal_and_attack_and_renders() -> None:
     attacked = {"plain 8/255": {"a": 1.0, "b": 0.5}, "adaptive 8/255": {"a": 0.0, "b": 0.5}}
     signals = [

@@ -23,6 +23,7 @@ def checked(kind: str, count: int) -> list[Outcome]:
     return [check.check(key, make_case(key, 0), LIMITS, resident=resident) for key in keys]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "count"), [("image", 60), ("audio", 30), ("pdf", 12), ("video", 40)])
 def test_hostile_media_are_guarded_or_refused(kind: str, count: int) -> None:
     outcomes = checked(kind, count)

@@ -113,6 +113,7 @@ def plain_loss(chat: ChatTransformersMultimodal, folder: str, data: bytes, quest
         return float(chat.hf_model(**inputs).loss)
 
 
+@pytest.mark.slow
 def test_the_gradient_reaches_every_pixel(attacked: Attacked) -> None:
     images = attacked.images.clone().requires_grad_()
     TargetLoss(attacked.chat, images, QUESTIONS, TARGETS)(images, torch.arange(2)).sum().backward()
@@ -182,6 +183,7 @@ def test_a_model_that_needs_an_image_refuses_text_only(tmp_path: Path) -> None:
         chat.invoke("Tell me.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llava", "paligemma", "qwen2_5_vl"])
 def test_half_precision_models_return_float32_losses_and_gradients(name: str, tmp_path: Path) -> None:
     chat = ChatTransformersMultimodal.from_pretrained(str(BUILDERS[name](tmp_path)), device="cpu", dtype="bfloat16")

@@ -77,6 +77,7 @@ def png(image: torch.Tensor) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_the_attack_lowers_the_loss_that_a_user_would_see(chat: ChatTransformersMultimodal) -> None:
     images = random_images()
     result = PGD(16 / 255, num_steps=12, seed=0)(chat, images, QUESTIONS, TARGETS)

@@ -107,6 +107,7 @@ def test_the_attack_lowers_the_loss_that_a_user_would_see(
         assert after == pytest.approx(float(result.loss[row]), abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_attack_goes_through_a_random_defence(audio_model: ChatTransformersMultimodal) -> None:
     waveforms = torch.stack([tone(8000, 0), tone(8000, 1)])
     attack = WaveformPGD(2 * EPSILON, num_steps=8, seed=0, transform=GUARD, num_draws=3)

@@ -46,6 +46,7 @@ def run(runner: CliRunner, *arguments: object) -> Any:
     return runner.invoke(app, ["calibrate", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_a_remote_model_gets_a_guard_whose_robustness_is_not_measured(
     runner: CliRunner, data: Path, tmp_path: Path, scripted: ScriptedChatModel
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_remote_model_gets_a_guard_whose_robustness_is_not_measured(
     assert len(scripted.received) == asked
 
 
+@pytest.mark.slow
 def test_the_guard_that_was_found_is_used_by_ask(
     runner: CliRunner, data: Path, picture: Path, tmp_path: Path, scripted: ScriptedChatModel
 ) -> None:
@@ -121,6 +123,7 @@ def test_bad_data_are_exit_code_2(runner: CliRunner, data: Path, tmp_path: Path,
     assert (result.exit_code, "absent.jsonl" in result.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> None:
     (scene,) = scenes(1, split="heldout", seed=70, marks=())
     draw(scene).save(tmp_path / "scene.png")
@@ -144,6 +147,7 @@ def test_the_reference_model_is_attacked(runner: CliRunner, tmp_path: Path) -> N
     assert "Threshold of suspicion, set on 1 harmless rows" in result.stdout
 
 
+@pytest.mark.slow
 def test_audio_is_calibrated_and_attacked(runner: CliRunner, recording: Path, tmp_path: Path) -> None:
     model, out = f"hf:{tiny.with_short_answers(tiny.build_qwen2_audio(tmp_path / 'model'))}", tmp_path / "out"
     rows = [
@@ -212,6 +216,7 @@ ALL_SETTINGS: dict[str, tuple[float, ...]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [ALL_SETTINGS, {"sigma": (0.1, 0.2)}])
 @pytest.mark.parametrize("rows", [3, 100_000])
 def test_the_output_fits_80_columns_and_ends_with_the_next_command(

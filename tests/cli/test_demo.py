@@ -88,6 +88,7 @@ def test_answers_are_grouped_with_their_counts() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_demo_shows_every_image(shown: Result) -> None:
     assert shown.exit_code == 0, shown.output
     for picture in load_demo().pictures:
@@ -96,6 +97,7 @@ def test_demo_shows_every_image(shown: Result) -> None:
     assert shown.stderr == ""
 
 
+@pytest.mark.slow
 def test_summary_agrees_with_asking_the_model_again(shown: Result) -> None:
     pictures = load_demo().pictures
     model = loading.load_model("reference")

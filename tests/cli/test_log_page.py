@@ -88,6 +88,7 @@ CHOICES: tuple[dict[str, Any], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", [*CHOICES, "time", "id"], ids=str)
 def test_the_database_finds_what_the_plain_reader_finds(made_up: Path, choice: Any) -> None:
     lines = list(read_log([made_up], SkippedLines()))
@@ -118,6 +119,7 @@ def test_the_database_finds_what_the_plain_reader_finds(made_up: Path, choice: A
         assert (values[0], values[-1]) == (found[0.0], found[1.0]) if values else not found
 
 
+@pytest.mark.slow
 def test_one_image_tried_again_and_again_comes_first(runner: CliRunner, made_up: Path, tmp_path: Path) -> None:
     figures, _ = figures_of(made_up)
     assert figures.hashes[0].name == ATTACKED
@@ -164,6 +166,7 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(write_page(CliRunner(), folder, _calm(folder)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_values_stay_text(runner: CliRunner, calm: Page, tmp_path: Path, text: str) -> None:
     rng = random.Random(0)
@@ -200,6 +203,7 @@ def _calm(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_compressed_files_stdin_and_names_that_look_like_patterns(
     runner: CliRunner, tmp_path: Path, made_up: Path
 ) -> None:
@@ -212,6 +216,7 @@ def test_compressed_files_stdin_and_names_that_look_like_patterns(
     assert result.stdout.startswith(f"{once + 10:,} guarded calls")
 
 
+@pytest.mark.slow
 def test_absurd_times_do_not_make_an_endless_page(runner: CliRunner, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log_lines(8)]
     times = [

@@ -141,6 +141,7 @@ def test_start_says_where_and_what_but_no_key(
     assert "one client" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_public_address_needs_a_key(
     runner: CliRunner, runs: list[uvicorn.Config], scripted: ScriptedChatModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

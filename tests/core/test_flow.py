@@ -430,6 +430,7 @@ def test_the_order_of_the_answers_does_not_matter_to_who_wins() -> None:
         assert ask(shuffled, early_stop=None)[0].answer.content == "cat"
 
 
+@pytest.mark.slow
 async def test_files_that_take_long_leave_the_pool_to_other_requests() -> None:
     bomb = {"type": "file", "base64": b64encode(pdf_bomb("forms")).decode(), "mime_type": "application/pdf"}
     guard = guarded(ScriptedChatModel(script=["A cat."]), media={"pdf": {"timeout": 1.5}})

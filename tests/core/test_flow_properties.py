@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ def winners(result: GuardResult) -> Counter[str | None]:
     return Counter(sample.text for sample in result.samples if sample.cluster == result.winner)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(scripts, changes)
 def test_stopping_early_never_changes_the_winner(script: list[str | None], changes: dict[str, Any]) -> None:

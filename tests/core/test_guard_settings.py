@@ -48,6 +48,7 @@ def test_the_hash_is_stable_and_short() -> None:
     int(SmoothGuardConfig().settings_hash, 16)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**63 - 1))
 def test_nothing_that_names_the_settings_depends_on_the_seed(seed: int) -> None:
     described = [GuardSettings.of(SmoothGuardConfig(seed=each), GuardComponents()) for each in (None, seed)]

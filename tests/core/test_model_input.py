@@ -105,6 +105,7 @@ def tall_page() -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_a_long_page_is_sent_in_bands_that_cover_it() -> None:
     model = ScriptedChatModel(script=["A page."])
     result = guarded(model, num_samples=1, sigma=0.01, max_shift=0).guard(question(image_block(tall_page())))
@@ -118,6 +119,7 @@ def test_a_long_page_is_sent_in_bands_that_cover_it() -> None:
     assert all(before[1] > after[0] for before, after in itertools.pairwise(ends))  # they overlap
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nested", ["in text", "as a block", "not decodable"])
 def test_what_else_a_block_holds_is_guarded_in_every_band(nested: str) -> None:
     hidden = image_block(png(24, 24)) if nested != "not decodable" else {"type": "file", "file_id": "file-1"}
@@ -129,6 +131,7 @@ def test_what_else_a_block_holds_is_guarded_in_every_band(nested: str) -> None:
     assert secret not in str(made.messages)
 
 
+@pytest.mark.slow
 def test_a_long_page_that_cannot_be_cut_is_refused() -> None:
     uri = "data:image/png;base64," + base64.b64encode(tall_page()).decode()
     with pytest.raises(MediaLimitError, match="can't be cut into bands here"):
@@ -161,6 +164,7 @@ def test_audio_is_perturbed_as_the_model_hears_it(rate: int, reported: int | Non
     assert (medium.effective_sd is None) == (reported is None)
 
 
+@pytest.mark.slow
 def test_large_requests_are_asked_in_smaller_waves() -> None:
     model = ScriptedChatModel(script=["A cat."], delay=0.01)
     blocks = [image_block(png(1024, 1024, level)) for level in range(60, 180, 10)]

@@ -106,6 +106,7 @@ def test_recordings_get_their_ratio_or_their_sd() -> None:
         assert (record.perturbed_size, record.duration) == (None, pytest.approx(0.1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "facts", "resolution", "seen"),
     [
@@ -129,6 +130,7 @@ def test_noise_is_made_at_the_resolution_that_the_model_sees(
     assert made.records()[0].perturbed_size == seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", ["auto", "legible"])
 def test_long_pages_go_in_the_same_bands_wherever_text_must_stay_legible(resolution: Any) -> None:
     page = perturber(image_block(png(1280, 3000)), resolution=resolution)
@@ -351,6 +353,7 @@ def test_a_model_that_takes_tensors_gets_pages_as_tensors() -> None:
     assert all(record.effective_sd is not None for record in made.records())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("send_as", ["images", "pdf"])
 def test_a_long_page_of_a_pdf_goes_in_bands(send_as: str) -> None:
     long = corpus.pdf(b"", page=b"/MediaBox[0 0 300 3000]")

@@ -75,6 +75,7 @@ def test_an_adaptive_attack_meets_what_the_guard_shows_the_model(
     assert torch.allclose(met[0], shown, atol=1.5 / 255)  # the guard resizes in whole levels
 
 
+@pytest.mark.slow
 def test_every_kind_of_attack_changes_what_it_may(tmp_path: Path) -> None:
     model, drawn = load_model("reference"), item(tmp_path, "drawn", target="Red.")
     original = read_image(drawn.media[0])
@@ -191,6 +192,7 @@ def audio_item(folder: Path, name: str, *, samples: int = 4000, **details: str) 
     return Item(id=name, question="Tell me.", media=(path,), details=dict(details))
 
 
+@pytest.mark.slow
 def test_audio_is_attacked_as_the_model_gets_it(
     audio_model: ChatTransformersMultimodal, tmp_path: Path, lines: Any
 ) -> None:

@@ -385,6 +385,7 @@ def test_failed_calls_are_asked_again(tmp_path: Path) -> None:
     assert again.alone.rates == {"harmless": Rate(k=1, n=1)}
 
 
+@pytest.mark.slow
 def test_given_pictures_decide_and_other_rows_report(tmp_path: Path) -> None:
     harmless = tuple(item(tmp_path, f"h{n}", question="What?", label="A square.") for n in range(MIN_ROWS))
     target = {"target": "The code is 7391."}

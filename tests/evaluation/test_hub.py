@@ -205,6 +205,7 @@ def count_words(items: Sequence[Item], answers: Sequence[str]) -> list[Judgement
     return [Judgement(verdict=len(answer.split()) % 2 == 0) for answer in answers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["SD", "TYPO", "SD_TYPO", "text-only"])
 @pytest.mark.parametrize("form", [safety_saved, safety_repository])
 def test_mm_safetybench_is_the_same_in_every_form(

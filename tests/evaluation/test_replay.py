@@ -74,6 +74,7 @@ def live(config: SmoothGuardConfig, answers: list[str | None]) -> GuardResult | 
         return error
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=80)
 @given(records, rules)
 def test_a_replay_elects_what_a_guard_elects(record: CopyAnswers, rule: dict[str, Any]) -> None:

@@ -188,6 +188,7 @@ def check_safe(html: str) -> Page:
     return page
 
 
+@pytest.mark.slow
 @generated
 @given(reports)
 def test_no_text_of_a_report_escapes_its_place_in_the_page(report: Report) -> None:
@@ -197,6 +198,7 @@ def test_no_text_of_a_report_escapes_its_place_in_the_page(report: Report) -> No
     assert not re.search(r'="[^"]*(nan|inf)\b[^"]*"', re.sub(r' alt="[^"]*"', "", html))
 
 
+@pytest.mark.slow
 @generated
 @given(report=reports)
 def test_report_comes_back_equal_from_json(report: Report) -> None:
@@ -212,6 +214,7 @@ def test_hostile_texts_are_shown_word_for_word() -> None:
     assert "[U+202E]evil[U+202C] [U+0000][U+0007]" in page.text
 
 
+@pytest.mark.slow
 def test_policy_allows_only_the_style_of_the_page(rich: Report) -> None:
     html = render_html(rich)
     page = Page(html)

@@ -386,6 +386,7 @@ def meeting(size: int) -> Callable[[list[BaseMessage]], str]:
     return script
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [lambda m: m, lambda m: m.with_retry(), lambda m: RunnableLambda(m.invoke)])
 async def test_all_samples_are_in_flight_at_once(wrap: Callable[[Any], Any]) -> None:
     # More than the event loop's default executor runs on a small machine.

@@ -71,6 +71,7 @@ def test_untouched_settings_change_nothing_but_the_early_stop(config: SmoothGuar
     assert PageSettings.of(config).apply(config) == config.override(early_stop=None)
 
 
+@pytest.mark.slow
 def test_every_page_of_a_pdf_is_shown_beside_its_original(tmp_path: Path) -> None:
     document = pypdfium2.PdfDocument.new()
     for _ in range(2):
@@ -85,6 +86,7 @@ def test_every_page_of_a_pdf_is_shown_beside_its_original(tmp_path: Path) -> Non
     assert all(view.difference for copy in shown.run.copies for view in copy)
 
 
+@pytest.mark.slow
 def test_stop_shows_what_came_and_asks_no_more() -> None:
     model = ScriptedChatModel(script=["It is red."], delay=0.2)
     config = SmoothGuardConfig(num_samples=12, max_concurrency=1)

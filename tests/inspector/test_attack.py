@@ -27,6 +27,7 @@ def plan(**changes: object) -> AttackPlan:
     return AttackPlan(image=read_image(ORIGINAL), knows_guard=False, seed=0, **given)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_bare_model_falls_and_the_guard_does_not(model: ChatTransformersMultimodal) -> None:
     *steps, found = attack(model, CONFIG, plan())
     assert [step.step for step in steps if isinstance(step, AttackProgress)] == list(range(1, 41))

@@ -126,6 +126,7 @@ def test_background_work_passes_its_failure_on() -> None:
         next(found)
 
 
+@pytest.mark.slow
 @given(
     answers=st.lists(st.sampled_from(ANSWERS), min_size=8, max_size=8),
     num_samples=st.integers(1, 8),
@@ -166,6 +167,7 @@ def test_text_alone_is_asked_once() -> None:
     assert (run.result.verdict, run.copies, run.originals) == ("skipped", ((),), ())
 
 
+@pytest.mark.slow
 def test_large_images_are_thinned_and_not_averaged() -> None:
     rng = np.random.default_rng(0)
     file = io.BytesIO()

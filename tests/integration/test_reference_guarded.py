@@ -51,6 +51,7 @@ def questions() -> list[tuple[Any, Any, list[BaseMessage]]]:
     return made[:12]
 
 
+@pytest.mark.slow
 def test_guarded_answers_are_as_often_right_as_unguarded_ones(chat: Any, questions: Any) -> None:
     guard = SmoothGuardRunnable(chat, config=SmoothGuardConfig.reference(seed=1))
     unguarded = [is_correct(scene, qa, str(chat.invoke(messages).content)) for scene, qa, messages in questions]
@@ -70,6 +71,7 @@ def test_guarded_answers_are_as_often_right_as_unguarded_ones(chat: Any, questio
         assert result.media[0].perturbed_size == (96, 96)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["02_attack_32_secret", "04_attack_32_secret", "10_clean_secret"])
 def test_an_image_in_a_pdf_is_read_and_an_attack_in_it_overruled(chat: Any, name: str) -> None:
     [picture] = [picture for picture in load_demo().pictures if picture.name == name]
@@ -103,6 +105,7 @@ def about_video(data: bytes, question: str) -> list[BaseMessage]:
     return [HumanMessage([block, {"type": "text", "text": question}])]
 
 
+@pytest.mark.slow
 def test_questions_about_a_video_are_answered(chat: Any, questions: Any) -> None:
     config = SmoothGuardConfig.reference(seed=1).override(media={"video": {"max_frames": 2}})
     guard = SmoothGuardRunnable(chat, config=config)

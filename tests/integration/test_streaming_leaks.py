@@ -203,6 +203,7 @@ async def test_logs_leak_nothing(chat: tuple[Any, Trap]) -> None:
     assert trap.winners
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", GRAPH_MODES, ids=str)
 async def test_stream_modes_of_a_graph_leak_nothing(agent: tuple[Any, Trap], mode: Any) -> None:
     guarded, trap = agent
@@ -215,6 +216,7 @@ async def test_stream_modes_of_a_graph_leak_nothing(agent: tuple[Any, Trap], mod
     assert sync or mode == "custom"
 
 
+@pytest.mark.slow
 async def test_events_of_a_graph_leak_nothing(agent: tuple[Any, Trap]) -> None:
     guarded, trap = agent
     await trap.adrain(guarded.astream_events(agent_input(guarded), version="v2"))

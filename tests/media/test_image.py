@@ -222,6 +222,7 @@ def test_an_image_is_decoded_at_the_size_that_is_wanted() -> None:
         assert (found.size, tuple(found.pixels.shape), found.pixels.dtype) == ((32, 24), (3, 12, 8), torch.uint8)
 
 
+@pytest.mark.slow
 def test_a_png_may_hold_any_amount_of_metadata() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("note", "x" * 200_000_000, zip=True)

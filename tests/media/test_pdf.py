@@ -122,6 +122,7 @@ def test_embedded_files_are_left_out_where_wanted(data: bytes) -> None:
     assert record.notes == ("embedded files left out: 1",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "kind", "reason"),
     [
@@ -151,6 +152,7 @@ def test_huge_pages_are_drawn_smaller() -> None:
         draw(corpus.pdf(*[FILL] * 20, page=b"/MediaBox[0 0 1e9 1e9]"), dpi=600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tiling", "forms"])
 def test_what_takes_too_long_or_too_much_memory_is_ended(kind: str) -> None:
     with pytest.raises(MediaLimitError, match=r"cannot be drawn in 1 s \(media.pdf.timeout\) and 1024 MiB"):
@@ -202,6 +204,7 @@ def test_a_written_pdf_has_the_very_pixels(encoding: str) -> None:
     assert second.image.size == (60, 9)
 
 
+@pytest.mark.slow
 def test_what_a_pdf_cannot_say_in_blocks_stays_a_pdf() -> None:
     uri = f"data:application/pdf;base64,{corpus.PDF64}"
     block = {"type": "file", "base64": corpus.PDF64, "mime_type": "application/pdf"}

@@ -227,6 +227,7 @@ FRAGMENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", FRAGMENTS)
 def test_a_long_repetition_is_read_in_one_go(unit: str) -> None:
     """Work that grows with the square of the length would take an hour here."""

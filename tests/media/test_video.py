@@ -276,6 +276,7 @@ def damaged(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed[: rng.choice((len(data), rng.randrange(len(data))))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [

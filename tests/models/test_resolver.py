@@ -67,6 +67,7 @@ print([name for name in {heavy} if name in sys.modules])
     assert loaded.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_torchvision_that_does_not_fit_torch_is_named(tmp_path: Path) -> None:
     package, metadata = tmp_path / "torchvision", tmp_path / "torchvision-0.99.0.dist-info"
     package.mkdir()

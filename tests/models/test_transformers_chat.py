@@ -201,6 +201,7 @@ def test_an_agent_runs_on_it(llava: ChatTransformersMultimodal) -> None:
     assert state["messages"][-1].content == llava.invoke(ask("What do you see?", medium(llava, 0))).content
 
 
+@pytest.mark.slow
 def test_what_reaches_the_model_has_the_sd_that_was_asked_for(tmp_path: Path) -> None:
     """Noise of the guard's own making, at every family's size and aspect ratios up to 32:1."""
     rates, generator = {}, torch.Generator().manual_seed(0)

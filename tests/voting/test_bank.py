@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.decisions import cast, contest_rows
@@ -72,6 +73,7 @@ def test_one_answer_with_another_fact_stays_alone() -> None:
     assert sum(joined) <= 0.15 * len(joined)
 
 
+@pytest.mark.slow
 def test_contests_go_to_the_right_side() -> None:
     rates = dict(contest_rows(TEST))
     assert rates["5 equal correct, 3 unsure: correct wins"].startswith("300/300")

@@ -108,6 +108,7 @@ def test_pronouns_and_places_are_wording_elsewhere() -> None:
     assert group(["A dog is here.", "Here is a dog.", "It's a dog.", "A dog!"] * 2) == [0] * 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["no ", "中", "1 ", "$5, ", "It is red. ", "hundred "])
 def test_a_model_that_repeats_itself_without_end_is_grouped_in_one_go(unit: str) -> None:
     """Work that grows with the square of the length would take an hour here."""

@@ -45,6 +45,7 @@ def test_labelled_sentences_are_held_out() -> None:
     assert not labelled & {*BENIGN_PROTOTYPES, *HARMFUL_PROTOTYPES}
 
 
+@pytest.mark.slow
 def test_prototypes_separate_benign_from_harmful_and_sentiment_does_not(scorer: PrototypeScorer) -> None:
     assert auc(scorer, REFUSALS) > 0.95
     assert auc(scorer, HARMLESS) > 0.95

@@ -59,6 +59,7 @@ def rule_for(num_samples: int, share: float = 0.35, **changes: Any) -> StoppingR
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("min_agreement", [0.5, 0.7])
 @pytest.mark.parametrize("share", [0.2, 0.35, 0.5, 0.6])
 def test_lossless_stopping_returns_what_the_full_vote_returns(share: float, min_agreement: float) -> None:
