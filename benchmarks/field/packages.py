@@ -44,6 +44,7 @@ class Package:
         Raises:
             PackageError: If it cannot be downloaded or unpacked, or its checksum differs.
         """
+        cache = cache.resolve()  # the commands below run in folders of their own
         folder = cache / f"{self.name}-{self.sha256[:16]}"
         if folder.is_dir():
             return folder
