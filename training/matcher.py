@@ -29,8 +29,8 @@ from tests.voting.bank import BankSet, load_sets
 HIDDEN, NETWORKS, PENALTY = 48, 4, 1.0
 OPPOSITE_WEIGHT = 12
 """How much a pair of opposites counts: there is one of them in a set, and up to 28 pairs in others."""
-WORDINGS_WEIGHT = 6
-"""How much a pair of wordings counts among eight: most other pairs are of answers that contradict each other."""
+WORDINGS_WEIGHT, ALONE_WEIGHT = 6, 3
+"""How much a pair of wordings counts among eight, and alone: most other pairs contradict each other."""
 PAIRS_ALONE, FORGERIES = 4, 3
 """Pairs of a set that are also learnt alone, and forged minorities, for each set of wordings."""
 
@@ -77,8 +77,8 @@ def cases_of(answers: BankSet, others: Sequence[BankSet], rng: random.Random) ->
     if answers.kind == "same":
         for pair in rng.sample(list(itertools.combinations(texts, 2)), PAIRS_ALONE):
             first = rng.randint(2, 6)
-            cases.append(Case(texts=list(pair), counts=[1, 1], groups=[0, 0]))
-            cases.append(Case(texts=list(pair), counts=[first, 8 - first], groups=[0, 0]))
+            cases.append(Case(texts=list(pair), counts=[1, 1], groups=[0, 0], weight=ALONE_WEIGHT))
+            cases.append(Case(texts=list(pair), counts=[first, 8 - first], groups=[0, 0], weight=ALONE_WEIGHT))
         cases += [case for other in others for case in forge(texts, list(other.answers), rng)]
     return cases
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import combinations
 
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -71,6 +72,20 @@ def test_one_answer_with_another_fact_stays_alone() -> None:
             *labels, label = group([*wordings, other])
             joined.append(label in labels)
     assert sum(joined) <= 0.15 * len(joined)
+
+
+@pytest.mark.slow
+def test_two_answers_alone_are_compared_as_well_as_eight() -> None:
+    group = MeaningClusterer()
+    pairs = [
+        (one == other, len(set(group([first, second]))) == 1)
+        for answers in load_sets("test")
+        if answers.kind in ("same", "mixed")
+        for (first, one), (second, other) in list(combinations(zip(answers.answers, answers.groups, strict=True), 2))[::3]
+    ]
+    for is_same, low, high in ((True, 0.45, 1.0), (False, 0.0, 0.05)):
+        joined = [found for same, found in pairs if same == is_same]
+        assert low * len(joined) <= sum(joined) <= high * len(joined)
 
 
 @pytest.mark.slow
