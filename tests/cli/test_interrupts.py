@@ -90,9 +90,7 @@ def working_in(folder: Path) -> list[str]:
 
 
 def finish(words: list[str], folder: Path) -> str:
-    """Run a command to its end, in this process, which has imported everything that it needs, and nowhere else."""
-    if "--workers" in words:
-        words = [*words, "--workers", "1"]
+    """Run a command to its end, in this process, which has imported everything that it needs."""
     with chdir(folder):
         done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.stderr
@@ -228,7 +226,6 @@ def test_an_evaluation_may_be_interrupted_at_any_moment(folder: Path, seconds: f
 def test_a_study_goes_on_after_an_interrupt(folder: Path) -> None:
     answers = folder / "out" / "answers.jsonl"
     words = ["study", "--data", "rows.jsonl", "--out", "out", "--scale", "smoke", "--limit", "1", "--match", "contains"]
-    words += ["--workers", "1"]
     code, stderr = interrupt(words, folder, has_lines(answers, 3))
     check_interrupted(code, stderr, folder)
     kept = answers.read_text().splitlines()
