@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Action = Callable[..., Iterator[str]]
 _HIDDEN: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_AT_ONCE: dict[str, Any] = {**_HIDDEN, "queue": False}
+"""For what must not wait behind a question or an attack, and needs no stream of events: Stop, above all."""
 _SECONDS_BETWEEN_SIGNS_OF_LIFE = 5
 
 
@@ -61,19 +63,19 @@ def build_page(actions: Actions) -> Any:
             def run(*given: Any) -> Iterator[str]:
                 return action(*_read(given[: len(asked)]), *given[len(asked) :])
 
-            begin = gr.on(triggers, lambda: (gr.Tabs(selected=tab), _enabled()), None, [tabs, stop], **_HIDDEN)
+            begin = gr.on(triggers, lambda: (gr.Tabs(selected=tab), _enabled()), None, [tabs, stop], **_AT_ONCE)
             done = begin.then(_handler(run), [*asked, *more], html, scroll_to_output=True, **_HIDDEN)
-            done.then(lambda: _enabled(False), None, stop, **_HIDDEN)
+            done.then(lambda: _enabled(False), None, stop, **_AT_ONCE)
 
         start([ask.click, question.submit], "ask", actions.ask, [], answer)
         start([attack.click], "attack", actions.attack, [original, target, *attack_inputs], attacked)
         start([hide.click], "patches", actions.hide_patches, patch_inputs, hidden)
-        stop.click(actions.stop, shown, None, **_HIDDEN)
+        stop.click(actions.stop, shown, None, **_AT_ONCE)
         again = _handler(lambda shown, *values: actions.vote_again(shown, PageSettings.read(values)))
         for setting in settings:
             setting.input(again, [shown, *settings], answer, trigger_mode="always_last", **_HIDDEN)
-        gallery.select(_chosen, None, [files, question, target, original], **_HIDDEN)
-        gr.on([files.upload, files.clear], lambda: None, None, original, **_HIDDEN)
+        gallery.select(_chosen, None, [files, question, target, original], **_AT_ONCE)
+        gr.on([files.upload, files.clear], lambda: None, None, original, **_AT_ONCE)
         files.change(_handler(actions.preview), [shown, files], answer, **_HIDDEN)
         export.click(_exporter(actions), shown, exported, **_HIDDEN)
         page.load(_keep_events_flowing, concurrency_limit=None, **_HIDDEN)
@@ -184,7 +186,7 @@ def _attack_tab() -> tuple[Any, list[Any], Any, Any]:
     target = gr.Textbox(label="Answer that the attacker wants", max_length=400, elem_id="target")
     with gr.Row():
         epsilon = gr.Slider(1, 32, 16, step=1, label="Largest change (255ths)", buttons=[])
-        steps = gr.Slider(10, 300, 60, step=10, label="Steps", buttons=[], elem_id="steps")
+        steps = gr.Slider(10, 1000, 60, step=10, label="Steps", buttons=[], elem_id="steps")
     knows = gr.Checkbox(False, label="The attacker knows the guard: gradients through its noise, four draws per step")
     button = gr.Button("Attack the reference model", variant="primary", elem_id="attack")
     found = gr.HTML(

@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Served:
 
     url: str
     calls: Path
+    stderr: Path
 
     @property
     def num_calls(self) -> int:
@@ -72,17 +74,18 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "safety.jsonl").write_text("".join(hostile_lines()))
     files = ["--config", str(folder / "guard.json"), "--safety-log", str(folder / "safety.jsonl")]
     command = [sys.executable, "-c", LAUNCHER, "inspect", "--port", "0", *files]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "CALLS": str(folder / "calls"), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
-    )
+    with (folder / "stderr").open("w") as stderr:
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, "CALLS": str(folder / "calls"), "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        )
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line.startswith("open http://127.0.0.1:")
-    yield Served(url=line.split()[1], calls=folder / "calls")
+    yield Served(url=line.split()[1], calls=folder / "calls", stderr=folder / "stderr")
     process.terminate()
     process.wait(30)
     process.stdout.close()
@@ -91,8 +94,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @contextmanager
 def visit(browser: Any, served: Served, width: int, scheme: str = "light") -> Iterator[Any]:
-    """Open the page; at the end nothing may have been asked of other hosts, and no error logged."""
+    """Open the page; at the end nothing may have been asked of other hosts, and no error logged.
+
+    A failure says what the page showed and asked by then.
+    """
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.set_default_timeout(90_000)  # a machine with other work can be slow
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{time.time():.1f} {request.method} {request.url}"))
+    page.on("requestfinished", lambda request: asked.append(f"{time.time():.1f} answered {request.url}"))
     messages: list[str] = []
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("dialog", lambda dialog: messages.append(dialog.message))
@@ -102,7 +112,12 @@ def visit(browser: Any, served: Served, width: int, scheme: str = "light") -> It
     page.on("request", lambda request: None if request.url.startswith(local) else outside.append(request.url))
     page.goto(served.url)
     page.locator("#ask").wait_for()
-    yield page
+    try:
+        yield page
+    except Exception as error:
+        shown = page.locator("body").inner_text()
+        error.add_note("\n".join([f"{time.time():.1f}", shown, *messages, *asked, served.stderr.read_text()]))
+        raise
     assert page.evaluate(OVERFLOW) == 0
     page.close()
     assert (messages, outside) == ([], [])
@@ -172,7 +187,7 @@ def test_attack_and_hidden_patches_in_the_dark(browser: Any, served: Served) -> 
         choose(page, 0)
         page.get_by_role("tab", name="Attack").click()
         steps = page.get_by_label("number input for Steps")
-        steps.fill("300")  # long enough to be stopped
+        steps.fill("1000")  # long enough to be stopped
         steps.press("Tab")
         knows = page.get_by_label("The attacker knows the guard")
         knows.check()  # four times as long
