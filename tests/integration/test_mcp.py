@@ -59,7 +59,7 @@ async def audio_as_block(request: Any, call: Any) -> Any:
     return ToolMessage(blocks, tool_call_id=request.runtime.tool_call_id)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # the server can be started once only, and a worker may come back to this module
 def url() -> Any:
     with running(server.streamable_http_app()) as running_server:
         yield f"{url_of(running_server)}/mcp"

@@ -11,7 +11,8 @@ import av
 import numpy as np
 from PIL import Image
 
-QUIET = {"libx265": {"x265-params": "log-level=none"}}
+DEFAULTS = {"libx265": {"x265-params": "log-level=none:pools=none:frame-threads=1"}}
+"""No messages, and no threads: x265 has crashed in them."""
 
 
 def grey_frames(number: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
@@ -43,7 +44,9 @@ def record_video(
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
         pixel_format = options.pop("pix_fmt", "yuv420p")
-        video: Any = file.add_stream(codec, rate=rate, options=QUIET.get(codec, {}) | options) if len(frames) else None
+        video: Any = (
+            file.add_stream(codec, rate=rate, options=DEFAULTS.get(codec, {}) | options) if len(frames) else None
+        )
         if video is not None:
             video.height, video.width = frames[0].shape[:2]
             video.pix_fmt = pixel_format
