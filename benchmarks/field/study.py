@@ -23,6 +23,8 @@ from benchmarks.field.speech import sections as speech_sections
 from benchmarks.field.speech import summary as speech_summary
 from benchmarks.field.speech_scales import SCALES as SPEECH_SCALES
 from benchmarks.field.speech_study import SpeechStudy
+from benchmarks.field.spoken_requests import section as spoken_section
+from benchmarks.field.spoken_requests import summary as spoken_summary
 from benchmarks.field.stored_scores import stored_detection_section
 from benchmarks.field.subjects import GUARDS, SCALES, SEED
 from smoothguard_guardrail.evaluation.record import device_name, versions
@@ -53,13 +55,16 @@ def speech_part(folder: Path, scale: str, cache: Path, log: Log) -> Part:
         PackageError: A package cannot be had.
     """
     measured = SpeechStudy(folder, SPEECH_SCALES[scale], cache)
-    sections, summary = speech_sections(measured), speech_summary(measured)
+    sections, summary = [*speech_sections(measured)], [f"**Speech.** {' '.join(speech_summary(measured))}"]
     log("speech")
+    try:
+        sections.append(spoken_section(measured))
+        summary.append(spoken_summary(measured))
+        log("voice assistant")
+    except PackageError as error:
+        log(f"skipped: voice assistant: {error}")
     detection = stored_detection_section(folder, "Detection: speech")
-    return Part(
-        summary=(f"**Speech.** {' '.join(summary)}",),
-        sections=(*sections, *(() if detection is None else (detection,))),
-    )
+    return Part(summary=tuple(summary), sections=(*sections, *(() if detection is None else (detection,))))
 
 
 def report(found: Mapping[str, Part], *, scale: str, seconds: int, resumed: bool) -> Report:
