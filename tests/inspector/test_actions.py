@@ -119,6 +119,13 @@ def test_stop_before_the_first_answer_and_without_a_run() -> None:
     assert shown.sections == {}
 
 
+async def test_stop_does_not_wait_in_the_queue() -> None:
+    page = build_page(Actions(ScriptedChatModel(script=["A."]), "scripted", SmoothGuardConfig()))
+    queued = {event.name: event.queue for event in page.fns.values()}
+    assert not queued["stop"]
+    assert queued["handle"], "questions and attacks do"
+
+
 def test_an_action_keeps_what_others_did_meanwhile() -> None:
     config = SmoothGuardConfig(num_samples=4)
     actions = Actions(ScriptedChatModel(script=["It is red."], delay=0.05), "scripted", config)
