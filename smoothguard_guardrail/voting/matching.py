@@ -30,8 +30,9 @@ class Matcher:
     It sees which words, numbers and negations two answers share, which only one has, which stand in the same place of
     otherwise equal sentences, as `red` and `green` in "It is red." and "It is green.", and how many of the other
     answers have them too: a word of one answer is wording, a word of three answers that five others replace decides.
-    Languages differ only in closed classes such as articles and number words. It was fitted on the tune part of
-    `tests/voting/bank`; `python -m training.matcher` fits it.
+    Equal words say the same, also after an opening yes or no that one of the two lacks. Languages differ only in closed
+    classes such as articles and number words. It was fitted on the tune part of `tests/voting/bank`;
+    `python -m training.matcher` fits it.
 
     Args:
         path: A safetensors file written by `training.matcher`.
@@ -61,9 +62,11 @@ class Matcher:
         same = np.eye(len(texts))
         places = list(itertools.combinations(range(len(texts)), 2))
         if places:
-            found = self.score(pair_features([Statement(text) for text in texts], counts))
+            statements = [Statement(text) for text in texts]
+            found = self.score(pair_features(statements, counts))
             for (first, second), probability in zip(places, found.tolist(), strict=True):
-                same[first, second] = same[second, first] = probability
+                equal = _claim_the_same(statements[first], statements[second])
+                same[first, second] = same[second, first] = 1.0 if equal else probability
         return same
 
     def score(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -74,6 +77,11 @@ class Matcher:
         logits = hidden @ weights["output.weights"] + weights["output.bias"]
         found: NDArray[np.float64] = 1 / (1 + np.exp(-logits))
         return found
+
+
+def _claim_the_same(first: Statement, second: Statement) -> bool:
+    """Return whether the words are equal but for an opening yes, or no, that one of them has and the other lacks."""
+    return first.claim == second.claim != () and first.yes_or_no * second.yes_or_no >= 0
 
 
 class _Pair:

@@ -9,6 +9,7 @@ from smoothguard_guardrail.voting.folding import fold
 from smoothguard_guardrail.voting.lexicon import NO, YES
 
 _HEAD = re.compile(r"[\s,，、。.!！?？:：;；।،]+")
+_OPENING = re.compile(r"\W*(\w+)\s*[,，、。.!！:：;；،…–—]+\s*(?=\w)")
 _IDIOM = re.compile(
     r"no (problem|worries|doubt|wonder|need|matter|sooner|parking|entry|smoking|trespassing)\b|not (only|just)\b"
 )
@@ -33,3 +34,14 @@ def yes_or_no(text: str) -> int:
         if word in NO:
             return -1
     return 0
+
+
+def without_yes_or_no(text: str) -> str:
+    """Return an answer without a yes or no that opens it and ends with a punctuation mark.
+
+    Example:
+        >>> [without_yes_or_no(text) for text in ("Yes, a dog.", "No. A cat.", "是的，有狗。", "Yes.", "No dogs here.")]
+        ['a dog.', 'A cat.', '有狗。', 'Yes.', 'No dogs here.']
+    """
+    opening = _OPENING.match(text)
+    return text[opening.end() :] if opening and fold(opening[1]) in YES | NO else text

@@ -11,7 +11,7 @@ from functools import cached_property
 from smoothguard_guardrail.voting.folding import fold
 from smoothguard_guardrail.voting.lexicon import FUNCTION_WORDS, NEGATIONS, NO, UNSPACED_NEGATIONS, YES
 from smoothguard_guardrail.voting.numerals import number_groups, spelled_numbers
-from smoothguard_guardrail.voting.polarity import yes_or_no
+from smoothguard_guardrail.voting.polarity import without_yes_or_no, yes_or_no
 
 _UNSPACED = re.compile(r"([\u3040-\u30ff\u3400-\u9fff])")
 _SYMBOL = re.compile(r"([$€£¥₹%°])")
@@ -50,6 +50,12 @@ class Statement:
         for word in spelled_numbers(self._tokens):
             words += number_groups(word) if _NUMBER.fullmatch(word) else [_without_article(word)]
         return tuple(words)
+
+    @cached_property
+    def claim(self) -> tuple[str, ...]:
+        """Its words without an opening yes or no: "Yes, it is red." claims what "It is red." does."""
+        shorter = without_yes_or_no(self.text)
+        return self.words if shorter == self.text else Statement(shorter).words
 
     @cached_property
     def numbers(self) -> frozenset[str]:

@@ -115,3 +115,38 @@ def test_a_model_that_repeats_itself_without_end_is_grouped_in_one_go(unit: str)
     """Work that grows with the square of the length would take an hour here."""
     endless = unit * (200_000 // len(unit))
     assert MeaningClusterer()([endless, endless, endless[:-1] + "x", "It shows a harbour."])[:2] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [
+            "The server password is falcon.",
+            "Yes, the server password is falcon.",
+            "Sure, the server password is falcon.",
+        ],
+        ["There is a green cross.", "Yes, there is a green cross."],
+        ["It is closed.", "No, it is closed."],
+        ["Die Tür ist zu.", "Ja, die Tür ist zu.", "Natürlich: Die Tür ist zu!"],
+        ["有一只狗。", "是的，有一只狗。"],
+        ["Evet, köpek var.", "Köpek var."],
+    ],
+)
+def test_an_opening_yes_or_no_changes_no_claim(texts: list[str]) -> None:
+    for alone in itertools.permutations(texts):
+        assert MeaningClusterer()(alone) == [0] * len(texts)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Yes, it is red.", "No, it is red."),
+        ("Yes, it is red.", "It is green."),
+        ("Yes.", "No."),
+        ("Yes, 20 dollars.", "No, 30 dollars."),
+        ("No dogs are allowed.", "Dogs are allowed."),
+        ("Yes men agree.", "Men agree."),
+    ],
+)
+def test_yes_and_no_stay_apart(first: str, second: str) -> None:
+    assert len(set(MeaningClusterer()([first, second]))) == 2
