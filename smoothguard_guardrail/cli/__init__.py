@@ -13,7 +13,7 @@ from smoothguard_guardrail.cli.attack import attack
 from smoothguard_guardrail.cli.calibrate import calibrate
 from smoothguard_guardrail.cli.demo import demo
 from smoothguard_guardrail.cli.eval import eval_app
-from smoothguard_guardrail.cli.failures import end_if_interrupted
+from smoothguard_guardrail.cli.failures import end_if_interrupted, let_interrupts_wait_for_imports
 from smoothguard_guardrail.cli.inspect import inspect
 from smoothguard_guardrail.cli.log import log
 from smoothguard_guardrail.cli.serve import serve
@@ -54,6 +54,7 @@ app.add_typer(eval_app)
 
 def main() -> None:
     """Run the command line."""
+    let_interrupts_wait_for_imports()
     try:
         app()
     finally:

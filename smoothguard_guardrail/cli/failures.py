@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,12 @@ from smoothguard_guardrail.errors import QuorumError, SmoothGuardError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
 PROVIDER_FAILED, BAD_INPUT, NO_QUORUM, INTERRUPTED = 1, 2, 3, 130
 _MAX_CHARS = 400
+_IMPORTING = "<frozen importlib._bootstrap>"
+_SECONDS_BETWEEN_LOOKS = 0.05
 
 
 class _Interrupts:
@@ -47,6 +52,24 @@ def exit_codes(*, go_on: Callable[[], str] | None = None) -> Iterator[None]:
         raise _exit(error, BAD_INPUT) from error
     except Exception as error:
         raise _exit(error, PROVIDER_FAILED) from error
+
+
+def let_interrupts_wait_for_imports() -> None:
+    """Let Ctrl-C wait until no import is under way: torch aborts the process if it is interrupted in one of its own."""
+    if hasattr(signal, "pthread_kill") and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    outer = frame
+    while outer is not None:
+        if outer.f_code.co_filename == _IMPORTING:
+            later = threading.Timer(_SECONDS_BETWEEN_LOOKS, signal.pthread_kill, (threading.get_ident(), number))
+            later.daemon = True
+            later.start()
+            return
+        outer = outer.f_back
+    signal.default_int_handler(number, frame)
 
 
 def same_command(*options: str) -> str:

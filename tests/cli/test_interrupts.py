@@ -223,6 +223,32 @@ def test_an_evaluation_may_be_interrupted_at_any_moment(folder: Path, seconds: f
     check_interrupted(code, stderr, folder)
 
 
+def test_an_interrupt_waits_until_an_import_is_over(tmp_path: Path) -> None:
+    (tmp_path / "imported.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.3)\nprint('imported', flush=True)\n"
+    )
+    script = (
+        "import signal, time\n"
+        "from smoothguard_guardrail.cli.failures import let_interrupts_wait_for_imports\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "let_interrupts_wait_for_imports()\n"
+        "try:\n"
+        "    import imported\n"
+        "    time.sleep(60)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=True,
+    )
+    assert done.stdout.split() == ["imported", "interrupted"], done.stderr
+
+
 def test_a_study_goes_on_after_an_interrupt(folder: Path) -> None:
     answers = folder / "out" / "answers.jsonl"
     words = ["study", "--data", "rows.jsonl", "--out", "out", "--scale", "smoke", "--limit", "1", "--match", "contains"]
