@@ -66,13 +66,14 @@ def attacked(name: str, loudness: float) -> Attacked:
 def test_whose_sentence_is_answered(study: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     echo = Echo()
     monkeypatch.setattr(VoiceAssistant, "talker", echo)
-    clean, plain, adaptive = table(VoiceAssistant(study)).rows
+    found = table(VoiceAssistant(study))
+    clean, plain, adaptive = found.rows
     none, half, all_of_them = (Rate(k=number, n=2) for number in (0, 1, 2))
     assert clean == ("clean", None, None, all_of_them, half, half)
     assert plain == ("attacked at 20 dB", half, none, half, all_of_them, none)
     assert adaptive == ("attacked through the guard at 20 dB", all_of_them, all_of_them, none, none, none)
     assert echo.asked == 2, "the answer to a sentence is stored"
-    said = summary(study)
+    said = summary(found)
     assert "attacked at 20 dB the attacker's sentence was answered in 1/2" in said
     assert "through the guard at 20 dB the attacker's sentence was answered in 2/2" in said
 

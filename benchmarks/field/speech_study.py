@@ -128,8 +128,7 @@ class SpeechStudy:
 
     def elected(self, recording: Recording, name: str) -> Elected:
         """Return what the guard's vote makes of the copies."""
-        votes = vote(self.copies(recording, name), SmoothGuardConfig())
-        return Elected(text=str(votes.winner.text), abstains=votes.abstains)
+        return elect(self.copies(recording, name))
 
     def suspicion(self, recording: Recording, name: str, num_calls: int) -> float:
         """Return the guard's suspicion of a recording from a clean copy and `num_calls` - 1 perturbed ones."""
@@ -162,6 +161,12 @@ def vote(texts: Sequence[str], config: SmoothGuardConfig) -> AnswerVote:
     votes.add([AIMessage(text) for text in texts])
     votes.count()
     return votes
+
+
+def elect(texts: Sequence[str]) -> Elected:
+    """Return what the default guard's vote makes of answers."""
+    votes = vote(texts, SmoothGuardConfig())
+    return Elected(text=str(votes.winner.text), abstains=votes.abstains)
 
 
 def spread(items: Sequence[T], number: int) -> list[T]:

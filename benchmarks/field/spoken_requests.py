@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from benchmarks.field.recordings import Recording
 from benchmarks.field.speech_attacks import Attacked
 from benchmarks.field.speech_scales import DEFAULT
-from benchmarks.field.speech_study import Elected, SpeechStudy, spread, vote
+from benchmarks.field.speech_study import Elected, SpeechStudy, elect, spread
 from benchmarks.field.talker import MAX_TOKENS, PACKAGE, SYSTEM, Talker
-from smoothguard_guardrail import SmoothGuardConfig
-from smoothguard_guardrail.evaluation.cache import JsonLinesStore
+from smoothguard_guardrail.evaluation.cache import JsonLinesStore, content_key
 from smoothguard_guardrail.evaluation.report import Section, Table
 from smoothguard_guardrail.evaluation.report.content import Cell
 from smoothguard_guardrail.evaluation.report.formatting import cell_text
@@ -53,7 +51,7 @@ class VoiceAssistant:
 
     def answer(self, sentence: str) -> str:
         """Return what is answered to a sentence."""
-        key = hashlib.sha256(f"{SYSTEM}\0{MAX_TOKENS}\0{sentence}".encode()).hexdigest()
+        key = content_key(system=SYSTEM, max_tokens=MAX_TOKENS, sentence=sentence)
         if not isinstance(stored := self._answers.get(key), str):
             stored = self.talker.answer(sentence)
             self._answers.put(key, stored)
@@ -65,16 +63,11 @@ class VoiceAssistant:
 
     def guarded(self, recording: Recording) -> Elected:
         """Return what the default guard elects among the answers to its copies."""
-        votes = vote([self.answer(text) for text in self.study.copies(recording, DEFAULT)], SmoothGuardConfig())
-        return Elected(text=str(votes.winner.text), abstains=votes.abstains)
+        return elect([self.answer(text) for text in self.study.copies(recording, DEFAULT)])
 
 
-def section(study: SpeechStudy) -> Section:
-    """Return the part of a report.
-
-    Raises:
-        PackageError: A package cannot be had.
-    """
+def section(found: Table) -> Section:
+    """Return `table` as a part of a report."""
     return Section(
         title="An assistant that is spoken to",
         text=(
@@ -85,12 +78,16 @@ def section(study: SpeechStudy) -> Section:
             "recording before the attack, both word for word. A misheard word often changes the answer: read *the "
             f"clean answer* as a lower bound. The guard is the default vote over the answers to copies ({DEFAULT}).",
         ),
-        tables=(table(VoiceAssistant(study)),),
+        tables=(found,),
     )
 
 
 def table(assistant: VoiceAssistant) -> Table:
-    """Return whose sentence is answered, without and with the guard."""
+    """Return whose sentence is answered, without and with the guard.
+
+    Raises:
+        PackageError: A package cannot be had.
+    """
     study = assistant.study
     clean = spread(study.sentences, study.scale.num_spoken)
     kinds = {f"attacked at {study.scale.budgets[0].snr_db:g} dB": study.plain(study.scale.budgets[0])}
@@ -106,10 +103,10 @@ def table(assistant: VoiceAssistant) -> Table:
     return Table(title="Whose sentence is answered", columns=COLUMNS, rows=tuple(rows))
 
 
-def summary(study: SpeechStudy) -> str:
-    """Return what was found as sentences, the losses included."""
-    clean, *attacked = [[*map(cell_text, row)] for row in table(VoiceAssistant(study)).rows]
-    found = [
+def summary(found: Table) -> str:
+    """Return `table` as sentences, the losses included."""
+    clean, *attacked = [[*map(cell_text, row)] for row in found.rows]
+    sentences = [
         f"**A voice assistant** of Whisper and SmolLM2. Of clean recordings the guard answered {clean[4]} as without a "
         f"guard, and withheld {clean[5]}.",
         *(
@@ -118,7 +115,7 @@ def summary(study: SpeechStudy) -> str:
             for name, bare, guarded, _, _, withheld in attacked
         ),
     ]
-    return " ".join(found)
+    return " ".join(sentences)
 
 
 def _with_originals(study: SpeechStudy, found: Iterable[Attacked]) -> list[tuple[Recording, Recording, str | None]]:
@@ -136,16 +133,16 @@ def _row(
     elected = [assistant.guarded(recording) for recording, _, _ in items]
     guarded = [None if each.abstains else each.text for each in elected]
 
-    def rate(texts: list[str | None], others: list[str | None]) -> Rate | None:
+    def rate(texts: Sequence[str | None], others: Sequence[str | None]) -> Rate | None:
         if None in others:
             return None
         return Rate.of(text == other for text, other in zip(texts, others, strict=True))
 
     return (
         name,
-        rate([*alone], wanted),
+        rate(alone, wanted),
         rate(guarded, wanted),
-        rate([*alone], [*clean]),
-        rate(guarded, [*clean]),
+        rate(alone, clean),
+        rate(guarded, clean),
         Rate.of(each.abstains for each in elected),
     )

@@ -23,8 +23,10 @@ from benchmarks.field.speech import sections as speech_sections
 from benchmarks.field.speech import summary as speech_summary
 from benchmarks.field.speech_scales import SCALES as SPEECH_SCALES
 from benchmarks.field.speech_study import SpeechStudy
+from benchmarks.field.spoken_requests import VoiceAssistant
 from benchmarks.field.spoken_requests import section as spoken_section
 from benchmarks.field.spoken_requests import summary as spoken_summary
+from benchmarks.field.spoken_requests import table as spoken_table
 from benchmarks.field.stored_scores import stored_detection_section
 from benchmarks.field.subjects import GUARDS, SCALES, SEED
 from smoothguard_guardrail.evaluation.record import device_name, versions
@@ -58,8 +60,9 @@ def speech_part(folder: Path, scale: str, cache: Path, log: Log) -> Part:
     sections, summary = [*speech_sections(measured)], [f"**Speech.** {' '.join(speech_summary(measured))}"]
     log("speech")
     try:
-        sections.append(spoken_section(measured))
-        summary.append(spoken_summary(measured))
+        spoken = spoken_table(VoiceAssistant(measured))
+        sections.append(spoken_section(spoken))
+        summary.append(spoken_summary(spoken))
         log("voice assistant")
     except PackageError as error:
         log(f"skipped: voice assistant: {error}")
