@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from typing import Any
 
@@ -41,6 +42,24 @@ def record_video(
         rate: Frames per second.
         **options: Of the video encoder; `pix_fmt` is the pixel format.
     """
+    # SVT-AV1, run by a superuser, makes the thread that calls it a real-time one, and with it every process that this
+    # thread starts later: a browser started so takes all cores from the others.
+    with ThreadPoolExecutor(1) as own_thread:
+        return own_thread.submit(
+            _record, frames, container, codec, sound=sound, sound_codec=sound_codec, rate=rate, **options
+        ).result()
+
+
+def _record(
+    frames: Sequence[np.ndarray],
+    container: str,
+    codec: str,
+    *,
+    sound: np.ndarray | None,
+    sound_codec: str,
+    rate: int | Fraction,
+    **options: Any,
+) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
         pixel_format = options.pop("pix_fmt", "yuv420p")
@@ -56,7 +75,7 @@ def record_video(
         if video is not None:
             file.mux(video.encode(None))
         if audio is not None and sound is not None:
-            frame = av.AudioFrame.from_ndarray(np.float32(sound)[None], format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
             frame.sample_rate, frame.pts = audio.rate, 0
             for each in (frame, None):
                 file.mux(audio.encode(each))

@@ -1,5 +1,6 @@
 import base64
 import io
+import os
 import random
 import struct
 import sys
@@ -73,6 +74,13 @@ def test_frames_are_those_shown_at_evenly_spaced_moments(container: str, codec: 
     assert video.sound is not None
     assert 0.25 < float(video.sound.waveform.abs().max()) < 0.35
     assert "8 of 25 frames" in video.notes
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="the system does not tell how it schedules")
+def test_neither_recording_nor_reading_av1_makes_this_thread_a_real_time_one() -> None:
+    before = os.sched_getscheduler(0)
+    decode(record_video(grey_frames(3), "mp4", "libsvtav1"))
+    assert os.sched_getscheduler(0) == before
 
 
 @pytest.mark.parametrize(
