@@ -3,7 +3,9 @@ PYTHON ?= python3
 WORKERS ?= 2
 SCALE ?= standard
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal
+# A test that hangs is named after ten minutes, and ends its process, which another replaces.
+HANGS := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal $(HANGS)
 EXTRAS := .[eval,langserve,local,log,media,ray,serve,ui]
 FAST := not slow and not browser and not server
 # Public names must have complete types; the report is printed only where one has not.
