@@ -8,8 +8,9 @@ from functools import lru_cache
 from smoothguard_guardrail.voting.folding import fold
 from smoothguard_guardrail.voting.lexicon import NO, YES
 
-_HEAD = re.compile(r"[\s,，、。.!！?？:：;；।،]+")
-_OPENING = re.compile(r"\W*(\w+)\s*[,，、。.!！:：;；،…–—]+\s*(?=\w)")
+_MARKS = ",，、。.!！:：;；।،…"
+_HEAD = re.compile(rf"[\s{_MARKS}?？]+")
+_OPENING = re.compile(rf"([^{_MARKS}–—]{{1,30}})[{_MARKS}–—]+\s*(?=\S)")
 _IDIOM = re.compile(
     r"no (problem|worries|doubt|wonder|need|matter|sooner|parking|entry|smoking|trespassing)\b|not (only|just)\b"
 )
@@ -37,11 +38,12 @@ def yes_or_no(text: str) -> int:
 
 
 def without_yes_or_no(text: str) -> str:
-    """Return an answer without a yes or no that opens it and ends with a punctuation mark.
+    """Return an answer without the words for yes or no that open it and end with a punctuation mark.
 
     Example:
         >>> [without_yes_or_no(text) for text in ("Yes, a dog.", "No. A cat.", "是的，有狗。", "Yes.", "No dogs here.")]
         ['a dog.', 'A cat.', '有狗。', 'Yes.', 'No dogs here.']
     """
     opening = _OPENING.match(text)
-    return text[opening.end() :] if opening and fold(opening[1]) in YES | NO else text
+    words = fold(opening[1]).split() if opening else []
+    return text[opening.end() :] if opening and words and set(words) <= YES | NO else text
