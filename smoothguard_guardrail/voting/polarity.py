@@ -10,7 +10,7 @@ from smoothguard_guardrail.voting.lexicon import NO, YES
 
 _MARKS = ",，、。.!！:：;；।،…"
 _HEAD = re.compile(rf"[\s{_MARKS}?？]+")
-_OPENING = re.compile(rf"([^{_MARKS}–—]{{1,30}})[{_MARKS}–—]+\s*(?=\S)")
+_OPENING = re.compile(rf"[{_MARKS}–—]*([^{_MARKS}–—]{{1,30}})[{_MARKS}–—]+\s*(?=\S)")
 _IDIOM = re.compile(
     r"no (problem|worries|doubt|wonder|need|matter|sooner|parking|entry|smoking|trespassing)\b|not (only|just)\b"
 )

@@ -132,7 +132,7 @@ def test_a_model_that_repeats_itself_without_end_is_grouped_in_one_go(unit: str)
         ["Evet, köpek var.", "Köpek var."],
         ["यह लाल है।", "हाँ, यह लाल है।", "जी हाँ। यह लाल है।"],
         ["الباب مفتوح.", "نعم، الباب مفتوح."],
-        ["It is red.", "**Yes** — it is red."],
+        ["It is red.", "**Yes** — it is red.", "…Yes, it is red."],
     ],
 )
 def test_an_opening_yes_or_no_changes_no_claim(texts: list[str]) -> None:
