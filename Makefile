@@ -4,8 +4,8 @@ WORKERS ?= 2
 SCALE ?= standard
 BIN := .venv/bin
 # A test that hangs is named after ten minutes, and ends its process, which another replaces.
-HANGS := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist worksteal $(HANGS)
+PARALLEL := -n $(WORKERS) --dist worksteal -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+PYTEST := $(BIN)/pytest $(PARALLEL)
 EXTRAS := .[eval,langserve,local,log,media,ray,serve,ui]
 FAST := not slow and not browser and not server
 # Public names must have complete types; the report is printed only where one has not.
@@ -52,7 +52,7 @@ test-lowest: .venv-lowest/.installed  ## Run the tests of the hosts on the lowes
 	.venv-lowest/bin/pytest $(HOST_TESTS) --ignore=tests/observability/test_langfuse.py
 
 test-newest: .venv-newest/.installed .venv-litellm/.installed  ## Run all tests on the newest versions that install together.
-	.venv-newest/bin/pytest -n $(WORKERS) --dist worksteal
+	.venv-newest/bin/pytest $(PARALLEL)
 
 coverage: lint .venv-litellm/.installed  ## Run `make test` with coverage; fails below the floor. The report: build/coverage/index.html.
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
-from typing import Any
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import av
 import numpy as np
@@ -16,11 +17,31 @@ DEFAULTS = {"libx265": {"x265-params": "log-level=none:pools=none:frame-threads=
 """No messages, and no threads: x265 has crashed in them."""
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_own_thread(function: Callable[P, T]) -> Callable[P, T]:
+    """Run a function in a thread that ends with it.
+
+    SVT-AV1, run by a superuser, makes the thread that calls it a real-time one, and with it every process that this
+    thread starts later: a browser started so takes all cores from the others.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        with ThreadPoolExecutor(1) as own_thread:
+            return own_thread.submit(function, *args, **options).result()
+
+    return run
+
+
 def grey_frames(number: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
     """Return frames that are brighter one after the other: the number of one is its value over ten."""
     return [np.full((height, width, 3), 10 * index, np.uint8) for index in range(number)]
 
 
+@in_own_thread
 def record_video(
     frames: Sequence[np.ndarray],
     container: str = "mp4",
@@ -42,24 +63,6 @@ def record_video(
         rate: Frames per second.
         **options: Of the video encoder; `pix_fmt` is the pixel format.
     """
-    # SVT-AV1, run by a superuser, makes the thread that calls it a real-time one, and with it every process that this
-    # thread starts later: a browser started so takes all cores from the others.
-    with ThreadPoolExecutor(1) as own_thread:
-        return own_thread.submit(
-            _record, frames, container, codec, sound=sound, sound_codec=sound_codec, rate=rate, **options
-        ).result()
-
-
-def _record(
-    frames: Sequence[np.ndarray],
-    container: str,
-    codec: str,
-    *,
-    sound: np.ndarray | None,
-    sound_codec: str,
-    rate: int | Fraction,
-    **options: Any,
-) -> bytes:
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container) as file:
         pixel_format = options.pop("pix_fmt", "yuv420p")
@@ -75,7 +78,7 @@ def _record(
         if video is not None:
             file.mux(video.encode(None))
         if audio is not None and sound is not None:
-            frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
+            frame = av.AudioFrame.from_ndarray(np.float32(sound)[None], format="fltp", layout="mono")
             frame.sample_rate, frame.pts = audio.rate, 0
             for each in (frame, None):
                 file.mux(audio.encode(each))
