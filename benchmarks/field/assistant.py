@@ -73,12 +73,23 @@ class NamerChat(BaseChatModel):
             MediaError: An image cannot be decoded.
         """
         images = torch.stack([_last_image(messages) for messages in batch])
+        return [AIMessage(text) for text in self.say(batch, images)]
+
+    def classify(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits of images, float32 (batch, num_classes)."""
         namer: Namer = self.namer
-        found = [index for part in torch.split(images, BATCH_SIZE) for index in namer.name(part)]
-        return [
-            AIMessage(sentence(self.names[index], wording_of(image)))
-            for index, image in zip(found, images, strict=True)
-        ]
+        with torch.inference_mode():
+            return torch.cat([namer.logits(part) for part in torch.split(images, BATCH_SIZE)])
+
+    def say(self, conversations: Sequence[Sequence[BaseMessage]], images: torch.Tensor) -> list[str]:
+        """Return one answer per conversation.
+
+        Args:
+            conversations: The messages.
+            images: The last image of each, float32 (batch, 3, 224, 224) in [0, 1].
+        """
+        named = self.classify(images).argmax(-1).tolist()
+        return [sentence(self.names[index], wording_of(image)) for index, image in zip(named, images, strict=True)]
 
     def _generate(
         self,
@@ -119,15 +130,18 @@ def wording_of(image: torch.Tensor) -> int:
 
 
 def name_in(text: str, names: Sequence[str]) -> str | None:
-    """Return the longest of the names that a text contains as whole words; None if it contains none.
+    """Return which of the names stands first in a text, as whole words; None if it contains none.
+
+    Of names that begin at the same word the longest counts.
 
     Example:
-        >>> name_in("This is a tiger shark.", ["shark", "tiger", "tiger shark"])
+        >>> name_in("This is a tiger shark, no goldfish.", ["shark", "tiger", "tiger shark", "goldfish"])
         'tiger shark'
     """
-    spaced = f" {' '.join(re.findall(r'[^ .!?]+', text.casefold()))} "
-    found = [name for name in names if f" {name.casefold().replace('.', '')} " in spaced]
-    return max(found, key=len, default=None)
+    spaced = f" {' '.join(re.findall(r'[^ ,.;:!?]+', text.casefold()))} "
+    places = {name: spaced.find(f" {name.casefold().replace('.', '')} ") for name in names}
+    found = [name for name, place in places.items() if place >= 0]
+    return min(found, key=lambda name: (places[name], -len(name)), default=None)
 
 
 def _last_image(messages: Sequence[BaseMessage]) -> torch.Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks.detection import Scores, Signal, answers_differ, detection_section, embedding_distance, suspicion_score
 from benchmarks.field.assistant import name_in
 from benchmarks.field.outcomes import Escalation
-from benchmarks.field.subjects import GUARDS, Bench, Subject
+from benchmarks.field.subjects import Bench, Subject
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.evaluation.report import Section
@@ -25,7 +25,7 @@ def detection_sections(
     adaptive: Mapping[tuple[str, int], Escalation],
 ) -> list[Section]:
     """Report how well suspicion and simple baselines tell attacked images from others."""
-    guard, config = next(iter(GUARDS.items()))
+    guard, config = next(iter(bench.guards.items()))
     sections = []
     for title, kinds in (("photos", {"photos"}), ("photos and cut-outs", {"photos", "cut-outs"})):
         attacked: dict[str, Sequence[Subject]] = {}

@@ -7,11 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.field.assistant import WORDINGS, sentence
+from benchmarks.field.descriptions import description_part
 from benchmarks.field.image_detection import detection_sections
-from benchmarks.field.outcomes import COLUMNS, Escalation, Outcomes, count, escalations, named_right
+from benchmarks.field.outcomes import (
+    Escalation,
+    Outcomes,
+    adaptive_table,
+    count,
+    escalations,
+    named_right,
+    outcome_table,
+    plain_outcomes,
+)
+from benchmarks.field.packages import PackageError
 from benchmarks.field.part import Log, Part
 from benchmarks.field.reading import reading_section
-from benchmarks.field.subjects import GUARDS, SCALES, Bench, Subject
+from benchmarks.field.subjects import SCALES, Bench, Subject
 from benchmarks.field.summary import summary
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.evaluation.report import Curve, Point, Section, Series, Table
@@ -51,28 +62,17 @@ def measure_images(bench: Bench, cache: Path, log: Log) -> Part:
         detection_sections(bench, everything, right, adaptive),
     )
     log("detection")
+    try:
+        described = description_part(bench.describing(cache), log)
+    except PackageError as error:
+        log(f"skipped: descriptions: {error}")
+        described = Part(summary=(), sections=())
     reading = reading_section(cache, num_screens=bench.scale.screens, num_copies=bench.scale.reading_copies)
     log("reading")
     return Part(
-        summary=summary(outcomes, adaptive, wording, detection[-1]),
-        sections=(naming, known, wording, *detection, reading),
+        summary=(*summary(outcomes, adaptive, wording, detection[-1]), *described.summary),
+        sections=(naming, known, wording, *detection, *described.sections, reading),
     )
-
-
-def plain_outcomes(
-    bench: Bench, everything: Sequence[Subject], right: Sequence[Subject]
-) -> dict[tuple[str, str, str], Outcomes]:
-    """Return outcomes by kind of image, attack and guard; clean images include those named wrong."""
-    found = {}
-    for kind in dict.fromkeys(subject.kind for subject in everything):
-        images = {"none": [subject for subject in everything if subject.kind == kind]}
-        originals = [subject for subject in right if subject.kind == kind]
-        for epsilon in bench.scale.epsilons:
-            images[f"{epsilon}/255"] = [bench.attacked(subject, epsilon) for subject in originals]
-        for attack, subjects in images.items():
-            for guard, config in GUARDS.items():
-                found[kind, attack, guard] = count(bench, subjects, config)
-    return found
 
 
 def naming_section(bench: Bench, outcomes: Mapping[tuple[str, str, str], Outcomes]) -> Section:
@@ -91,26 +91,14 @@ def naming_section(bench: Bench, outcomes: Mapping[tuple[str, str, str], Outcome
             f"guard says that it can't answer. *If names were voted on*: at "
             f"least half of the copies agree on the name; what is lost beside it is lost by the grouping of sentences.",
         ),
-        tables=(
-            Table(
-                title="Right names and targets",
-                columns=("images", "attack", "guard", *COLUMNS),
-                rows=tuple((*key, *found.cells) for key, found in outcomes.items()),
-                note="Single copies count by image: half of its copies count as half an image.",
-            ),
-        ),
+        tables=(outcome_table(outcomes),),
     )
 
 
 def adaptive_section(bench: Bench, adaptive: Mapping[tuple[str, int], Escalation]) -> Section:
     """Report attackers who know the guard."""
-    rows = []
-    for (guard, epsilon), escalation in adaptive.items():
-        found = count(bench, escalation.subjects, GUARDS[guard])
-        lost = [stage.lost for stage in escalation.stages]
-        rows.append((guard, f"{epsilon}/255", *lost, *found.copies[::-1], *found.guarded[::-1], found.withheld))
     num_photos = len(next(iter(adaptive.values())).subjects)
-    spent = [stage.gradients for stage in next(iter(adaptive.values())).stages]
+    gradients = next(iter(adaptive.values())).stages[-1].gradients
     series = tuple(
         Series(
             name=f"{guard}, {epsilon}/255",
@@ -122,27 +110,12 @@ def adaptive_section(bench: Bench, adaptive: Mapping[tuple[str, int], Escalation
         title="Attackers who know the guard",
         text=(
             f"{num_photos} photos, the first that are named right, attacked through the guard's own perturbation, "
-            f"averaged over its draws, with up to {spent[-1]:,} gradients for each. After every stage the attacker "
+            f"averaged over its draws, with up to {gradients:,} gradients for each. After every stage the attacker "
             f"tries the image on the guard and begins again, at a random point and with a larger budget, with those "
             f"that failed. *Lost*: the guard named the target at one of these tries. The other columns are for the "
             f"images as they were left, with fresh noise.",
         ),
-        tables=(
-            Table(
-                title="Photos lost",
-                columns=(
-                    "guard",
-                    "radius",
-                    *(f"lost, {gradients:,} gradients" for gradients in spent),
-                    "single copies: target",
-                    "single copies: right",
-                    "guarded: target",
-                    "guarded: right",
-                    "guarded: withheld",
-                ),
-                rows=tuple(rows),
-            ),
-        ),
+        tables=(adaptive_table(bench, adaptive),),
         curves=(
             Curve(
                 title="Photos lost, by gradients spent on each",
@@ -171,7 +144,7 @@ def wording_section(bench: Bench, everything: Sequence[Subject], right: Sequence
     cost: list[tuple[str | Rate | float, ...]] = []
     for attack, subjects in images.items():
         for classifier, components in classifiers.items():
-            for guard, config in GUARDS.items():
+            for guard, config in bench.guards.items():
                 counted = count(bench, subjects, config, components=components)
                 cost.append((attack, guard, classifier, counted.guarded[0], counted.withheld, counted.calls))
     return Section(

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from benchmarks.field.assistant import name_in
 from benchmarks.field.copies import winner
-from benchmarks.field.subjects import GUARDS, SEED, Bench, Subject
+from benchmarks.field.subjects import SEED, Bench, Subject
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail.core.components import GuardComponents
 from smoothguard_guardrail.evaluation.replay import CopyAnswers, Replayed, replay
+from smoothguard_guardrail.evaluation.report import Table
 from smoothguard_guardrail.evaluation.statistics import Rate
 
 
@@ -151,12 +152,62 @@ def escalate(bench: Bench, subjects: Sequence[Subject], epsilon: int, config: Sm
 
 
 def escalations(bench: Bench, subjects: Sequence[Subject]) -> Mapping[tuple[str, int], Escalation]:
-    """Attack images through every guard at every radius."""
+    """Attack images through every guard of the bench at every radius."""
     return {
         (guard, epsilon): escalate(bench, subjects, epsilon, config)
-        for guard, config in GUARDS.items()
+        for guard, config in bench.guards.items()
         for epsilon in bench.scale.epsilons
     }
+
+
+def plain_outcomes(
+    bench: Bench, everything: Sequence[Subject], right: Sequence[Subject]
+) -> dict[tuple[str, str, str], Outcomes]:
+    """Return outcomes by kind of image, attack and guard; clean images include those named wrong."""
+    found = {}
+    for kind in dict.fromkeys(subject.kind for subject in everything):
+        images = {"none": [subject for subject in everything if subject.kind == kind]}
+        originals = [subject for subject in right if subject.kind == kind]
+        for epsilon in bench.scale.epsilons:
+            images[f"{epsilon}/255"] = [bench.attacked(subject, epsilon) for subject in originals]
+        for attack, subjects in images.items():
+            for guard, config in bench.guards.items():
+                found[kind, attack, guard] = count(bench, subjects, config)
+    return found
+
+
+def outcome_table(outcomes: Mapping[tuple[str, str, str], Outcomes]) -> Table:
+    """Return how often right names and targets are named."""
+    return Table(
+        title="Right names and targets",
+        columns=("images", "attack", "guard", *COLUMNS),
+        rows=tuple((*key, *found.cells) for key, found in outcomes.items()),
+        note="Single copies count by image: half of its copies count as half an image.",
+    )
+
+
+def adaptive_table(bench: Bench, adaptive: Mapping[tuple[str, int], Escalation]) -> Table:
+    """Return how many photos attackers who know the guard turn."""
+    rows = []
+    for (guard, epsilon), escalation in adaptive.items():
+        found = count(bench, escalation.subjects, bench.guards[guard])
+        lost = [stage.lost for stage in escalation.stages]
+        rows.append((guard, f"{epsilon}/255", *lost, *found.copies[::-1], *found.guarded[::-1], found.withheld))
+    spent = [stage.gradients for stage in next(iter(adaptive.values())).stages]
+    return Table(
+        title="Photos lost",
+        columns=(
+            "guard",
+            "radius",
+            *(f"lost, {gradients:,} gradients" for gradients in spent),
+            "single copies: target",
+            "single copies: right",
+            "guarded: target",
+            "guarded: right",
+            "guarded: withheld",
+        ),
+        rows=tuple(rows),
+    )
 
 
 def _names_target(bench: Bench, subject: Subject, answer: Replayed) -> bool:

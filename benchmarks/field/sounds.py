@@ -132,15 +132,13 @@ class MuLaw:
 
 
 CANDIDATES: dict[str, Perturber] = {
-    **{f"noise, {snr} dB": Noise(snr) for snr in (30, 25, 22, 20, 15, 10, 5)},
+    **{f"noise, {snr} dB": Noise(snr) for snr in (30, 25, 20, 15, 10)},
     "shift, 50 ms": TimeShift(0.05),
     "speed, 3 %": SpeedChange(0.03),
     "low-pass, 3 kHz": LowPass(3000),
-    "low-pass, 2 kHz": LowPass(2000),
     "dropped frames, 10 %": DroppedFrames(0.1),
     "mu-law, 5 bits": MuLaw(5),
     "noise, 15 dB, and speed, 3 %": Compose((SpeedChange(0.03), Noise(15))),
     "noise, 15 dB, and low-pass, 3 kHz": Compose((Noise(15), LowPass(3000))),
-    "noise, 10 dB, and low-pass, 3 kHz": Compose((Noise(10), LowPass(3000))),
 }
 """By their name in the tables."""

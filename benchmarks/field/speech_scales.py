@@ -37,7 +37,12 @@ SCALES = {
         num_spoken=2,
     ),
     "standard": _STANDARD,
-    "thorough": replace(_STANDARD, budgets=tuple(replace(each, num_recordings=None) for each in _STANDARD.budgets)),
+    "thorough": replace(
+        _STANDARD,
+        budgets=tuple(replace(each, num_recordings=None) for each in _STANDARD.budgets),
+        adaptive=replace(_STANDARD.adaptive, num_recordings=None),
+        perturbations=tuple(CANDIDATES),
+    ),
     "large": Scale(
         num_sentences=190,
         num_attacked=64,
@@ -52,4 +57,4 @@ SCALES = {
         num_spoken=64,
     ),
 }
-"""`thorough` is the published one: it attacks every recording at every ratio."""
+"""`thorough` is the published one: it attacks every recording at every ratio and through every noise."""

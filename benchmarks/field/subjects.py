@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmarks.field.assistant import QUESTION, NamerChat, spoken
 from benchmarks.field.copies import to_tensor
+from benchmarks.field.describer import Describer, DescriberChat
 from benchmarks.field.namer import (
     CODE,
     CUTOUTS,
@@ -28,6 +29,8 @@ from benchmarks.field.namer import (
     cutouts,
     photos,
 )
+from benchmarks.field.talker import PACKAGE as TALKER
+from benchmarks.field.talker import Talker
 from smoothguard_guardrail import SmoothGuardConfig
 from smoothguard_guardrail._internal.files import file_sha256, write_atomic
 from smoothguard_guardrail.attacks import PGD
@@ -61,6 +64,7 @@ class Scale:
         budgets: Each stage is a new attack through the guard, on the photos that withstood the stages before.
         screens: For the reader of text.
         reading_copies: Of each screen.
+        described: Kinds of images of which a language model speaks.
     """
 
     images: int
@@ -70,6 +74,7 @@ class Scale:
     budgets: tuple[Budget, ...]
     screens: int
     reading_copies: int
+    described: tuple[str, ...] = ("photos",)
 
 
 _STANDARD = Scale(
@@ -86,7 +91,7 @@ SCALES = {
         images=3, adaptive_images=2, epsilons=(8,), num_steps=5, budgets=((2, 2), (3, 2)), screens=1, reading_copies=1
     ),
     "standard": _STANDARD,
-    "thorough": dataclasses.replace(_STANDARD, adaptive_images=_STANDARD.images),
+    "thorough": dataclasses.replace(_STANDARD, adaptive_images=_STANDARD.images, described=("photos", "cut-outs")),
     "large": Scale(
         images=200,
         adaptive_images=200,
@@ -95,6 +100,7 @@ SCALES = {
         budgets=((25, 8), (50, 16), (200, 32)),
         screens=9,
         reading_copies=8,
+        described=("photos", "cut-outs"),
     ),
 }
 """`thorough` is the published one: it attacks every photo through the guard."""
@@ -129,20 +135,24 @@ class Bench:
         scale: How much is measured.
         chat: The model.
         loaded: The labelled images, by kind.
+        guards: That it is asked behind, by name.
+        stored_answers: Name of the file of its answers.
     """
 
     folder: Path
     scale: Scale
     chat: NamerChat
-    loaded: dict[str, list[Labelled]]
+    loaded: Mapping[str, list[Labelled]]
+    guards: Mapping[str, SmoothGuardConfig] = field(default_factory=lambda: GUARDS)
+    stored_answers: str = "answers.jsonl"
     _answers: JsonLinesStore = field(init=False)
 
     def __post_init__(self) -> None:
-        self._answers = JsonLinesStore(self.folder / "answers.jsonl")
+        self._answers = JsonLinesStore(self.folder / self.stored_answers)
 
     @classmethod
     def load(cls, folder: Path, scale: Scale, cache: Path) -> Bench:
-        """Load the model and the images.
+        """Load the namer and the images.
 
         Raises:
             PackageError: A package cannot be had.
@@ -153,6 +163,25 @@ class Bench:
         chat = NamerChat(namer=Namer.load(code, weights), names=tuple(map(spoken, class_names(names))))
         return cls(
             folder=folder, scale=scale, chat=chat, loaded={"photos": photos(ships), "cut-outs": cutouts(stamps, names)}
+        )
+
+    def describing(self, cache: Path) -> Bench:
+        """Return the same with a language model that speaks of what the namer sees, behind the first guard alone.
+
+        Attacks on the namer are attacks on it too, and are shared.
+
+        Raises:
+            PackageError: The language model cannot be had.
+        """
+        describer = Describer(talker=Talker.load(TALKER.fetch(cache)), names=self.chat.names)
+        chat = DescriberChat(namer=self.chat.namer, names=self.chat.names, describer=describer)
+        guard, config = next(iter(self.guards.items()))
+        return dataclasses.replace(
+            self,
+            chat=chat,
+            loaded={kind: self.loaded[kind] for kind in self.scale.described},
+            guards={guard: config},
+            stored_answers="descriptions.jsonl",
         )
 
     def subjects(self) -> list[Subject]:

@@ -35,6 +35,20 @@ def summary(
     )
 
 
+def description_summary(
+    outcomes: Mapping[tuple[str, str, str], Outcomes], adaptive: Mapping[tuple[str, int], Escalation]
+) -> str:
+    """Return the findings on a language model that speaks of what the namer sees.
+
+    Args:
+        outcomes: By kind of image, attack and guard.
+        adaptive: By guard and radius.
+    """
+    kinds, attacks, guards = (list(dict.fromkeys(column)) for column in zip(*outcomes, strict=True))
+    known = " ".join(_known(kind, attacks, guards, outcomes) for kind in kinds)
+    return f"**The same described by a language model**, SmolLM2-135M-Instruct. {known} {_adaptive(adaptive)}"
+
+
 def _known(
     kind: str, attacks: Sequence[str], guards: Sequence[str], outcomes: Mapping[tuple[str, str, str], Outcomes]
 ) -> str:
