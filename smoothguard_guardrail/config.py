@@ -143,6 +143,16 @@ class AudioConfig(_Settings):
     """Signal-to-noise ratio in dB; None where `sigma` is given."""
     sigma: float | None = Field(default=None, gt=0)
     """Standard deviation of the noise on waveforms in [-1, 1], instead of `snr_db`."""
+    speed_range: tuple[float, float] | None = None
+    """Smallest and largest factor of a random speed, placed at random in the old length: from 1 on nothing is lost at
+    the ends. None is off."""
+
+    @field_validator("speed_range")
+    @classmethod
+    def _check_speed_range(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0.5 <= value[0] <= value[1] <= 2:
+            raise ValueError("expected 0.5 <= smallest <= largest <= 2")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -15,24 +15,23 @@ from benchmarks.field.whisper import SAMPLING_RATE
 from smoothguard_guardrail import AudioConfig, SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.core.model_input import GuardView
-from smoothguard_guardrail.perturbations import Compose
+from smoothguard_guardrail.perturbations import Compose, RandomSpeed
 from smoothguard_guardrail.protocols import Perturber
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
-    """Adds noise as the guard does.
+class Guard:
+    """Perturbs audio as the guard does.
 
     Args:
-        snr_db: In dB.
+        audio: Its settings.
     """
 
-    snr_db: float
+    audio: AudioConfig
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-        """Return the noisy batch."""
-        config = SmoothGuardConfig(audio=AudioConfig(snr_db=self.snr_db))
-        return GuardView(config=config, model_info=ModelInfo())(batch, generator=generator)
+        """Return the perturbed batch."""
+        return GuardView(config=SmoothGuardConfig(audio=self.audio), model_info=ModelInfo())(batch, generator=generator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +50,6 @@ class TimeShift:
         starts = torch.randint(0, 2 * most + 1, (len(batch),), generator=generator).tolist()
         padded = torch.nn.functional.pad(batch, (most, most))
         return torch.stack([each[:, start : start + size] for each, start in zip(padded, starts, strict=True)])
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedChange:
-    """Plays every copy faster or slower, by linear interpolation; its pitch changes too.
-
-    Args:
-        share: At most, such as 0.03.
-    """
-
-    share: float
-
-    def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
-        """Return the batch at its new speeds: a faster copy ends with silence, a slower one is cut."""
-        factors = 1 + self.share * (2 * torch.rand(len(batch), generator=generator) - 1)
-        places = torch.arange(batch.shape[-1]) * factors[:, None]
-        before = places.long()
-        part = (places - before)[:, None]
-        padded = torch.nn.functional.pad(batch, (0, int(before.max()) + 2 - batch.shape[-1]))
-        low, high = (padded.gather(-1, (before + step)[:, None].expand(batch.shape)) for step in (0, 1))
-        return low * (1 - part) + high * part
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +109,29 @@ class MuLaw:
         return passed
 
 
+def name_of(audio: AudioConfig) -> str:
+    """Return how tables call settings of the guard.
+
+    Example:
+        >>> name_of(AudioConfig(snr_db=20, speed_range=(1, 1.15)))
+        'noise, 20 dB, speed 1 to 1.15'
+    """
+    speed = "" if audio.speed_range is None else ", speed {:g} to {:g}".format(*audio.speed_range)
+    return f"noise, {audio.snr_db:g} dB{speed}"
+
+
+SPEEDS = (1.0, 1.15)
+_GUARDS = [
+    *(AudioConfig(snr_db=snr_db) for snr_db in (30, 25, 20, 15, 10)),
+    *(AudioConfig(snr_db=snr_db, speed_range=SPEEDS) for snr_db in (20, 15)),
+]
 CANDIDATES: dict[str, Perturber] = {
-    **{f"noise, {snr} dB": Noise(snr) for snr in (30, 25, 20, 15, 10)},
+    **{name_of(audio): Guard(audio) for audio in _GUARDS},
+    "speed 1 to 1.15": RandomSpeed(*SPEEDS),
     "shift, 50 ms": TimeShift(0.05),
-    "speed, 3 %": SpeedChange(0.03),
     "low-pass, 3 kHz": LowPass(3000),
     "dropped frames, 10 %": DroppedFrames(0.1),
     "mu-law, 5 bits": MuLaw(5),
-    "noise, 15 dB, and speed, 3 %": Compose((SpeedChange(0.03), Noise(15))),
-    "noise, 15 dB, and low-pass, 3 kHz": Compose((Noise(15), LowPass(3000))),
+    "noise, 15 dB, and low-pass, 3 kHz": Compose((Guard(AudioConfig(snr_db=15)), LowPass(3000))),
 }
 """By their name in the tables."""

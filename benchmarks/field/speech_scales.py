@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.field.sounds import CANDIDATES
+from benchmarks.field.sounds import CANDIDATES, name_of
 from benchmarks.field.speech_attacks import Budget
 from benchmarks.field.speech_study import Scale
 from smoothguard_guardrail import SmoothGuardConfig
 
-DEFAULT = f"noise, {SmoothGuardConfig().audio.snr_db:g} dB"
+DEFAULT = name_of(SmoothGuardConfig().audio)
 """The guard's own setting, by its name among the perturbations."""
-_NOISE = tuple(f"noise, {snr} dB" for snr in (25, 20, 15, 10))
-_FEW = ("noise, 30 dB", *_NOISE, "speed, 3 %")
+_NOISE = tuple(f"noise, {snr_db} dB" for snr_db in (25, 20, 15, 10))
+_FEW = ("noise, 30 dB", *_NOISE, "speed 1 to 1.15", "noise, 20 dB, speed 1 to 1.15", "noise, 15 dB, speed 1 to 1.15")
 _STANDARD = Scale(
     num_sentences=32,
     num_attacked=60,
@@ -23,7 +23,7 @@ _STANDARD = Scale(
     ),
     adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=10),
     perturbations=_FEW,
-    adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 10 dB"),
+    adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 20 dB, speed 1 to 1.15"),
     num_spoken=20,
 )
 SCALES = {
@@ -32,7 +32,7 @@ SCALES = {
         num_attacked=2,
         budgets=(Budget(snr_db=20, num_steps=40),),
         adaptive=Budget(snr_db=20, num_steps=5, num_draws=2, num_recordings=1),
-        perturbations=(DEFAULT, "speed, 3 %"),
+        perturbations=(DEFAULT, "speed 1 to 1.15"),
         adaptive_to=(DEFAULT,),
         num_spoken=2,
     ),
@@ -53,7 +53,7 @@ SCALES = {
         ),
         adaptive=Budget(snr_db=20, num_steps=150, num_draws=4),
         perturbations=tuple(CANDIDATES),
-        adaptive_to=_NOISE,
+        adaptive_to=(*_NOISE, "noise, 20 dB, speed 1 to 1.15", "noise, 15 dB, speed 1 to 1.15"),
         num_spoken=64,
     ),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,10 +13,14 @@ from smoothguard_guardrail.config import SmoothGuardConfig
 from smoothguard_guardrail.core.model_info import ModelInfo
 from smoothguard_guardrail.errors import MediaLimitError
 from smoothguard_guardrail.media import resize
-from smoothguard_guardrail.perturbations import Compose, GaussianNoise, build_perturber, channel_sigma, snr_sigma
-
-if TYPE_CHECKING:
-    from smoothguard_guardrail.protocols import Perturber
+from smoothguard_guardrail.perturbations import (
+    Compose,
+    GaussianNoise,
+    RandomSpeed,
+    build_perturber,
+    channel_sigma,
+    snr_sigma,
+)
 
 # Longest side in pixels where it is unknown what the model sees: providers shrink larger images, and shrinking after
 # the noise averages the noise away.
@@ -128,16 +132,16 @@ class ModelInput:
         """Return the rate in Hz at which audio is perturbed, as one channel: the model's, and never a higher one."""
         return min(rate, self.model_info.sampling_rate or AUTO_SAMPLING_RATE)
 
-    def audio_perturber(self, waveform: torch.Tensor) -> GaussianNoise:
-        """Return the configured perturbation of audio, differentiable in its batch.
+    def audio_perturber(self, waveform: torch.Tensor) -> Compose:
+        """Return the configured perturbation of audio, differentiable so that adaptive attacks can use it.
 
         Args:
             waveform: Float (channels, samples) in [-1, 1], the signal of the signal-to-noise ratio.
         """
-        sigma = self.config.audio.sigma
-        if sigma is None:
-            sigma = snr_sigma(waveform, self.config.audio.snr_db or 0.0)
-        return GaussianNoise(sigma, bounds=(-1.0, 1.0))
+        audio = self.config.audio
+        sigma = snr_sigma(waveform, audio.snr_db or 0.0) if audio.sigma is None else audio.sigma
+        speed = () if audio.speed_range is None else (RandomSpeed(*audio.speed_range),)
+        return Compose((*speed, GaussianNoise(sigma, bounds=(-1.0, 1.0))))
 
     @property
     def _unknown_resolution(self) -> int:
@@ -192,20 +196,26 @@ class GuardView:
         """
         model_input = ModelInput(config=self.config, model_info=self.model_info)
         if media.ndim == 3:
-            noises = [model_input.audio_perturber(each) for each in media]
-            pairs = zip(noises, media, strict=True)
-            seen = torch.cat([self._clip(noise)(each[None], generator=generator) for noise, each in pairs])
+            perturbers = [self._clipped(model_input.audio_perturber(each)) for each in media]
+            pairs = zip(perturbers, media, strict=True)
+            seen = torch.cat([perturb(each[None], generator=generator) for perturb, each in pairs])
             return self._with_clean(media, seen, generator)
         size = model_input.image_size(media.shape[-2], media.shape[-1], {})
         fitted = torch.stack([resize(each, size) for each in media])
-        perturb = Compose(tuple(map(self._clip, model_input.image_perturber(size).parts)))
+        perturb = self._clipped(model_input.image_perturber(size))
         return self._with_clean(fitted, perturb(fitted, generator=generator), generator)
 
-    def _clip(self, part: Perturber) -> Perturber:
-        """Return a part of the perturbation; without clipping, if so configured."""
-        if self.clips or not isinstance(part, GaussianNoise):
-            return part
-        return replace(part, bounds=(-math.inf, math.inf))
+    def _clipped(self, perturbation: Compose) -> Compose:
+        """Return a perturbation; its noise without clipping, if so configured."""
+        if self.clips:
+            return perturbation
+        unbounded = (-math.inf, math.inf)
+        return Compose(
+            tuple(
+                replace(part, bounds=unbounded) if isinstance(part, GaussianNoise) else part
+                for part in perturbation.parts
+            )
+        )
 
     def _with_clean(self, clean: torch.Tensor, noisy: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if not self.clean_share:

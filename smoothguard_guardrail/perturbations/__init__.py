@@ -2,7 +2,7 @@
 
 from smoothguard_guardrail.perturbations.compose import Compose, build_perturber
 from smoothguard_guardrail.perturbations.cover import CoverWindows, covering_windows
-from smoothguard_guardrail.perturbations.geometry import RandomResize, RandomShift
+from smoothguard_guardrail.perturbations.geometry import RandomResize, RandomShift, RandomSpeed
 from smoothguard_guardrail.perturbations.low_pass import LowPass
 from smoothguard_guardrail.perturbations.noise import (
     CLIP_STD,
@@ -24,6 +24,7 @@ __all__ = [
     "RandomResize",
     "RandomRotation",
     "RandomShift",
+    "RandomSpeed",
     "build_perturber",
     "channel_sigma",
     "covering_windows",

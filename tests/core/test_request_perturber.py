@@ -281,6 +281,24 @@ def test_an_attack_can_go_through_what_the_guard_shows_the_model(size: tuple[int
     assert (gradient.abs().amax(dim=(1, 2, 3)) > 0).all()
 
 
+def test_audio_at_a_random_speed_is_what_an_attack_goes_through() -> None:
+    audio = {"snr_db": 40.0, "speed_range": (1.0, 1.5)}
+    facts = ModelInfo(accepts_tensors=True, sampling_rate=corpus.SAMPLING_RATE)
+    made = perturber(AUDIO, model_info=facts, seed=5, audio=audio)
+    shown = torch.stack([request[0].content[-1]["audio"] for request in made.render(0, 4)])
+    original = made.clean()[0].content[-1]["audio"]
+    lengths = {int((copy.abs() > 0.1 * copy.abs().max()).sum()) for copy in shown}
+    assert len(lengths) == 4, "every copy has a speed of its own"
+    assert shown.shape == (4, *original.shape)
+    view = GuardView(config=config_of(audio=audio), model_info=facts)
+    clean = original.expand(4, *original.shape).clone().requires_grad_()
+    seen = torch.cat([view(clean[:1], generator=make_generator(7)) for _ in range(4)])
+    (gradient,) = torch.autograd.grad(seen.square().sum(), clean)
+    assert gradient[0].abs().max() > 0
+    perturb = ModelInput(config=config_of(audio=audio), model_info=facts).audio_perturber(original)
+    assert torch.equal(perturb(original.expand(4, *original.shape), generator=make_generator(5, 0, 0)), shown)
+
+
 def film(**encoder: Any) -> dict[str, Any]:
     """Return a block with a video of four equal frames of medium grey."""
     frames = [np.full((96, 128, 3), 128, np.uint8)] * 4

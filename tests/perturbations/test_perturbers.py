@@ -20,6 +20,7 @@ from smoothguard_guardrail.perturbations import (
     RandomResize,
     RandomRotation,
     RandomShift,
+    RandomSpeed,
     build_perturber,
     make_generator,
 )
@@ -168,6 +169,43 @@ def test_low_pass_is_the_gaussian_of_a_reflected_image(size: int, sd: float) -> 
         np.testing.assert_allclose(smooth.flatten().numpy(), expected, atol=1e-6)
 
 
+def test_a_faster_copy_is_whole_at_a_random_place_and_a_slower_one_is_cut() -> None:
+    time = torch.arange(4000) / 16_000
+    tone = torch.sin(2 * math.pi * 400 * time).expand(30, 2, -1)
+    starts = []
+    for copy in RandomSpeed(1.25, 1.25)(tone, generator=make_generator(0)):
+        heard = copy[0].nonzero()[:, 0]
+        starts.append(int(heard[0]))
+        assert torch.equal(copy[0], copy[1])
+        assert int(heard[-1]) - int(heard[0]) == pytest.approx(3200, abs=3)
+        part = copy[0, starts[-1] : starts[-1] + 3200]
+        assert torch.fft.rfft(part).abs().argmax() == 100, "400 Hz are played as 500"
+    assert len(set(starts)) > 20
+    assert min(starts) >= 0
+    assert max(starts) <= 803
+    for copy in RandomSpeed(0.8, 0.8)(tone, generator=make_generator(0)):
+        assert torch.fft.rfft(copy[0]).abs().argmax() == 80, "400 Hz are played as 320"
+
+
+def test_speeds_are_uniform_in_their_range_and_pass_the_gradient() -> None:
+    ones = torch.ones(400, 1, 1000, requires_grad=True)
+    played = RandomSpeed(1.0, 2.0)(ones, generator=make_generator(0))
+    speeds = 1000 / played.detach().sum(dim=(1, 2))
+    assert speeds.min().item() == pytest.approx(1, abs=0.02)
+    assert speeds.max().item() == pytest.approx(2, abs=0.02)
+    assert speeds.mean().item() == pytest.approx(1.5, abs=0.05)
+    played.sum().backward()
+    assert ones.grad is not None
+    assert ones.grad.sum().item() == pytest.approx(float(played.detach().sum()), rel=1e-3)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_the_shortest_audio_has_a_speed(samples: int) -> None:
+    batch = torch.full((8, 1, samples), 0.5)
+    for low, high in ((1.0, 1.3), (0.7, 1.0), (1.0, 1.0)):
+        assert RandomSpeed(low, high)(batch, generator=make_generator(0)).shape == batch.shape
+
+
 def test_order_is_geometry_noise_low_pass() -> None:
     perturb = build_perturber(sigma=0.1, low_pass=1.0, max_shift=1, max_rotation=5, resize_range=(0.9, 1.1))
     assert [type(part) for part in perturb.parts] == [RandomResize, RandomRotation, RandomShift, GaussianNoise, LowPass]
@@ -213,6 +251,12 @@ def test_composition_is_associative() -> None:
 def test_bad_values_are_rejected(bad: dict) -> None:
     with pytest.raises(ConfigurationError):
         build_perturber(**bad)
+
+
+@pytest.mark.parametrize("speeds", [(0.0, 1.0), (1.2, 0.8), (1.0, math.inf), (math.nan, 1.0)])
+def test_bad_speeds_are_rejected(speeds: tuple[float, float]) -> None:
+    with pytest.raises(ConfigurationError, match="speed_range"):
+        RandomSpeed(*speeds)
 
 
 def test_bad_bounds_and_channels_are_rejected() -> None:

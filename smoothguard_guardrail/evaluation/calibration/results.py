@@ -82,6 +82,7 @@ def describe_noise(config: SmoothGuardConfig, kinds: Iterable[MediumKind] = ("im
         "image": ", ".join(
             [f"sigma {config.sigma:g}", *(f"{name} {value:g} {unit}" for name, value, unit in settings if value)]
         ),
-        "audio": f"SNR {audio.snr_db:g} dB" if audio.snr_db is not None else f"audio sigma {audio.sigma:g}",
+        "audio": (f"SNR {audio.snr_db:g} dB" if audio.snr_db is not None else f"audio sigma {audio.sigma:g}")
+        + ("" if audio.speed_range is None else ", speed {:g} to {:g}".format(*audio.speed_range)),
     }
     return ", ".join(parts[kind] for kind in dict.fromkeys(kinds))
