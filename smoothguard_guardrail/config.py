@@ -290,7 +290,7 @@ class SmoothGuardConfig(_Settings):
     The default noise is what a real reader of text and a real namer of objects can take (`benchmarks/field`). Images
     are also shifted at random. An attacker who knows the guard takes stronger noise than an unknown model may bear, so
     calibrate on yours. `paper()` is the published rule, `reference()` the choice for the shipped model, `text_safe()`
-    that for documents and screens.
+    that for documents and screens, `speech()` that for recordings of speech.
 
     Example:
         >>> config = SmoothGuardConfig(num_samples=6, image=ImageConfig(max_shift=3))
@@ -424,6 +424,23 @@ class SmoothGuardConfig(_Settings):
             'legible'
         """
         return cls(sigma=0.05, image=ImageConfig(max_shift=5, resolution="legible")).override(**changes)
+
+    @classmethod
+    def speech(cls, **changes: Any) -> Self:
+        """Return settings for recordings of speech: each copy is also up to 15 % faster, at a random place.
+
+        Measured on a transcriber (`benchmarks/field`): after the vote no more words are wrong than with noise alone,
+        and far fewer attacks by those who know the guard succeed. Pitch, tempo and times change, so music and questions
+        about time need the default.
+
+        Args:
+            **changes: Settings to change; a mapping changes the named settings of a group.
+
+        Example:
+            >>> SmoothGuardConfig.speech(num_samples=5).audio.speed_range
+            (1.0, 1.15)
+        """
+        return cls(audio=AudioConfig(speed_range=(1.0, 1.15))).override(**changes)
 
     @classmethod
     def from_file(cls, path: str | Path, **changes: Any) -> Self:

@@ -25,10 +25,16 @@ from smoothguard_guardrail import (
 from smoothguard_guardrail.testing import ScriptedChatModel
 from tests.helpers import config_of
 
-PRESETS = [SmoothGuardConfig(), SmoothGuardConfig.paper(), SmoothGuardConfig.reference(), SmoothGuardConfig.text_safe()]
+PRESETS = [
+    SmoothGuardConfig(),
+    SmoothGuardConfig.paper(),
+    SmoothGuardConfig.reference(),
+    SmoothGuardConfig.text_safe(),
+    SmoothGuardConfig.speech(),
+]
 
 
-@pytest.mark.parametrize("config", PRESETS, ids=["default", "paper", "reference", "text_safe"])
+@pytest.mark.parametrize("config", PRESETS, ids=["default", "paper", "reference", "text_safe", "speech"])
 def test_json_round_trip(config: SmoothGuardConfig) -> None:
     changed = config.override(
         image={"resize_range": (0.9, 1.1)},
@@ -56,6 +62,9 @@ def test_presets_for_text_and_for_the_shipped_model_state_how_they_perturb() -> 
     assert (text.sigma, text.image.max_shift, text.image.resolution) == (0.05, 5, "legible")
     assert (reference.sigma, reference.image.max_shift, reference.image.max_rotation) == (0.3, 5, 8.0)
     assert text.vote == SmoothGuardConfig().vote
+    speech = SmoothGuardConfig.speech()
+    assert speech.audio.speed_range == (1.0, 1.15)
+    assert speech.override(audio={"speed_range": None}) == SmoothGuardConfig()
 
 
 def test_presets_take_changes() -> None:

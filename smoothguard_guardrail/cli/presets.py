@@ -12,8 +12,11 @@ if TYPE_CHECKING:
 
     from smoothguard_guardrail.config import SmoothGuardConfig
 
-Preset = Literal["default", "paper", "reference", "text_safe"]
-HELP = "`reference` (shipped model), `text_safe` (documents and screens), `paper` (the published rule) or `default`."
+Preset = Literal["default", "paper", "reference", "text_safe", "speech"]
+HELP = (
+    "`reference` (shipped model), `text_safe` (documents and screens), `speech` (recordings), `paper` (the published "
+    "rule) or `default`."
+)
 CONFIG_HELP = "JSON or TOML file of settings instead of a preset, such as `smoothguard calibrate` writes."
 
 
