@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from benchmarks.field.recordings import Recording, normalised, num_errors
 from benchmarks.field.sounds import CANDIDATES
 from benchmarks.field.speech import noise_curve
 from benchmarks.field.speech_attacks import Budget, attack, epsilon
-from benchmarks.field.speech_study import error_rate, is_away, is_hit, spread, vote
+from benchmarks.field.speech_study import Elected, error_rate, is_away, is_hit, spread, vote
 from benchmarks.field.transcriber import TranscribingChatModel, question
+from benchmarks.field.transcripts import stance_table, word_error_table
 from smoothguard_guardrail import SmoothGuardChatModel, SmoothGuardConfig
 from smoothguard_guardrail.evaluation.report import Table
 from smoothguard_guardrail.evaluation.statistics import Rate
@@ -124,6 +126,24 @@ def test_a_guard_wraps_the_transcriber() -> None:
     )
     with pytest.raises(ValueError, match="audio block"):
         model.invoke("What is said?")
+
+
+def test_transcripts_of_long_recordings_are_counted_apart() -> None:
+    short, long = clip(0, 16_000), clip(1, 16_000 * 7)
+    study: Any = SimpleNamespace(
+        recordings=[short, long],
+        scale=SimpleNamespace(on_all=("noise",)),
+        transcript=lambda each: "Hold on.",
+        copies=lambda each, name: ["Hold on."] * 4 if each is short else ["Hold on.", "Hold.", "Hold.", "Hold."],
+        elected=lambda each, name: Elected(text="Hold on." if each is short else "Hold.", abstains=each is long),
+    )
+    table = word_error_table(study)
+    assert table.rows == (
+        ("noise", "all", 2, 4, 0.0, 3 / 16, 0.25, Rate(k=1, n=2)),
+        ("noise", "under 6 s", 1, 2, 0.0, 0.0, 0.0, Rate(k=0, n=1)),
+        ("noise", "from 6 s", 1, 2, 0.0, 3 / 8, 0.5, Rate(k=1, n=1)),
+    )
+    assert sum(map(int, map(str, stance_table(study).rows[0]))) == 2
 
 
 def test_the_curve_takes_the_rows_of_noise() -> None:

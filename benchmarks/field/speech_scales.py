@@ -11,8 +11,10 @@ from smoothguard_guardrail import SmoothGuardConfig
 
 DEFAULT = name_of(SmoothGuardConfig().audio)
 """The guard's own setting, by its name among the perturbations."""
+SPEECH = name_of(SmoothGuardConfig.speech().audio)
+"""The settings for speech."""
 _NOISE = tuple(f"noise, {snr_db} dB" for snr_db in (25, 20, 15, 10))
-_FEW = ("noise, 30 dB", *_NOISE, "speed 1 to 1.15", "noise, 20 dB, speed 1 to 1.15", "noise, 15 dB, speed 1 to 1.15")
+_FEW = ("noise, 30 dB", *_NOISE, "speed 1 to 1.15", SPEECH, "noise, 15 dB, speed 1 to 1.15")
 _STANDARD = Scale(
     num_sentences=32,
     num_attacked=60,
@@ -23,7 +25,7 @@ _STANDARD = Scale(
     ),
     adaptive=Budget(snr_db=20, num_steps=60, num_draws=3, num_recordings=10),
     perturbations=_FEW,
-    adaptive_to=("noise, 20 dB", "noise, 15 dB", "noise, 20 dB, speed 1 to 1.15"),
+    adaptive_to=("noise, 20 dB", "noise, 15 dB", SPEECH),
     num_spoken=20,
 )
 SCALES = {
@@ -42,6 +44,7 @@ SCALES = {
         budgets=tuple(replace(each, num_recordings=None) for each in _STANDARD.budgets),
         adaptive=replace(_STANDARD.adaptive, num_recordings=None),
         perturbations=tuple(CANDIDATES),
+        on_all=(DEFAULT, SPEECH),
     ),
     "large": Scale(
         num_sentences=190,
@@ -53,8 +56,9 @@ SCALES = {
         ),
         adaptive=Budget(snr_db=20, num_steps=150, num_draws=4),
         perturbations=tuple(CANDIDATES),
-        adaptive_to=(*_NOISE, "noise, 20 dB, speed 1 to 1.15", "noise, 15 dB, speed 1 to 1.15"),
+        adaptive_to=(*_NOISE, SPEECH, "noise, 15 dB, speed 1 to 1.15"),
         num_spoken=64,
+        on_all=(DEFAULT, SPEECH),
     ),
 }
 """`thorough` is the published one: it attacks every recording at every ratio and through every noise."""

@@ -39,6 +39,7 @@ class Scale:
         perturbations: Names of the perturbations in the table.
         adaptive_to: Names of those that are attacked through.
         num_spoken: Recordings of each kind that the voice assistant answers.
+        on_all: Names of the perturbations whose word errors are counted on all recordings.
     """
 
     num_sentences: int
@@ -48,6 +49,7 @@ class Scale:
     perturbations: tuple[str, ...]
     adaptive_to: tuple[str, ...]
     num_spoken: int
+    on_all: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from benchmarks.field.spoken_requests import summary as spoken_summary
 from benchmarks.field.spoken_requests import table as spoken_table
 from benchmarks.field.stored_scores import stored_detection_section
 from benchmarks.field.subjects import GUARDS, SCALES, SEED
+from benchmarks.field.transcripts import section as transcripts_section
 from smoothguard_guardrail.evaluation.record import device_name, versions
 from smoothguard_guardrail.evaluation.report import Report, write_report
 
@@ -58,6 +59,8 @@ def speech_part(folder: Path, scale: str, cache: Path, log: Log) -> Part:
     """
     measured = SpeechStudy(folder, SPEECH_SCALES[scale], cache)
     sections, summary = [*speech_sections(measured)], [f"**Speech.** {' '.join(speech_summary(measured))}"]
+    if measured.scale.on_all:
+        sections.append(transcripts_section(measured))
     log("speech")
     try:
         spoken = spoken_table(VoiceAssistant(measured))
