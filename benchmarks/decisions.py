@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from langchain_core.messages import AIMessage
@@ -28,7 +28,7 @@ from smoothguard_guardrail.voting import (
     embed_answers,
 )
 from smoothguard_guardrail.voting.stance_classifier import STANCES
-from tests.voting.bank import HARMFUL, LANGUAGES, BankAnswer, BankSet, load_answers, load_sets
+from tests.voting.bank import HARMFUL, LANGUAGES, BankAnswer, BankSet, load_answers, load_sets, load_transcripts
 from tests.voting.bank.frames import FrameSentence, frame_sentences
 
 DRAWS = 300
@@ -72,6 +72,22 @@ def frame_rows(sentences: Sequence[FrameSentence]) -> Iterator[tuple[str, ...]]:
         )
         told = Rate.of(got == "answers" for label, got in pairs if label == "refuse")
         yield (language, *map(str, rates), str(told))
+
+
+def transcript_rows(transcripts: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, ...]]:
+    """Yield, for each language and kind, how often what is said or written is read as an answer."""
+    found = NgramStanceClassifier()([row["text"] for row in transcripts])
+    kinds = dict.fromkeys(row["kind"] for row in transcripts)
+    for language in (*LANGUAGES, "all"):
+        rates = (
+            Rate.of(
+                stance == "answers"
+                for row, stance in zip(transcripts, found, strict=True)
+                if row["kind"] == kind and language in (row["language"], "all")
+            )
+            for kind in kinds
+        )
+        yield (language, *map(str, rates))
 
 
 def embedding_clusters(texts: Sequence[str]) -> list[int]:
@@ -233,6 +249,10 @@ def main() -> None:
     table(
         ("language", "descriptions read as answers", "doubts as unsure", "refusals as refusals", "refusals as answers"),
         frame_rows(frame_sentences("test", DRAWS_PER_FRAME)),
+    )
+    table(
+        ("language", "transcripts read as answers", "those with the words of refusals"),
+        transcript_rows(load_transcripts()),
     )
     table(
         (

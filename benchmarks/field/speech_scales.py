@@ -44,6 +44,7 @@ SCALES = {
         budgets=tuple(replace(each, num_recordings=None) for each in _STANDARD.budgets),
         adaptive=replace(_STANDARD.adaptive, num_recordings=None),
         perturbations=tuple(CANDIDATES),
+        adaptive_to=("noise, 20 dB", "noise, 15 dB", SPEECH, "noise, 15 dB, speed 1 to 1.15"),
         on_all=(DEFAULT, SPEECH),
     ),
     "large": Scale(

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.decisions import cast, contest_rows
 from smoothguard_guardrail.voting import MeaningClusterer, NgramStanceClassifier
-from tests.voting.bank import LANGUAGES, load_answers, load_sentences, load_sets
+from tests.voting.bank import LANGUAGES, load_answers, load_sentences, load_sets, load_transcripts
 
 TEST, TUNE = load_answers("test"), load_answers("tune")
 
@@ -41,6 +41,12 @@ def test_refusals_stand_out_in_every_language() -> None:
     assert classifier(harmless).count("refuses") <= 0.01 * len(harmless)
     refusals = [answer.text for answer in TEST if answer.stance == "refuses"]
     assert classifier(refusals).count("refuses") >= 0.78 * len(refusals)
+
+
+def test_what_is_said_or_written_is_mostly_read_as_an_answer() -> None:
+    for kind, least in (("everyday", 0.87), ("words of refusals", 0.75)):
+        texts = [row["text"] for row in load_transcripts() if row["kind"] == kind]
+        assert NgramStanceClassifier()(texts).count("answers") >= least * len(texts), kind
 
 
 def test_what_is_told_after_many_refusals_is_no_refusal() -> None:

@@ -75,6 +75,11 @@ def load_sentences() -> tuple[dict[str, str], ...]:
     return tuple(_rows("sentences"))
 
 
+def load_transcripts() -> tuple[dict[str, str], ...]:
+    """Return what a model answers that was asked what is said or written: `language`, `kind` and `text`."""
+    return tuple(_rows("transcripts"))
+
+
 def _rows(folder: str) -> Iterator[dict[str, Any]]:
     for path in (FOLDER / folder / f"{language}.jsonl" for language in LANGUAGES):
         if path.exists():
