@@ -63,8 +63,8 @@ def test_presets_for_text_and_for_the_shipped_model_state_how_they_perturb() -> 
     assert (reference.sigma, reference.image.max_shift, reference.image.max_rotation) == (0.3, 5, 8.0)
     assert text.vote == SmoothGuardConfig().vote
     speech = SmoothGuardConfig.speech()
-    assert speech.audio.speed_range == (1.0, 1.15)
-    assert speech.override(audio={"speed_range": None}) == SmoothGuardConfig()
+    assert (speech.audio.snr_db, speech.audio.speed_range) == (15.0, (1.0, 1.15))
+    assert speech.override(audio={"snr_db": 20.0, "speed_range": None}) == SmoothGuardConfig()
 
 
 def test_presets_take_changes() -> None:
