@@ -120,14 +120,15 @@ def name_of(audio: AudioConfig) -> str:
     return f"noise, {audio.snr_db:g} dB{speed}"
 
 
-SPEEDS = (1.0, 1.15)
-_GUARDS = [
-    *(AudioConfig(snr_db=snr_db) for snr_db in (30, 25, 20, 15, 10)),
-    *(AudioConfig(snr_db=snr_db, speed_range=SPEEDS) for snr_db in (20, 15)),
-]
+_SPEECH = SmoothGuardConfig.speech().audio
+_SPEEDS = _SPEECH.speed_range or (1.0, 1.0)
+FASTER = AudioConfig(speed_range=_SPEEDS)
+"""The default's noise at the speeds of the settings for speech."""
+_GUARDS = [*(AudioConfig(snr_db=snr_db) for snr_db in (30, 25, 20, 15, 10)), FASTER, _SPEECH]
+SPEED_ALONE = "speed {:g} to {:g}".format(*_SPEEDS)
 CANDIDATES: dict[str, Perturber] = {
     **{name_of(audio): Guard(audio) for audio in _GUARDS},
-    "speed 1 to 1.15": RandomSpeed(*SPEEDS),
+    SPEED_ALONE: RandomSpeed(*_SPEEDS),
     "shift, 50 ms": TimeShift(0.05),
     "low-pass, 3 kHz": LowPass(3000),
     "dropped frames, 10 %": DroppedFrames(0.1),

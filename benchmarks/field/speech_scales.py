@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.field.sounds import CANDIDATES, name_of
+from benchmarks.field.sounds import CANDIDATES, FASTER, SPEED_ALONE, name_of
 from benchmarks.field.speech_attacks import Budget
 from benchmarks.field.speech_study import Scale
 from smoothguard_guardrail import SmoothGuardConfig
@@ -14,8 +14,8 @@ DEFAULT = name_of(SmoothGuardConfig().audio)
 SPEECH = name_of(SmoothGuardConfig.speech().audio)
 """The settings for speech."""
 _NOISE = tuple(f"noise, {snr_db} dB" for snr_db in (25, 20, 15, 10))
-_FASTER = "noise, 20 dB, speed 1 to 1.15"
-_FEW = ("noise, 30 dB", *_NOISE, "speed 1 to 1.15", _FASTER, SPEECH)
+_FASTER = name_of(FASTER)
+_FEW = ("noise, 30 dB", *_NOISE, SPEED_ALONE, _FASTER, SPEECH)
 _STANDARD = Scale(
     num_sentences=32,
     num_attacked=60,
@@ -35,7 +35,7 @@ SCALES = {
         num_attacked=2,
         budgets=(Budget(snr_db=20, num_steps=40),),
         adaptive=Budget(snr_db=20, num_steps=5, num_draws=2, num_recordings=1),
-        perturbations=(DEFAULT, "speed 1 to 1.15"),
+        perturbations=(DEFAULT, SPEED_ALONE),
         adaptive_to=(DEFAULT,),
         num_spoken=2,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -130,7 +130,7 @@ class SpeechStudy:
 
     def elected(self, recording: Recording, name: str) -> Elected:
         """Return what the guard's vote makes of the copies."""
-        return elect(self.copies(recording, name))
+        return elect(tuple(self.copies(recording, name)))
 
     def suspicion(self, recording: Recording, name: str, num_calls: int) -> float:
         """Return the guard's suspicion of a recording from a clean copy and `num_calls` - 1 perturbed ones."""
@@ -165,7 +165,8 @@ def vote(texts: Sequence[str], config: SmoothGuardConfig) -> AnswerVote:
     return votes
 
 
-def elect(texts: Sequence[str]) -> Elected:
+@cache
+def elect(texts: tuple[str, ...]) -> Elected:
     """Return what the default guard's vote makes of answers."""
     votes = vote(texts, SmoothGuardConfig())
     return Elected(text=str(votes.winner.text), abstains=votes.abstains)

@@ -63,7 +63,7 @@ class VoiceAssistant:
 
     def guarded(self, recording: Recording) -> Elected:
         """Return what the default guard elects among the answers to its copies."""
-        return elect([self.answer(text) for text in self.study.copies(recording, DEFAULT)])
+        return elect(tuple(self.answer(text) for text in self.study.copies(recording, DEFAULT)))
 
 
 def section(found: Table) -> Section:

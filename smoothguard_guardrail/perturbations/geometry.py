@@ -73,8 +73,7 @@ class RandomResize:
     high: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high < float("inf"):
-            raise ConfigurationError(f"resize_range must satisfy 0 < low <= high, got {(self.low, self.high)}")
+        _check_factors("resize_range", self.low, self.high)
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
         """Return the resized copies."""
@@ -119,8 +118,7 @@ class RandomSpeed:
     high: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high < float("inf"):
-            raise ConfigurationError(f"speed_range must satisfy 0 < low <= high, got {(self.low, self.high)}")
+        _check_factors("speed_range", self.low, self.high)
 
     def __call__(self, batch: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
         """Return the copies at their speeds."""
@@ -135,6 +133,11 @@ class RandomSpeed:
         played = F.interpolate(waveform[None], size=size, mode="linear", align_corners=False)[0]
         before, after, skip = _place(size, length, place)
         return F.pad(played, (before, after))[:, skip : skip + length]
+
+
+def _check_factors(setting: str, low: float, high: float) -> None:
+    if not 0 < low <= high < float("inf"):
+        raise ConfigurationError(f"{setting} must satisfy 0 < low <= high, got {(low, high)}")
 
 
 def _place(size: int, canvas: int, draw: float) -> tuple[int, int, int]:
